@@ -1,1 +1,10 @@
-//! core
+//! THE DECISION of the availability manager: pure, no sockets, clocks, files, processes, threads, async or logging.
+#![warn(missing_docs)]
+
+pub mod cluster;
+pub mod config;
+pub mod control;
+pub mod node;
+pub mod sim;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! Who decides when every link is silent: one task each, verdicts become inputs.

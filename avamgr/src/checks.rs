@@ -1,0 +1,1 @@
+//! One way to see whether something works: process, TCP, HTTP, script.

@@ -1,0 +1,1 @@
+//! Control socket server: frames in, commands to the loop, answers out.

@@ -1,0 +1,1 @@
+//! THE LOOP: wait, handle one input, drain actions, set the next deadline.

@@ -1,0 +1,1 @@
+//! The newcomer's first command: a pair on one machine.

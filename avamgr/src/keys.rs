@@ -1,0 +1,1 @@
+//! The key file: numbered keys of the heartbeats.

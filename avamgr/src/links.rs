@@ -1,0 +1,1 @@
+//! Heartbeat paths: one socket, one task, one set of counters each.

@@ -1,0 +1,1 @@
+//! The few netlink requests we need, in batches.

@@ -1,0 +1,1 @@
+//! What check looks at on the host before it hurts.

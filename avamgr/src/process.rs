@@ -1,0 +1,1 @@
+//! Run a child with a deadline: group, TERM, grace, KILL, captured output.

@@ -1,0 +1,1 @@
+//! Every input with its instant, in a bounded file, for replay.

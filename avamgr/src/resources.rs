@@ -1,0 +1,1 @@
+//! Things a group owns: one task each, one order at a time.

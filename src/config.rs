@@ -1,0 +1,375 @@
+//! THE CONFIG: one file, the same on every node.
+//!
+//! [`parse`] turns the text into a [`Config`] or into *all* its errors at once. A `Config` can only exist checked: whoever
+//! holds one need not check again.
+
+mod check;
+mod derive;
+mod error;
+mod file;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, SafetyClass};
+
+/// A checked config. Lists are indexed by the ids of [`crate::cluster`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Config {
+    /// Name of the cluster; frames of other clusters are refused.
+    pub cluster: String,
+    /// Node names; the order is the rank.
+    pub nodes: Vec<String>,
+    /// One node alone, without peer or arbitrator.
+    pub standalone: bool,
+    /// All durations, derived or set by hand.
+    pub timers: Timers,
+    /// Limits on what may happen automatically.
+    pub limits: Limits,
+    /// Dedicated links in the order of the file, then the neutral path if one is configured.
+    pub links: Vec<LinkConfig>,
+    /// Who decides when every link is silent; `None` only when `standalone`.
+    pub arbitrator: Option<ArbitratorConfig>,
+    /// Groups in the order of the file.
+    pub groups: Vec<GroupConfig>,
+    /// What must be up on every node but is not ours to start (`[[ready]]`).
+    pub ready: Vec<ReadyConfig>,
+    /// Settings of the daemon itself.
+    pub daemon: DaemonConfig,
+    /// Digest of everything above: the same on two nodes if and only if the nodes agree.
+    pub digest: u64,
+}
+
+/// Every duration of the system. `failover_budget` is set by the operator, the others are derived from it unless set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Timers {
+    /// From the last sign of life of an ACTIVE node to its successor being ACTIVE.
+    pub failover_budget: Duration,
+    /// Between two heartbeats on one link.
+    pub heartbeat_interval: Duration,
+    /// Silence after which a link is suspect: the first late frame.
+    pub suspect_time: Duration,
+    /// Silence after which a link is down.
+    pub dead_time: Duration,
+    /// Between two probes of a suspect peer.
+    pub probe_interval: Duration,
+    /// Frames heard in a row before a link that was down is up again, as time: `rise` × interval.
+    pub link_rise: u32,
+    /// How long one question to the arbitrator may go unanswered.
+    pub arbitrator_timeout: Duration,
+    /// Between two questions to the arbitrator while a peer is suspect or silent.
+    pub arbitrator_pace: Duration,
+    /// Between two questions to the arbitrator while all is well.
+    pub arbitrator_interval: Duration,
+    /// Unanswered questions in a row before the arbitrator is unreachable.
+    pub arbitrator_fall: u32,
+    /// Answered questions in a row before it is reachable again.
+    pub arbitrator_rise: u32,
+    /// How long a VIP probe waits for an owner to answer.
+    pub vip_probe_time: Duration,
+    /// Bound for bringing every resource down when isolated: after it, what still runs is killed.
+    pub stop_bound: Duration,
+    /// How long a silent peer may go on being ACTIVE: takeover without its consent waits this long after its last sign of
+    /// life (ANCHORS D3.6), unless every path was asked and only the arbitrator answered.
+    pub hold_time: Duration,
+    /// After the daemon's start: how long to wait for a peer's first frame before it counts as silent.
+    pub start_grace: Duration,
+    /// Lifetime of each VIP in the kernel, whole seconds: it disappears by itself this long after the last refresh.
+    pub guard_lifetime: Duration,
+    /// Between two refreshes of the VIP lifetimes.
+    pub guard_refresh: Duration,
+    /// From activation to the second burst of announcements.
+    pub announce_delay: Duration,
+    /// Between two slow repetitions of the announcement; zero = never.
+    pub announce_refresh: Duration,
+    /// How far a switchover may go without progress before it is rolled back.
+    pub switchover_timeout: Duration,
+    /// Failures of a resource older than this are forgotten.
+    pub failback_settle: Duration,
+    /// Bound on the error of a clock's rate, in parts per million.
+    pub clock_rate_ppm: u32,
+}
+
+/// Limits on what may happen automatically.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Limits {
+    /// Automatic takeovers of one group on one node within `failover_window` before it is held.
+    pub failovers: u32,
+    /// The window of `failovers`.
+    pub failover_window: Duration,
+    /// Difference of wall clocks between two nodes that raises an alarm.
+    pub clock_offset: Duration,
+}
+
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkKind {
+    /// Carries heartbeats all the time.
+    Dedicated,
+    /// The neutral network: carries heartbeats only while every dedicated link is suspect.
+    Neutral,
+}
+
+/// One heartbeat path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LinkConfig {
+    /// Name for humans.
+    pub name: String,
+    /// Dedicated or neutral.
+    pub kind: LinkKind,
+    /// Interface of each node, in the order of the nodes (usually the same everywhere).
+    pub interfaces: Vec<String>,
+    /// Address of each node, in the order of the nodes; all of one family.
+    pub addresses: Vec<IpAddr>,
+    /// UDP port, the same on every node.
+    pub port: u16,
+}
+
+/// The neutral party that decides who is isolated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ArbitratorConfig {
+    /// Addresses to ping; one answer is enough.
+    pub ping: Vec<IpAddr>,
+    /// Interface of each node the pings leave through; `None` lets the routing table decide.
+    pub interfaces: Option<Vec<String>>,
+}
+
+/// The unit that is ACTIVE on one node at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GroupConfig {
+    /// Name for humans.
+    pub name: String,
+    /// Whether the group goes back to `preferred` by itself after that node has been healthy for the settle time.
+    pub failback: Failback,
+    /// The node the group should be on, when all are healthy; the first in rank unless set.
+    pub preferred: NodeId,
+    /// Resources in start order; stop goes backwards.
+    pub resources: Vec<ResourceConfig>,
+}
+
+/// Whether a group returns to its preferred node by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Failback {
+    /// It stays where it is (non-revertive).
+    Manual,
+    /// It returns after the settle time.
+    Auto,
+}
+
+/// Something a group owns while it is ACTIVE.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ResourceConfig {
+    /// Name, unique within the group.
+    pub name: String,
+    /// What it is.
+    pub kind: ResourceKind,
+    /// How its health is watched while it runs, besides what its kind watches by itself.
+    pub monitors: Vec<MonitorConfig>,
+    /// How long a start may take until ready.
+    pub start_timeout: Duration,
+    /// From TERM (or the script's stop) to KILL.
+    pub stop_timeout: Duration,
+    /// Restarts in place before the group gives up on this node.
+    pub restart: RestartConfig,
+}
+
+/// Restarts in place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RestartConfig {
+    /// Restarts within `window` before failover; zero = fail over at the first failure.
+    pub max: u32,
+    /// Failures older than this are forgotten.
+    pub window: Duration,
+    /// Wait before the first restart; doubles with each failure in the window, up to `backoff_max`.
+    pub backoff: Duration,
+    /// The longest wait.
+    pub backoff_max: Duration,
+}
+
+/// The kinds of resource.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResourceKind {
+    /// Virtual addresses.
+    Vip(VipConfig),
+    /// A child process that we supervise.
+    Exec(ExecConfig),
+    /// An init script with LSB verbs.
+    Lsb(LsbConfig),
+    /// A systemd unit.
+    Systemd(SystemdConfig),
+}
+
+/// Virtual addresses on one interface.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VipConfig {
+    /// Interface of each node, in the order of the nodes.
+    pub interfaces: Vec<String>,
+    /// Single addresses with their prefix length.
+    pub addresses: Vec<IpNet>,
+    /// Whole prefixes as one resource each: every address in them is ours.
+    pub ranges: Vec<IpNet>,
+    /// Label of the IPv4 addresses, as in `eth2:0`.
+    pub label: Option<String>,
+}
+
+/// An address with its prefix length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct IpNet {
+    /// The address.
+    pub address: IpAddr,
+    /// 0..=32 or 0..=128.
+    pub prefix: u8,
+}
+
+/// A child process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ExecConfig {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Variables added to the environment.
+    pub environment: BTreeMap<String, String>,
+    /// Working directory.
+    pub directory: Option<PathBuf>,
+    /// User to run as; the daemon's own unless set.
+    pub user: Option<String>,
+    /// What must hold before it counts as started; without it, staying alive for a moment.
+    pub ready: Option<Check>,
+}
+
+/// An init script.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LsbConfig {
+    /// The script: called with `start`, `stop`, `status`.
+    pub script: PathBuf,
+}
+
+/// A systemd unit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SystemdConfig {
+    /// Unit name with its suffix.
+    pub unit: String,
+}
+
+/// One way to see whether something works.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    /// A process of this name exists.
+    Process(String),
+    /// A TCP connection to `address:port` is accepted.
+    Tcp(String),
+    /// `GET` of this `http://` URL answers 2xx or 3xx.
+    Http(String),
+    /// This command exits with 0.
+    Script(Vec<String>),
+}
+
+/// A check that is repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MonitorConfig {
+    /// What is checked.
+    pub check: Check,
+    /// From the end of one check to the next.
+    pub interval: Duration,
+    /// When one check counts as failed.
+    pub timeout: Duration,
+    /// Failures in a row before it is reported.
+    pub fall: u32,
+    /// Successes in a row before it is well again.
+    pub rise: u32,
+}
+
+/// Something we only watch, and that must be up on every node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadyConfig {
+    /// Name for humans.
+    pub name: String,
+    /// How it is watched.
+    pub monitor: MonitorConfig,
+}
+
+/// Settings of the daemon itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DaemonConfig {
+    /// Keys of the heartbeats.
+    pub key_file: PathBuf,
+    /// Where terms, holds and history live.
+    pub state_dir: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Members of this unix group may steer; root always may. Everybody else may look.
+    pub operators: Option<String>,
+    /// Run the heartbeat thread with SCHED_RR and locked memory.
+    pub realtime: bool,
+}
+
+impl Config {
+    /// The node of this name.
+    pub fn node(&self, name: &str) -> Option<NodeId> {
+        let index = self.nodes.iter().position(|node| node == name)?;
+        u8::try_from(index).ok().map(NodeId)
+    }
+
+    /// Name of a node.
+    pub fn node_name(&self, node: NodeId) -> &str {
+        self.nodes.get(node.index()).map_or("?", String::as_str)
+    }
+
+    /// Name of a link.
+    pub fn link_name(&self, link: LinkId) -> &str {
+        self.links.get(link.index()).map_or("?", |link| link.name.as_str())
+    }
+
+    /// Name of a group.
+    pub fn group_name(&self, group: GroupId) -> &str {
+        self.groups.get(group.index()).map_or("?", |group| group.name.as_str())
+    }
+
+    /// Name of a ready check.
+    pub fn check_name(&self, check: CheckId) -> &str {
+        self.ready.get(check.index()).map_or("?", |ready| ready.name.as_str())
+    }
+
+    /// A resource.
+    pub fn resource(&self, id: ResourceId) -> Option<&ResourceConfig> {
+        self.groups.get(id.group.index())?.resources.get(usize::from(id.index))
+    }
+
+    /// Name of a resource.
+    pub fn resource_name(&self, id: ResourceId) -> &str {
+        self.resource(id).map_or("?", |resource| resource.name.as_str())
+    }
+
+    /// All nodes in rank order.
+    pub fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..u8::try_from(self.nodes.len()).unwrap_or(u8::MAX)).map(NodeId)
+    }
+
+    /// All groups.
+    pub fn group_ids(&self) -> impl Iterator<Item = GroupId> + use<> {
+        (0..u8::try_from(self.groups.len()).unwrap_or(u8::MAX)).map(GroupId)
+    }
+
+    /// All links, the neutral path last.
+    pub fn link_ids(&self) -> impl Iterator<Item = LinkId> + use<> {
+        (0..u8::try_from(self.links.len()).unwrap_or(u8::MAX)).map(LinkId)
+    }
+
+    /// All resources of a group in start order.
+    pub fn resource_ids(&self, group: GroupId) -> impl Iterator<Item = ResourceId> + use<> {
+        let count = self.groups.get(group.index()).map_or(0, |group| group.resources.len());
+        (0..u16::try_from(count).unwrap_or(u16::MAX)).map(move |index| ResourceId { group, index })
+    }
+
+    /// What this config can guarantee.
+    pub fn safety_class(&self) -> SafetyClass {
+        if self.standalone { SafetyClass::Standalone } else { SafetyClass::Ping }
+    }
+}

@@ -1,0 +1,1 @@
+//! Timers derived from the failover budget.

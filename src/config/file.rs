@@ -1,0 +1,1 @@
+//! The structs exactly as the file is written.

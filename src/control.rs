@@ -1,0 +1,379 @@
+//! THE CONTROL API as types: what an operator may ask, and what comes back.
+//!
+//! The CLI, the shell and the web page all speak these documents with the daemon, one JSON document a line.
+
+pub mod frame;
+pub mod sentence;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::{Role, SafetyClass, Term};
+use crate::node::event::{Event, HoldKind};
+use crate::time::Instant;
+
+/// A command to the node. Names are checked by the node; what it refuses says why.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "command")]
+pub enum Command {
+    /// Move a group (the only one if not named) to another node (the best one if not named).
+    Switchover {
+        /// The group.
+        group: Option<String>,
+        /// The target.
+        to: Option<String>,
+        /// Only say what would be done and what stands in the way.
+        dry_run: bool,
+    },
+    /// Take this node out: hand over what it has, take nothing over.
+    Offline {
+        /// For how long; until `online` unless given.
+        duration: Option<Duration>,
+    },
+    /// Let this node take part again; also lifts a flap hold.
+    Online,
+    /// Switch automatic actions off or on: services run on, nothing is moved, restarted or taken over.
+    Maintenance {
+        /// On or off.
+        on: bool,
+    },
+    /// An order for one resource of the ACTIVE node, or clearing its failures.
+    Resource {
+        /// `group/resource`, or the resource's name where it is unique.
+        resource: String,
+        /// The order.
+        verb: ResourceVerb,
+    },
+}
+
+/// What an operator can do to one resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceVerb {
+    /// Start it, where its group is ACTIVE.
+    Start,
+    /// Stop it and leave it stopped until started; the group stays ACTIVE.
+    Stop,
+    /// Stop and start it.
+    Restart,
+    /// Forget its failures; a group in `Fault` goes back to `Standby`.
+    Clear,
+}
+
+/// The last word on a command.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "answer")]
+pub enum Answer {
+    /// Done.
+    Done {
+        /// What was done, in words.
+        text: String,
+    },
+    /// What a dry run found.
+    Plan {
+        /// The steps that would be taken.
+        steps: Vec<String>,
+        /// What stands in the way; empty = it would be tried.
+        obstacles: Vec<String>,
+    },
+    /// Not begun.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// Begun and failed; the state before it was restored where possible.
+    Failed {
+        /// Why, and how it stands now.
+        reason: String,
+    },
+}
+
+/// What a client sends, one a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "request")]
+pub enum Request {
+    /// A snapshot of the status; answered by `Reply::Status`.
+    Status,
+    /// Past events, then, if `follow`, each new one as it happens.
+    History {
+        /// At most this many of the past.
+        last: usize,
+        /// Go on.
+        follow: bool,
+    },
+    /// A command; answered by `Reply::Answer`, events of it before that.
+    Command(Command),
+    /// Read the config file again and take it into use; a bad one changes nothing.
+    Reload,
+    /// The config in force, as JSON.
+    Config,
+}
+
+/// What the daemon sends back, one a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "reply")]
+pub enum Reply {
+    /// The status.
+    Status {
+        /// The status.
+        status: Box<Status>,
+    },
+    /// One entry of the history.
+    Event {
+        /// The entry.
+        entry: HistoryEntry,
+    },
+    /// The past is told; what follows is new, if anything.
+    EndOfHistory,
+    /// The last word on a command or reload.
+    Answer {
+        /// The word.
+        answer: Answer,
+    },
+    /// The config in force.
+    Config {
+        /// The config.
+        config: Box<crate::config::Config>,
+    },
+    /// The request was not understood or not permitted.
+    Error {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An event with what a reader needs besides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// Wall clock when it was recorded, RFC 3339 in UTC with milliseconds.
+    pub time: String,
+    /// The node that recorded it.
+    pub node: String,
+    /// The event as data.
+    pub event: Event,
+    /// Its severity.
+    pub severity: crate::node::event::Severity,
+    /// The sentence.
+    pub text: String,
+}
+
+/// Everything an operator can see of a node, with the moment each thing was last seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The moment of this snapshot, on the same clock as every other instant in it: age = `now` − instant.
+    pub now: Instant,
+    /// Our node.
+    pub node: String,
+    /// The cluster.
+    pub cluster: String,
+    /// What the config can guarantee.
+    pub safety_class: SafetyClass,
+    /// Since when the daemon runs.
+    pub started: Instant,
+    /// This daemon's view of the other nodes.
+    pub peers: Vec<PeerStatus>,
+    /// The arbitrator.
+    pub arbitrator: Option<ArbitratorStatus>,
+    /// All links silent and the arbitrator unreachable.
+    pub isolated: bool,
+    /// The groups.
+    pub groups: Vec<GroupStatus>,
+    /// Ready checks.
+    pub ready: Vec<CheckStatus>,
+    /// Why this node may not become ACTIVE by an operator's or the system's order.
+    pub holds: Vec<HoldStatus>,
+    /// What needs a human now.
+    pub alarms: Vec<AlarmStatus>,
+    /// Facts of the driver that the decision does not know (filled in by the daemon).
+    pub driver: DriverStatus,
+}
+
+/// Another node as seen from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub node: String,
+    /// `alive`, `degraded`, `silent`, `left` or `unknown`.
+    pub state: String,
+    /// Its last sign of life.
+    pub heard: Option<Instant>,
+    /// Its config is ours; `None` = never heard.
+    pub config_matches: Option<bool>,
+    /// Its wall clock minus ours, in milliseconds.
+    pub clock_offset_millis: Option<i64>,
+    /// What it last said of each group.
+    pub groups: Vec<PeerGroupStatus>,
+    /// The links to it.
+    pub links: Vec<LinkStatus>,
+}
+
+/// What a peer last said of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerGroupStatus {
+    /// The group.
+    pub group: String,
+    /// Its role there.
+    pub role: Role,
+    /// Its term there.
+    pub term: Term,
+    /// Whether it could take over.
+    pub able: bool,
+}
+
+/// One link to one peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// The link.
+    pub link: String,
+    /// `up`, `suspect`, `down`, or `idle` (a neutral path that is not needed).
+    pub state: String,
+    /// Since when.
+    pub since: Instant,
+    /// Why it is down.
+    pub cause: Option<String>,
+    /// The last good frame.
+    pub heard: Option<Instant>,
+    /// The peer says it hears us here.
+    pub peer_hears_us: bool,
+    /// Carrier of our interface.
+    pub carrier: bool,
+    /// Smoothed round-trip time, in microseconds.
+    pub rtt_micros: Option<u64>,
+    /// Smoothed variation of the arrival distance, in microseconds.
+    pub jitter_micros: Option<u64>,
+    /// Frames lost of the last 100, as counted by gaps in their numbers.
+    pub loss_percent: Option<u8>,
+    /// Frames sent.
+    pub sent: u64,
+    /// Good frames received.
+    pub received: u64,
+    /// Frames that came later than the suspect time.
+    pub late: u64,
+    /// Refused frames by cause.
+    pub refused: std::collections::BTreeMap<String, u64>,
+}
+
+/// The arbitrator as seen from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArbitratorStatus {
+    /// `reachable`, `unreachable` or `unknown`.
+    pub state: String,
+    /// The last question that was decided.
+    pub asked: Option<Instant>,
+    /// Per address: the last answer's time, and the round-trip in microseconds.
+    pub addresses: Vec<ArbitratorAddressStatus>,
+}
+
+/// One address of the arbitrator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArbitratorAddressStatus {
+    /// The address.
+    pub address: IpAddr,
+    /// When it last answered.
+    pub answered: Option<Instant>,
+    /// Round-trip time of that answer, in microseconds.
+    pub rtt_micros: Option<u64>,
+}
+
+/// A group here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub group: String,
+    /// Its role here.
+    pub role: Role,
+    /// Its term.
+    pub term: Term,
+    /// Since when it has this role.
+    pub since: Instant,
+    /// Why it has this role: the cause of the last change, in words.
+    pub cause: String,
+    /// The node that is ACTIVE as far as this node knows.
+    pub active_node: Option<String>,
+    /// What stands between this node and being ACTIVE; empty when ACTIVE.
+    pub obstacles: Vec<String>,
+    /// It could take over.
+    pub able: bool,
+    /// Automatic takeovers within the window.
+    pub failovers: u32,
+    /// A switchover under way, in words.
+    pub switchover: Option<String>,
+    /// Its resources in start order.
+    pub resources: Vec<ResourceStatus>,
+}
+
+/// A resource here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceStatus {
+    /// Its name.
+    pub resource: String,
+    /// `vip`, `exec`, `lsb` or `systemd`.
+    pub kind: String,
+    /// `stopped`, `starting`, `started`, `stopping`, `failed` (waits for a restart or for clearing), `stuck` (could not be
+    /// stopped).
+    pub state: String,
+    /// Since when.
+    pub since: Instant,
+    /// The last failure, in words.
+    pub failure: Option<String>,
+    /// Failures within the restart window.
+    pub failures: u32,
+    /// Why it could not be started here.
+    pub unable: Option<String>,
+    /// An operator stopped it.
+    pub held: bool,
+    /// VIPs: addresses and ranges. Otherwise the command, script or unit.
+    pub what: String,
+}
+
+/// A ready check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// Its name.
+    pub check: String,
+    /// `None` = not seen yet.
+    pub ready: Option<bool>,
+    /// What was seen.
+    pub reason: Option<String>,
+    /// When it last changed.
+    pub since: Instant,
+}
+
+/// A hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldStatus {
+    /// Which.
+    pub hold: HoldKind,
+    /// Of which group; `None` = of the whole node.
+    pub group: Option<String>,
+    /// Since when.
+    pub since: Instant,
+    /// When it ends by itself.
+    pub until: Option<Instant>,
+}
+
+/// Something that needs a human.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmStatus {
+    /// Since when.
+    pub since: Instant,
+    /// The sentence.
+    pub text: String,
+}
+
+/// Facts of the driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverStatus {
+    /// Version of the daemon.
+    pub version: String,
+    /// Process number.
+    pub pid: u32,
+    /// How the heartbeat thread is scheduled, in words.
+    pub scheduling: String,
+    /// What takes the VIPs away when the daemon cannot, and within which bound, in words.
+    pub guard: String,
+    /// Datagrams refused before they became frames, by link and cause.
+    pub bad_datagrams: std::collections::BTreeMap<String, u64>,
+}

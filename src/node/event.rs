@@ -1,0 +1,428 @@
+//! Every fact worth telling a human, with its reason.
+//!
+//! The journal, `avamgr history`, the web page and the tests all read the same events; their sentences are made here.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, Role, Term};
+use crate::node::input::VipOwner;
+use crate::time::Instant;
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Part of normal life.
+    Info,
+    /// Something is not as it should be; nothing is lost yet.
+    Warning,
+    /// Needs a human.
+    Alarm,
+}
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Event {
+    /// When the node took note of it.
+    pub at: Instant,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Fact {
+    /// A group changed its role here.
+    RoleChanged {
+        /// The group.
+        group: GroupId,
+        /// The role before.
+        from: Role,
+        /// The role now.
+        to: Role,
+        /// The term now.
+        term: Term,
+        /// Why.
+        cause: Cause,
+    },
+    /// A link to a peer is up: both sides hear each other.
+    LinkUp {
+        /// The link.
+        link: LinkId,
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A link to a peer is late; probing has begun.
+    LinkSuspect {
+        /// The link.
+        link: LinkId,
+        /// The peer.
+        peer: NodeId,
+        /// Silence so far.
+        silence: Duration,
+    },
+    /// A link to a peer is down.
+    LinkDown {
+        /// The link.
+        link: LinkId,
+        /// The peer.
+        peer: NodeId,
+        /// Why.
+        cause: LinkDownCause,
+    },
+    /// A peer is heard on at least one link.
+    PeerAlive {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A peer is heard on the neutral path only: every dedicated link is down.
+    PeerDegraded {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A peer is heard on no link.
+    PeerSilent {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A peer has a new incarnation: its daemon was restarted.
+    PeerRestarted {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A peer's daemon ended in an orderly way.
+    PeerLeft {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// The arbitrator answers.
+    ArbitratorReachable,
+    /// The arbitrator does not answer.
+    ArbitratorUnreachable,
+    /// All links silent and the arbitrator unreachable.
+    Isolated,
+    /// A link or the arbitrator is back.
+    NotIsolated,
+    /// Somebody answers for a VIP although no ACTIVE node is heard: takeover is blocked.
+    VipAnswered {
+        /// The group.
+        group: GroupId,
+        /// Who.
+        owner: VipOwner,
+    },
+    /// The VIPs of a group could not be probed.
+    VipProbeFailed {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        error: String,
+    },
+    /// Two nodes were ACTIVE at the same time.
+    DualActive {
+        /// The group.
+        group: GroupId,
+        /// The other node.
+        peer: NodeId,
+        /// Our term.
+        ours: Term,
+        /// Its term.
+        theirs: Term,
+    },
+    /// The conflict is over and we kept the role: addresses were announced again.
+    ConflictEnded {
+        /// The group.
+        group: GroupId,
+    },
+    /// A resource changed its state.
+    Resource {
+        /// The resource.
+        resource: ResourceId,
+        /// What.
+        change: ResourceChange,
+    },
+    /// A ready check is well.
+    CheckReady {
+        /// The check.
+        check: CheckId,
+    },
+    /// A ready check fails.
+    CheckFailed {
+        /// The check.
+        check: CheckId,
+        /// What was seen.
+        reason: String,
+    },
+    /// The node may not become ACTIVE any more, or may again.
+    Hold {
+        /// Which reason.
+        hold: HoldKind,
+        /// Set or lifted.
+        on: bool,
+        /// Who or what did it.
+        by: String,
+    },
+    /// Too many automatic takeovers: the group is held until an operator clears it.
+    FlapLimit {
+        /// The group.
+        group: GroupId,
+        /// How many within the window.
+        count: u32,
+    },
+    /// A switchover made a step.
+    Switchover {
+        /// The group.
+        group: GroupId,
+        /// From here.
+        from: NodeId,
+        /// To there.
+        to: NodeId,
+        /// The step.
+        step: SwitchoverStep,
+    },
+    /// Our own loop did not run for a while: nobody is blamed for the silence of that time.
+    Stalled {
+        /// How long.
+        duration: Duration,
+    },
+    /// An operator's command was accepted or refused.
+    Command {
+        /// Who.
+        who: String,
+        /// The command in words.
+        command: String,
+        /// Why it was refused.
+        refused: Option<String>,
+    },
+    /// Terms and holds could not be written.
+    PersistFailed {
+        /// Why.
+        error: String,
+    },
+    /// They can be written again.
+    PersistRecovered,
+    /// A peer has another config.
+    ConfigMismatch {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// Peer and we have the same config again.
+    ConfigMatches {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// Another machine uses our node name.
+    DuplicateNode {
+        /// The link it was heard on.
+        link: LinkId,
+    },
+    /// The wall clocks differ too much.
+    ClockOffset {
+        /// The peer.
+        peer: NodeId,
+        /// Its clock minus ours, in milliseconds.
+        offset_millis: i64,
+    },
+    /// The wall clocks agree again.
+    ClockAgrees {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// The daemon starts.
+    Started {
+        /// Our node.
+        node: NodeId,
+    },
+    /// The daemon ends.
+    Stopping {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a role changed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "cause")]
+pub enum Cause {
+    /// The daemon started: leftovers are removed first.
+    Start,
+    /// Leftovers are gone.
+    LeftoversRemoved,
+    /// Nobody is ACTIVE and we are first in rank of the able nodes.
+    FirstInRank,
+    /// Standalone mode: nobody else to ask.
+    Standalone,
+    /// The ACTIVE node released the group to us.
+    ReleasedToUs {
+        /// Who released it.
+        by: NodeId,
+    },
+    /// The peers are silent, the arbitrator answers and nobody answers for the VIPs.
+    PeerSilent {
+        /// How long the last peer has been silent.
+        silence: Duration,
+        /// The hold time was not needed: every path was asked.
+        asked_all: bool,
+    },
+    /// Resources are up.
+    ResourcesUp,
+    /// Resources are down.
+    ResourcesDown,
+    /// All links silent, arbitrator unreachable.
+    Isolated,
+    /// The peer is ACTIVE with a higher term (or the same and a better rank).
+    OlderTerm {
+        /// The peer.
+        peer: NodeId,
+        /// Its term.
+        term: Term,
+    },
+    /// A peer refused or outbid our claim.
+    ClaimLost {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// An operator asked.
+    Operator {
+        /// Who.
+        who: String,
+    },
+    /// A switchover asked for on the peer.
+    Switchover {
+        /// The target.
+        to: NodeId,
+    },
+    /// The target of a switchover failed: we take the group back.
+    Rollback,
+    /// The group goes back to its preferred node.
+    Failback,
+    /// A resource failed for good here.
+    ResourceFailed {
+        /// Which.
+        resource: ResourceId,
+        /// Why.
+        reason: String,
+    },
+    /// A ready check fails here.
+    NotReady {
+        /// Which.
+        check: CheckId,
+    },
+    /// A resource could not be stopped.
+    StopFailed {
+        /// Which.
+        resource: ResourceId,
+        /// Why.
+        reason: String,
+    },
+    /// The fault was cleared, by an operator or because its failures are forgotten.
+    FaultCleared,
+    /// A hold was set.
+    Held {
+        /// Which.
+        hold: HoldKind,
+    },
+    /// The right to be ACTIVE is gone (the takeover was overtaken by events).
+    RightLost,
+    /// The daemon shuts down.
+    Shutdown,
+}
+
+/// Why a link went down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkDownCause {
+    /// No frame within the dead time.
+    Silence,
+    /// The interface has no carrier.
+    NoCarrier,
+    /// The peer's kernel says nobody listens.
+    Refused,
+    /// The peer says it does not hear us.
+    NotHeard,
+    /// The peer's daemon is a new one.
+    Restarted,
+    /// The peer said goodbye.
+    Left,
+}
+
+/// What changed about a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "change")]
+pub enum ResourceChange {
+    /// Up.
+    Started,
+    /// Could not be brought up.
+    StartFailed {
+        /// Why.
+        reason: String,
+    },
+    /// Down.
+    Stopped,
+    /// Could not be brought down.
+    StopFailed {
+        /// Why.
+        reason: String,
+    },
+    /// Was up and failed.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// Will be restarted in place.
+    Restarting {
+        /// After this long.
+        after: Duration,
+        /// Which attempt in the window.
+        attempt: u32,
+        /// Of how many.
+        max: u32,
+    },
+    /// Could be started here again.
+    Able,
+    /// Could not be started here.
+    Unable {
+        /// Why.
+        reason: String,
+    },
+    /// A notice of its task.
+    Notice {
+        /// What.
+        text: String,
+    },
+    /// An operator cleared its failures.
+    Cleared,
+}
+
+/// Why a node may not become ACTIVE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldKind {
+    /// An operator took it out.
+    Offline,
+    /// Nothing is to be done automatically.
+    Maintenance,
+    /// Too many automatic takeovers.
+    Flap,
+}
+
+/// Steps of a switchover.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "step")]
+pub enum SwitchoverStep {
+    /// Accepted by the ACTIVE node.
+    Begun,
+    /// The old owner brings its resources down.
+    Stopping,
+    /// The old owner owns nothing any more.
+    Released,
+    /// The target is ACTIVE.
+    Done,
+    /// It did not work and the old owner takes the group back.
+    RolledBack {
+        /// Why.
+        reason: String,
+    },
+}

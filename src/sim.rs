@@ -1,0 +1,1 @@
+//! THE SIMULATOR: several nodes, virtual time, one event queue, one seed.

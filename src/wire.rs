@@ -1,0 +1,108 @@
+//! THE WIRE FORMAT: what two nodes tell each other, many times a second.
+//!
+//! A heartbeat carries the whole state a peer must know, so a lost frame needs no repetition: the next one says the same.
+//! [`seal`](seal) wraps it in an authenticated datagram; nothing is decoded before its digest is verified.
+
+pub mod codec;
+pub mod seal;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role, Term};
+
+/// One frame, decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Who sent it.
+    pub from: NodeId,
+    /// Whom it is for.
+    pub to: NodeId,
+    /// The link it was sent on; a frame that arrives on another one is refused.
+    pub link: LinkId,
+    /// This run of the sender.
+    pub incarnation: Incarnation,
+    /// The run of the receiver that the sender knows of; `None` before it heard anything. Only a frame that echoes
+    /// our own incarnation is fresh.
+    pub echo: Option<Incarnation>,
+    /// Grows by one with each frame of this incarnation on this link to this peer, from 1.
+    pub sequence: u64,
+    /// The sender's clock at sending, in nanoseconds; only the sender understands it.
+    pub sent_nanos: u64,
+    /// `sent_nanos` of the last frame the sender heard from the receiver on this link; 0 = none.
+    pub echo_nanos: u64,
+    /// From the arrival of that frame to the sending of this one, in nanoseconds.
+    pub echo_delay_nanos: u64,
+    /// The sender's wall clock in milliseconds since 1970, for the clock alarm only.
+    pub wall_millis: u64,
+    /// Digest of the sender's config.
+    pub config_digest: u64,
+    /// The sender holds this link to be up: "I hear you".
+    pub hears_you: bool,
+    /// Please answer at once.
+    pub probe: bool,
+    /// The sender shuts down in an orderly way with this frame; silence follows that means nothing bad.
+    pub leaving: bool,
+    /// Number of the state below: grows whenever it changes.
+    pub revision: u32,
+    /// The receiver's revision the sender has last taken note of.
+    pub seen_revision: u32,
+    /// The sender's word on each group, indexed by [`GroupId`].
+    pub groups: Vec<GroupState>,
+    /// A switchover an operator has asked for on this node, to be carried out by the ACTIVE one.
+    pub request: Option<SwitchoverRequest>,
+}
+
+/// What a node says about one group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GroupState {
+    /// Its role. `Activating` without consent is a claim: see `claim`.
+    pub role: Role,
+    /// The term of that role: the highest term this node has seen for the group.
+    pub term: Term,
+    /// The sender wants to become ACTIVE in `term` and asks for consent; it has not started anything yet.
+    pub claim: bool,
+    /// It could take over: healthy, not held, resources present.
+    pub able: bool,
+    /// It owns nothing of the group any more and leaves the role to this node (the next holder).
+    pub released_to: Option<NodeId>,
+    /// How the last switchover request ended or where it stands, for the node that asked.
+    pub handover: Option<Handover>,
+}
+
+/// An operator's wish to move a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SwitchoverRequest {
+    /// Names the request; random, so that an answer is never taken for another's.
+    pub nonce: u64,
+    /// The group to move.
+    pub group: GroupId,
+    /// Where it shall go.
+    pub to: NodeId,
+}
+
+/// Progress of one switchover request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Handover {
+    /// The request.
+    pub nonce: u64,
+    /// Where the group goes.
+    pub to: NodeId,
+    /// How far it is.
+    pub stage: HandoverStage,
+}
+
+/// Stages of a switchover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HandoverStage {
+    /// The ACTIVE node brings its resources down.
+    Stopping,
+    /// It owns nothing any more; the target may start.
+    Released,
+    /// The target is ACTIVE.
+    Done,
+    /// The target could not; the old owner took the group back.
+    RolledBack,
+    /// The ACTIVE node did not begin: the target was not able, or it is busy.
+    Refused,
+}

@@ -1,0 +1,1 @@
+//! Heartbeat to bytes and back.

@@ -1,0 +1,1 @@
+//! Keyed digest around a frame.
