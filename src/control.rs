@@ -4,6 +4,7 @@
 
 pub mod frame;
 pub mod sentence;
+pub mod words;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -145,6 +146,11 @@ pub enum Reply {
     },
     /// The past is told; what follows is new, if anything.
     EndOfHistory,
+    /// The command is still under way: sent now and then, so that a client can tell waiting from a hung daemon.
+    Pending {
+        /// How long it has been under way.
+        waited: Duration,
+    },
     /// The last word on a command or reload.
     Answer {
         /// The word.
