@@ -54,15 +54,26 @@ impl Command {
     pub fn words(&self) -> String {
         match self {
             Self::Switchover { group, to, dry_run } => {
-                let group = group.as_ref().map_or(String::new(), |group| format!(" {group}"));
-                let to = to.as_ref().map_or(String::new(), |to| format!(" --to {to}"));
-                format!("switchover{group}{to}{}", if *dry_run { " --dry-run" } else { "" })
+                let group = group
+                    .as_ref()
+                    .map_or(String::new(), |group| format!(" {group}"));
+                let to = to
+                    .as_ref()
+                    .map_or(String::new(), |to| format!(" --to {to}"));
+                format!(
+                    "switchover{group}{to}{}",
+                    if *dry_run { " --dry-run" } else { "" }
+                )
             }
-            Self::Offline { duration: Some(duration) } => format!("offline --for {}s", duration.as_secs()),
+            Self::Offline {
+                duration: Some(duration),
+            } => format!("offline --for {}s", duration.as_secs()),
             Self::Offline { duration: None } => "offline".to_owned(),
             Self::Online => "online".to_owned(),
             Self::Maintenance { on } => format!("maintenance {}", if *on { "on" } else { "off" }),
-            Self::Resource { resource, verb } => format!("resource {verb:?} {resource}").to_lowercase(),
+            Self::Resource { resource, verb } => {
+                format!("resource {verb:?} {resource}").to_lowercase()
+            }
         }
     }
 }

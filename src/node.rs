@@ -30,7 +30,7 @@ pub use event::{Event, Fact};
 pub use input::{Input, Report};
 
 use crate::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, ResourceId, Role, Term};
-use crate::config::{Config, LinkKind};
+use crate::config::Config;
 use crate::node::action::{AskId, ProbeId};
 use crate::node::arbitration::{Arbitrator, Reachability};
 use crate::node::event::{Cause, HoldKind, LinkDownCause, ResourceChange};
@@ -104,7 +104,9 @@ impl Node {
         durable: Durable,
         now: Instant,
     ) -> Self {
-        let peers = config.node_ids().filter(|id| *id != me && !config.standalone);
+        let peers = config
+            .node_ids()
+            .filter(|id| *id != me && !config.standalone);
         let floor = |id: GroupId| durable.terms.get(&id).copied().unwrap_or_default();
         let mut node = Self {
             me,
@@ -115,9 +117,16 @@ impl Node {
             floor: now,
             carriers: config.link_ids().map(|id| (id, true)).collect(),
             peers: peers.map(|id| (id, Peer::new(id, &config, now))).collect(),
-            arbitrator: config.arbitrator.as_ref().filter(|_| !config.standalone).map(|a| Arbitrator::new(a, now)),
+            arbitrator: config
+                .arbitrator
+                .as_ref()
+                .filter(|_| !config.standalone)
+                .map(|a| Arbitrator::new(a, now)),
             isolated: false,
-            groups: config.group_ids().map(|id| Group::new(id, &config, floor(id), now)).collect(),
+            groups: config
+                .group_ids()
+                .map(|id| Group::new(id, &config, floor(id), now))
+                .collect(),
             ready: BTreeMap::new(),
             offline: durable.offline.map(|offline| (now, offline)),
             maintenance: durable.maintenance.then_some(now),
@@ -144,24 +153,43 @@ impl Node {
         self.notice_stall(now);
         self.now = self.now.max(now);
         match input {
-            Input::Heartbeat { link, arrived, wall_millis, heartbeat } => {
+            Input::Heartbeat {
+                link,
+                arrived,
+                wall_millis,
+                heartbeat,
+            } => {
                 self.on_heartbeat(link, arrived.min(self.now), wall_millis, &heartbeat);
             }
             Input::BadDatagram { link, cause } => self.on_bad_datagram(link, cause),
             Input::Carrier { link, up } => self.on_carrier(link, up),
             Input::Refused { link, from } => self.on_refused(link, from),
-            Input::Verdict { ask, asked: _, answers } => {
+            Input::Verdict {
+                ask,
+                asked: _,
+                answers,
+            } => {
                 if let Some(arbitrator) = &mut self.arbitrator {
                     arbitrator.verdict(ask, self.now, &answers, &self.config.timers);
                 }
             }
-            Input::VipProbe { probe, group, asked, owner, error } => {
+            Input::VipProbe {
+                probe,
+                group,
+                asked,
+                owner,
+                error,
+            } => {
                 self.on_vip_probe(probe, group, asked, owner, error);
             }
             Input::Report { resource, report } => self.on_report(resource, report),
             Input::Ready { check, result } => self.on_ready(check, result),
             Input::Persisted { order, result } => self.on_persisted(order, result),
-            Input::Command { request, who, command } => self.on_command(request, &who, command),
+            Input::Command {
+                request,
+                who,
+                command,
+            } => self.on_command(request, &who, command),
             Input::Shutdown => self.on_shutdown(),
             Input::Deadline => {}
         }
@@ -257,11 +285,19 @@ impl Node {
     /// Takes one link down, for one peer or for all.
     fn links_down(&mut self, id: LinkId, only: Option<NodeId>, cause: LinkDownCause) {
         let mut facts = Vec::new();
-        for peer in self.peers.values_mut().filter(|peer| only.is_none_or(|only| only == peer.id)) {
+        for peer in self
+            .peers
+            .values_mut()
+            .filter(|peer| only.is_none_or(|only| only == peer.id))
+        {
             if let Some(link) = peer.links.get_mut(&id)
                 && link.down(cause, self.now).is_some()
             {
-                facts.push(Fact::LinkDown { link: id, peer: peer.id, cause });
+                facts.push(Fact::LinkDown {
+                    link: id,
+                    peer: peer.id,
+                    cause,
+                });
             }
         }
         self.tell_all(facts);
@@ -269,25 +305,38 @@ impl Node {
 
     fn on_report(&mut self, id: ResourceId, report: Report) {
         let config = self.config.clone();
-        let Some(settings) = config.resource(id) else { return };
+        let Some(settings) = config.resource(id) else {
+            return;
+        };
         let now = self.now;
-        let Some(group) = self.groups.get_mut(id.group.index()) else { return };
+        let Some(group) = self.groups.get_mut(id.group.index()) else {
+            return;
+        };
         let wanted = group.wants_up();
-        let Some(resource) = group.resources.get_mut(usize::from(id.index)) else { return };
+        let Some(resource) = group.resources.get_mut(usize::from(id.index)) else {
+            return;
+        };
         if let Some(change) = resource.on_report(now, report, wanted, &settings.restart) {
             let restarting = match (&change, resource.state) {
-                (ResourceChange::Stopped | ResourceChange::StartFailed { .. }, resources::RunState::Backoff(until)) => {
-                    Some(ResourceChange::Restarting {
-                        after: until.since(now),
-                        attempt: u32::try_from(resource.failures.len()).unwrap_or(u32::MAX),
-                        max: settings.restart.max,
-                    })
-                }
+                (
+                    ResourceChange::Stopped | ResourceChange::StartFailed { .. },
+                    resources::RunState::Backoff(until),
+                ) => Some(ResourceChange::Restarting {
+                    after: until.since(now),
+                    attempt: u32::try_from(resource.failures.len()).unwrap_or(u32::MAX),
+                    max: settings.restart.max,
+                }),
                 (_, _) => None,
             };
-            self.tell(Fact::Resource { resource: id, change });
+            self.tell(Fact::Resource {
+                resource: id,
+                change,
+            });
             if let Some(change) = restarting.filter(|_| wanted) {
-                self.tell(Fact::Resource { resource: id, change });
+                self.tell(Fact::Resource {
+                    resource: id,
+                    change,
+                });
             }
         }
     }
@@ -311,10 +360,20 @@ impl Node {
         let mut facts = Vec::new();
         for peer in self.peers.values_mut() {
             for (id, link) in &mut peer.links {
-                let silence = link.heard.map_or(now.since(link.since), |heard| now.since(heard));
+                let silence = link
+                    .heard
+                    .map_or(now.since(link.since), |heard| now.since(heard));
                 match link.judge(now, floor, &self.config.timers) {
-                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect { link: *id, peer: peer.id, silence }),
-                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown { link: *id, peer: peer.id, cause }),
+                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect {
+                        link: *id,
+                        peer: peer.id,
+                        silence,
+                    }),
+                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown {
+                        link: *id,
+                        peer: peer.id,
+                        cause,
+                    }),
                     Some(LinkState::Up) | None => {}
                 }
             }
@@ -334,7 +393,9 @@ impl Node {
             peer.state = state;
             peer.since = self.now;
             match state {
-                PeerState::Alive if before != PeerState::Suspect => facts.push(Fact::PeerAlive { peer: peer.id }),
+                PeerState::Alive if before != PeerState::Suspect => {
+                    facts.push(Fact::PeerAlive { peer: peer.id })
+                }
                 PeerState::Degraded => facts.push(Fact::PeerDegraded { peer: peer.id }),
                 PeerState::Silent => facts.push(Fact::PeerSilent { peer: peer.id }),
                 PeerState::Left => facts.push(Fact::PeerLeft { peer: peer.id }),
@@ -351,7 +412,11 @@ impl Node {
     /// Some peer is neither well nor orderly gone.
     fn is_attentive(&self) -> bool {
         self.peers.values().any(|peer| match peer.state {
-            PeerState::Unknown | PeerState::Degraded | PeerState::Suspect | PeerState::OneWay | PeerState::Silent => true,
+            PeerState::Unknown
+            | PeerState::Degraded
+            | PeerState::Suspect
+            | PeerState::OneWay
+            | PeerState::Silent => true,
             PeerState::Alive | PeerState::Left => false,
         })
     }
@@ -360,9 +425,15 @@ impl Node {
         let (now, attentive) = (self.now, self.is_attentive());
         let id = AskId(self.counter + 1);
         let timers = &self.config.timers;
-        let pace = if attentive { timers.arbitrator_pace } else { timers.arbitrator_interval };
+        let pace = if attentive {
+            timers.arbitrator_pace
+        } else {
+            timers.arbitrator_interval
+        };
         let timeout = timers.arbitrator_timeout;
-        let Some(arbitrator) = &mut self.arbitrator else { return };
+        let Some(arbitrator) = &mut self.arbitrator else {
+            return;
+        };
         arbitrator.give_up(now, timers);
         if attentive {
             arbitrator.hurry(now, pace);
@@ -373,7 +444,11 @@ impl Node {
             self.counter += 1;
             self.outbox.push_back(Action::Ask { ask: id, timeout });
         }
-        self.alarm(state == Reachability::Unreachable, Fact::ArbitratorUnreachable, Fact::ArbitratorReachable);
+        self.alarm(
+            state == Reachability::Unreachable,
+            Fact::ArbitratorUnreachable,
+            Fact::ArbitratorReachable,
+        );
         let cut_off = self.peers.values().all(|peer| match peer.state {
             PeerState::Unknown | PeerState::OneWay | PeerState::Silent => true,
             PeerState::Alive | PeerState::Degraded | PeerState::Suspect | PeerState::Left => false,
@@ -387,7 +462,11 @@ impl Node {
             && offline.until.is_some_and(|until| self.now >= until)
         {
             self.offline = None;
-            self.tell(Fact::Hold { hold: HoldKind::Offline, on: false, by: "its end was reached".to_owned() });
+            self.tell(Fact::Hold {
+                hold: HoldKind::Offline,
+                on: false,
+                by: "its end was reached".to_owned(),
+            });
         }
     }
 
@@ -408,17 +487,37 @@ impl Node {
     /// Orders the next starts and stops.
     fn order_resources(&mut self, id: GroupId) {
         let config = self.config.clone();
-        let Some(settings) = config.groups.get(id.index()) else { return };
+        let Some(settings) = config.groups.get(id.index()) else {
+            return;
+        };
         let now = self.now;
         let group = self.group_mut(id);
         if group.role == Role::Standby || group.role == Role::Fault || group.claim.is_some() {
             return;
         }
-        let orders = resources::next_orders(&group.resources, settings, group.wants_up(), group.stop_within, now);
+        let orders = resources::next_orders(
+            &group.resources,
+            settings,
+            group.wants_up(),
+            group.stop_within,
+            now,
+        );
         for (index, order) in orders {
-            let Some(resource) = self.group_mut(id).resources.get_mut(index) else { continue };
-            resource.turn(if order == Order::Start { resources::RunState::Starting } else { resources::RunState::Stopping }, now);
-            let resource = ResourceId { group: id, index: u16::try_from(index).unwrap_or(u16::MAX) };
+            let Some(resource) = self.group_mut(id).resources.get_mut(index) else {
+                continue;
+            };
+            resource.turn(
+                if order == Order::Start {
+                    resources::RunState::Starting
+                } else {
+                    resources::RunState::Stopping
+                },
+                now,
+            );
+            let resource = ResourceId {
+                group: id,
+                index: u16::try_from(index).unwrap_or(u16::MAX),
+            };
             self.outbox.push_back(Action::Resource { resource, order });
         }
     }
@@ -433,8 +532,16 @@ impl Node {
                 self.reclaimed(id);
             }
             Role::Deactivating if resources::all_down(&group.resources) => {
-                let cause = if group.cause == Cause::Start { Cause::LeftoversRemoved } else { Cause::ResourcesDown };
-                let trigger = if faulty { Trigger::ResourcesDownFaulty } else { Trigger::ResourcesDown };
+                let cause = if group.cause == Cause::Start {
+                    Cause::LeftoversRemoved
+                } else {
+                    Cause::ResourcesDown
+                };
+                let trigger = if faulty {
+                    Trigger::ResourcesDownFaulty
+                } else {
+                    Trigger::ResourcesDown
+                };
                 self.turn(id, trigger, cause);
                 self.released(id);
             }
@@ -448,12 +555,20 @@ impl Node {
         let now = self.now;
         let group = self.group_mut(id);
         let from = group.role;
-        let Some(to) = role::next(from, trigger) else { return };
+        let Some(to) = role::next(from, trigger) else {
+            return;
+        };
         group.role = to;
         group.since = now;
         group.cause = cause.clone();
         let term = group.told_term();
-        self.tell(Fact::RoleChanged { group: id, from, to, term, cause });
+        self.tell(Fact::RoleChanged {
+            group: id,
+            from,
+            to,
+            term,
+            cause,
+        });
     }
 
     /// Leaves the role, whatever it is, because of `cause`; `within` bounds the stops.
@@ -484,9 +599,15 @@ impl Node {
     }
 
     fn is_exhausted(&self, id: GroupId) -> bool {
-        let Some(settings) = self.config.groups.get(id.index()) else { return false };
+        let Some(settings) = self.config.groups.get(id.index()) else {
+            return false;
+        };
         let group = self.group(id);
-        group.resources.iter().zip(&settings.resources).any(|(resource, config)| resource.is_exhausted(&config.restart))
+        group
+            .resources
+            .iter()
+            .zip(&settings.resources)
+            .any(|(resource, config)| resource.is_exhausted(&config.restart))
     }
 
     /// Sets or clears an alarm; tells when that is news.
@@ -505,7 +626,8 @@ impl Node {
     }
 
     fn tell(&mut self, fact: Fact) {
-        self.outbox.push_back(Action::Event(Event { at: self.now, fact }));
+        self.outbox
+            .push_back(Action::Event(Event { at: self.now, fact }));
     }
 
     fn tell_all(&mut self, facts: Vec<Fact>) {
@@ -514,18 +636,24 @@ impl Node {
         }
     }
 
-    #[expect(clippy::expect_used, reason = "a group that is not in the config is a defect that must not go on")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a group that is not in the config is a defect that must not go on"
+    )]
     fn group(&self, id: GroupId) -> &Group {
-        self.groups.get(id.index()).expect("the group is in the config")
+        self.groups
+            .get(id.index())
+            .expect("the group is in the config")
     }
 
-    #[expect(clippy::expect_used, reason = "a group that is not in the config is a defect that must not go on")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a group that is not in the config is a defect that must not go on"
+    )]
     fn group_mut(&mut self, id: GroupId) -> &mut Group {
-        self.groups.get_mut(id.index()).expect("the group is in the config")
-    }
-
-    fn has_neutral_path(&self) -> bool {
-        self.config.links.iter().any(|link| link.kind == LinkKind::Neutral)
+        self.groups
+            .get_mut(id.index())
+            .expect("the group is in the config")
     }
 
     fn next_probe_id(&mut self) -> ProbeId {

@@ -47,15 +47,26 @@ pub fn hold(hold: HoldKind) -> &'static str {
 pub fn command(command: &Command) -> String {
     match command {
         Command::Switchover { group, to, dry_run } => {
-            let group = group.as_ref().map_or(String::new(), |group| format!(" {group}"));
-            let to = to.as_ref().map_or(String::new(), |to| format!(" --to {to}"));
-            format!("switchover{group}{to}{}", if *dry_run { " --dry-run" } else { "" })
+            let group = group
+                .as_ref()
+                .map_or(String::new(), |group| format!(" {group}"));
+            let to = to
+                .as_ref()
+                .map_or(String::new(), |to| format!(" --to {to}"));
+            format!(
+                "switchover{group}{to}{}",
+                if *dry_run { " --dry-run" } else { "" }
+            )
         }
         Command::Offline { duration: None } => "offline".to_owned(),
-        Command::Offline { duration: Some(time) } => format!("offline for {}", duration(*time)),
+        Command::Offline {
+            duration: Some(time),
+        } => format!("offline for {}", duration(*time)),
         Command::Online => "online".to_owned(),
         Command::Maintenance { on } => format!("maintenance {}", if *on { "on" } else { "off" }),
-        Command::Resource { resource, verb } => format!("resource {} {resource}", self::verb(*verb)),
+        Command::Resource { resource, verb } => {
+            format!("resource {} {resource}", self::verb(*verb))
+        }
     }
 }
 
@@ -70,7 +81,11 @@ pub fn verb(verb: ResourceVerb) -> &'static str {
 }
 
 fn two(big: u64, big_unit: &str, small: u64, small_unit: &str) -> String {
-    if small == 0 { format!("{big} {big_unit}") } else { format!("{big} {big_unit} {small} {small_unit}") }
+    if small == 0 {
+        format!("{big} {big_unit}")
+    } else {
+        format!("{big} {big_unit} {small} {small_unit}")
+    }
 }
 
 #[cfg(test)]
@@ -103,12 +118,24 @@ mod tests {
 
     #[test]
     fn commands_read_as_typed() {
-        let switchover = Command::Switchover { group: Some("dre".into()), to: Some("hadev2".into()), dry_run: true };
+        let switchover = Command::Switchover {
+            group: Some("dre".into()),
+            to: Some("hadev2".into()),
+            dry_run: true,
+        };
         assert_eq!(command(&switchover), "switchover dre --to hadev2 --dry-run");
-        let offline = Command::Offline { duration: Some(Duration::from_secs(30)) };
+        let offline = Command::Offline {
+            duration: Some(Duration::from_secs(30)),
+        };
         assert_eq!(command(&offline), "offline for 30 s");
-        assert_eq!(command(&Command::Maintenance { on: false }), "maintenance off");
-        let clear = Command::Resource { resource: "dre/traffic".into(), verb: ResourceVerb::Clear };
+        assert_eq!(
+            command(&Command::Maintenance { on: false }),
+            "maintenance off"
+        );
+        let clear = Command::Resource {
+            resource: "dre/traffic".into(),
+            verb: ResourceVerb::Clear,
+        };
         assert_eq!(command(&clear), "resource clear dre/traffic");
     }
 }

@@ -26,11 +26,21 @@ impl Node {
     }
 
     /// A frame with a good digest: it may still be old, replayed, for somebody else or by a namesake.
-    pub(super) fn on_heartbeat(&mut self, id: LinkId, arrived: Instant, wall_millis: u64, frame: &Heartbeat) {
+    pub(super) fn on_heartbeat(
+        &mut self,
+        id: LinkId,
+        arrived: Instant,
+        wall_millis: u64,
+        frame: &Heartbeat,
+    ) {
         if frame.from == self.me {
             if frame.incarnation != self.incarnation {
                 self.duplicate = Some(self.now);
-                self.alarm(true, Fact::DuplicateNode { link: id }, Fact::DuplicateNode { link: id });
+                self.alarm(
+                    true,
+                    Fact::DuplicateNode { link: id },
+                    Fact::DuplicateNode { link: id },
+                );
             }
             return;
         }
@@ -38,9 +48,13 @@ impl Node {
         let now = self.now;
         let me = self.me;
         let pace = self.config.timers.probe_interval;
-        let Some(peer) = self.peers.get_mut(&frame.from) else { return };
+        let Some(peer) = self.peers.get_mut(&frame.from) else {
+            return;
+        };
         let retired = peer.retired.contains(&frame.incarnation);
-        let Some(link) = peer.links.get_mut(&id) else { return };
+        let Some(link) = peer.links.get_mut(&id) else {
+            return;
+        };
         if frame.to != me || frame.link != id {
             link.refuse("misdirected");
             return;
@@ -65,27 +79,48 @@ impl Node {
         self.on_fresh_frame(id, arrived, wall_millis, frame);
     }
 
-    fn on_fresh_frame(&mut self, id: LinkId, arrived: Instant, wall_millis: u64, frame: &Heartbeat) {
+    fn on_fresh_frame(
+        &mut self,
+        id: LinkId,
+        arrived: Instant,
+        wall_millis: u64,
+        frame: &Heartbeat,
+    ) {
         let now = self.now;
         let config = self.config.clone();
         let mut facts = Vec::new();
-        let Some(peer) = self.peers.get_mut(&frame.from) else { return };
+        let Some(peer) = self.peers.get_mut(&frame.from) else {
+            return;
+        };
         if peer.incarnation != Some(frame.incarnation) {
             if let Some(old) = peer.incarnation {
                 facts.push(Fact::PeerRestarted { peer: peer.id });
                 peer.retire(old);
                 for (id, link) in &mut peer.links {
                     if link.down(LinkDownCause::Restarted, now).is_some() {
-                        facts.push(Fact::LinkDown { link: *id, peer: peer.id, cause: LinkDownCause::Restarted });
+                        facts.push(Fact::LinkDown {
+                            link: *id,
+                            peer: peer.id,
+                            cause: LinkDownCause::Restarted,
+                        });
                     }
                 }
             }
             peer.restart(frame.incarnation);
         }
-        let Some(link) = peer.links.get_mut(&id) else { return };
+        let Some(link) = peer.links.get_mut(&id) else {
+            return;
+        };
         match link.on_frame(arrived, frame, &config.timers) {
-            Some(LinkState::Up) => facts.push(Fact::LinkUp { link: id, peer: peer.id }),
-            Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown { link: id, peer: peer.id, cause }),
+            Some(LinkState::Up) => facts.push(Fact::LinkUp {
+                link: id,
+                peer: peer.id,
+            }),
+            Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown {
+                link: id,
+                peer: peer.id,
+                cause,
+            }),
             Some(LinkState::Suspect) | None => {}
         }
         let (rtt, extra_sent) = (link.rtt, link.extra_sent);
@@ -105,7 +140,11 @@ impl Node {
         let timers = &config.timers;
         let asked = (frame.probe || rising) && now.since(extra_sent) >= timers.probe_interval / 2;
         if newer || asked {
-            if let Some(link) = self.peers.get_mut(&frame.from).and_then(|peer| peer.links.get_mut(&id)) {
+            if let Some(link) = self
+                .peers
+                .get_mut(&frame.from)
+                .and_then(|peer| peer.links.get_mut(&id))
+            {
                 link.extra_sent = now;
             }
             self.send_frame(frame.from, id, None, rising);
@@ -116,21 +155,33 @@ impl Node {
     fn compare(&mut self, frame: &Heartbeat, wall_millis: u64, rtt: std::time::Duration) {
         let matches = frame.config_digest == self.config.digest;
         let limit = i64::try_from(self.config.limits.clock_offset.as_millis()).unwrap_or(i64::MAX);
-        let Some(peer) = self.peers.get_mut(&frame.from) else { return };
+        let Some(peer) = self.peers.get_mut(&frame.from) else {
+            return;
+        };
         let id = peer.id;
         let half_trip = i64::try_from(rtt.as_millis() / 2).unwrap_or(0);
-        let offset = i64::try_from(i128::from(frame.wall_millis) - i128::from(wall_millis)).unwrap_or(i64::MAX);
+        let offset = i64::try_from(i128::from(frame.wall_millis) - i128::from(wall_millis))
+            .unwrap_or(i64::MAX);
         let offset = offset.saturating_add(half_trip);
         peer.config_matches = Some(matches);
         peer.clock_offset_millis = Some(offset);
         // Ten percent of hysteresis, so that a clock at the limit does not ring at every frame.
         let alarm = match offset.saturating_abs().cmp(&limit) {
             Ordering::Greater => true,
-            Ordering::Less | Ordering::Equal => peer.clock_alarm && offset.saturating_abs() > limit / 10 * 9,
+            Ordering::Less | Ordering::Equal => {
+                peer.clock_alarm && offset.saturating_abs() > limit / 10 * 9
+            }
         };
         peer.clock_alarm = alarm;
-        self.alarm(!matches, Fact::ConfigMismatch { peer: id }, Fact::ConfigMatches { peer: id });
-        let raised = Fact::ClockOffset { peer: id, offset_millis: offset };
+        self.alarm(
+            !matches,
+            Fact::ConfigMismatch { peer: id },
+            Fact::ConfigMatches { peer: id },
+        );
+        let raised = Fact::ClockOffset {
+            peer: id,
+            offset_millis: offset,
+        };
         self.alarm(alarm, raised, Fact::ClockAgrees { peer: id });
     }
 
@@ -164,11 +215,16 @@ impl Node {
     /// Peers whose silence is young enough to be probed at the fast pace.
     pub(super) fn peers_in_doubt(&self) -> impl Iterator<Item = NodeId> {
         let limit = self.config.timers.dead_time;
-        self.peers.values().filter(move |peer| match peer.state {
-            PeerState::Suspect => true,
-            PeerState::OneWay | PeerState::Silent => self.now.since(peer.since) < limit,
-            PeerState::Unknown | PeerState::Alive | PeerState::Degraded | PeerState::Left => false,
-        }).map(|peer| peer.id)
+        self.peers
+            .values()
+            .filter(move |peer| match peer.state {
+                PeerState::Suspect => true,
+                PeerState::OneWay | PeerState::Silent => self.now.since(peer.since) < limit,
+                PeerState::Unknown | PeerState::Alive | PeerState::Degraded | PeerState::Left => {
+                    false
+                }
+            })
+            .map(|peer| peer.id)
     }
 
     /// Asks every peer in doubt, on every path, for an answer at once.
@@ -187,7 +243,9 @@ impl Node {
         let mut usable = Vec::new();
         for peer in self.peers.values() {
             for id in peer.links.keys() {
-                let Some(config) = self.config.links.get(id.index()) else { continue };
+                let Some(config) = self.config.links.get(id.index()) else {
+                    continue;
+                };
                 let carrier = self.carriers.get(id).copied().unwrap_or(true);
                 let wanted = match config.kind {
                     LinkKind::Dedicated => true,
@@ -210,12 +268,16 @@ impl Node {
         let now = self.now;
         let leaving = self.shutdown.is_some_and(|shutdown| shutdown.leaving);
         let request = self.pending.as_ref().and_then(|pending| pending.wire());
-        let Some(peer) = self.peers.get_mut(&to) else { return };
+        let Some(peer) = self.peers.get_mut(&to) else {
+            return;
+        };
         let (echo, seen_revision) = match proof {
             Some(frame) => (Some(frame.incarnation), 0),
             None => (peer.incarnation, peer.revision),
         };
-        let Some(link) = peer.links.get_mut(&id) else { return };
+        let Some(link) = peer.links.get_mut(&id) else {
+            return;
+        };
         link.sent += 1;
         if probe && link.probing_since.is_none() {
             link.probing_since = Some(now);
@@ -242,7 +304,10 @@ impl Node {
             groups: self.told.clone(),
             request,
         };
-        self.outbox.push_back(Action::Send { link: id, heartbeat });
+        self.outbox.push_back(Action::Send {
+            link: id,
+            heartbeat,
+        });
     }
 
     fn own_state(&self) -> Vec<GroupState> {

@@ -86,7 +86,10 @@ impl Group {
             term: floor,
             seen_term: floor,
             claim: None,
-            resources: config.resource_ids(id).map(|_| Resource::new(now)).collect(),
+            resources: config
+                .resource_ids(id)
+                .map(|_| Resource::new(now))
+                .collect(),
             stop_within: None,
             release: None,
             word: None,
@@ -130,6 +133,10 @@ impl Group {
 
     /// The term to tell: the one acted in, or the highest known.
     pub(super) fn told_term(&self) -> Term {
-        if self.holds() || self.claim.is_some() { self.term } else { self.seen_term }
+        if self.holds() || self.claim.is_some() {
+            self.term
+        } else {
+            self.seen_term
+        }
     }
 }

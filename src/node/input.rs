@@ -126,8 +126,15 @@ pub enum BadDatagram {
 
 impl BadDatagram {
     /// All causes.
-    pub const ALL: [Self; 7] =
-        [Self::Truncated, Self::Malformed, Self::Version, Self::Cluster, Self::UnknownKey, Self::Digest, Self::Source];
+    pub const ALL: [Self; 7] = [
+        Self::Truncated,
+        Self::Malformed,
+        Self::Version,
+        Self::Cluster,
+        Self::UnknownKey,
+        Self::Digest,
+        Self::Source,
+    ];
 
     /// For counters.
     pub fn word(self) -> &'static str {

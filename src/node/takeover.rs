@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::cluster::{CheckId, GroupId, NodeId, ResourceId, Role};
 use crate::config::{Config, LinkKind, ResourceKind};
+use crate::node::action::ProbeId;
 use crate::node::arbitration::Reachability;
 use crate::node::event::{Cause, Fact, HoldKind};
 use crate::node::input::VipOwner;
-use crate::node::action::ProbeId;
 use crate::node::peer::{Peer, PeerState};
 use crate::node::role::Trigger;
 use crate::node::{Action, Node, Order};
@@ -23,22 +23,53 @@ pub(super) enum Obstacle {
     Faulty,
     Held(HoldKind),
     ShuttingDown,
-    ResourceUnable { resource: ResourceId, reason: String },
-    ResourceNotSeen { resource: ResourceId },
-    CheckNotReady { check: CheckId, reason: String },
-    CheckNotSeen { check: CheckId },
-    TermNotOnDisk { error: Option<String> },
-    PeerHolds { peer: NodeId, role: Role },
-    PeerFirst { peer: NodeId },
-    LeftTo { peer: NodeId },
-    WaitingForPeer { peer: NodeId, until: Instant },
-    PeerSuspect { peer: NodeId },
-    OneWay { peer: NodeId },
+    ResourceUnable {
+        resource: ResourceId,
+        reason: String,
+    },
+    ResourceNotSeen {
+        resource: ResourceId,
+    },
+    CheckNotReady {
+        check: CheckId,
+        reason: String,
+    },
+    CheckNotSeen {
+        check: CheckId,
+    },
+    TermNotOnDisk {
+        error: Option<String>,
+    },
+    PeerHolds {
+        peer: NodeId,
+        role: Role,
+    },
+    PeerFirst {
+        peer: NodeId,
+    },
+    LeftTo {
+        peer: NodeId,
+    },
+    WaitingForPeer {
+        peer: NodeId,
+        until: Instant,
+    },
+    PeerSuspect {
+        peer: NodeId,
+    },
+    OneWay {
+        peer: NodeId,
+    },
     ArbitratorNotAsked,
     Isolated,
     VipAnswered(VipOwner),
-    VipNotAsked { error: Option<String> },
-    HoldTime { peer: NodeId, until: Instant },
+    VipNotAsked {
+        error: Option<String>,
+    },
+    HoldTime {
+        peer: NodeId,
+        until: Instant,
+    },
 }
 
 /// The right to take over when nothing stands in the way.
@@ -109,23 +140,39 @@ impl Node {
             (HoldKind::Maintenance, self.maintenance.is_some()),
             (HoldKind::Flap, group.flap_hold.is_some()),
         ];
-        obstacles.extend(holds.into_iter().filter(|(_, on)| *on).map(|(hold, _)| Obstacle::Held(hold)));
+        obstacles.extend(
+            holds
+                .into_iter()
+                .filter(|(_, on)| *on)
+                .map(|(hold, _)| Obstacle::Held(hold)),
+        );
         for (resource, state) in self.config.resource_ids(id).zip(&group.resources) {
             match &state.able {
                 Some(Ok(())) => {}
-                Some(Err(reason)) => obstacles.push(Obstacle::ResourceUnable { resource, reason: reason.clone() }),
+                Some(Err(reason)) => obstacles.push(Obstacle::ResourceUnable {
+                    resource,
+                    reason: reason.clone(),
+                }),
                 None => obstacles.push(Obstacle::ResourceNotSeen { resource }),
             }
         }
-        for check in (0..self.config.ready.len()).filter_map(|index| u8::try_from(index).ok()).map(CheckId) {
+        for check in (0..self.config.ready.len())
+            .filter_map(|index| u8::try_from(index).ok())
+            .map(CheckId)
+        {
             match self.ready.get(&check) {
                 Some((_, Ok(()))) => {}
-                Some((_, Err(reason))) => obstacles.push(Obstacle::CheckNotReady { check, reason: reason.clone() }),
+                Some((_, Err(reason))) => obstacles.push(Obstacle::CheckNotReady {
+                    check,
+                    reason: reason.clone(),
+                }),
                 None => obstacles.push(Obstacle::CheckNotSeen { check }),
             }
         }
         if group.seen_term >= self.persistence.ceiling(id) {
-            obstacles.push(Obstacle::TermNotOnDisk { error: self.persistence.failed.clone() });
+            obstacles.push(Obstacle::TermNotOnDisk {
+                error: self.persistence.failed.clone(),
+            });
         }
         obstacles
     }
@@ -140,7 +187,10 @@ impl Node {
             match peer.state {
                 PeerState::Alive | PeerState::Degraded => {
                     if peer.holds(id) {
-                        obstacles.push(Obstacle::PeerHolds { peer: peer.id, role: peer.role(id) });
+                        obstacles.push(Obstacle::PeerHolds {
+                            peer: peer.id,
+                            role: peer.role(id),
+                        });
                     } else if peer.group(id).and_then(|state| state.released_to) == Some(self.me) {
                         released_by = Some(peer);
                     } else {
@@ -149,19 +199,27 @@ impl Node {
                 }
                 PeerState::Suspect => obstacles.push(Obstacle::PeerSuspect { peer: peer.id }),
                 PeerState::OneWay if peer.holds(id) => {
-                    obstacles.push(Obstacle::PeerHolds { peer: peer.id, role: peer.role(id) });
+                    obstacles.push(Obstacle::PeerHolds {
+                        peer: peer.id,
+                        role: peer.role(id),
+                    });
                 }
                 PeerState::OneWay => obstacles.push(Obstacle::OneWay { peer: peer.id }),
                 PeerState::Left => {}
                 PeerState::Unknown if self.now < self.started + self.config.timers.start_grace => {
                     let until = self.started + self.config.timers.start_grace;
-                    obstacles.push(Obstacle::WaitingForPeer { peer: peer.id, until });
+                    obstacles.push(Obstacle::WaitingForPeer {
+                        peer: peer.id,
+                        until,
+                    });
                 }
                 PeerState::Unknown | PeerState::Silent => {
                     let asked_all = self.asked_all(id, peer);
                     obstacles.extend(self.silent_obstacles(id, peer, asked_all));
                     let this = self.now.since(self.last_sign(peer));
-                    silence = Some(silence.map_or((this, asked_all), |(other, all)| (other.max(this), all && asked_all)));
+                    silence = Some(silence.map_or((this, asked_all), |(other, all)| {
+                        (other.max(this), all && asked_all)
+                    }));
                 }
             }
         }
@@ -180,7 +238,10 @@ impl Node {
         } else {
             Cause::FirstInRank
         };
-        Ok(Right { cause, needs_consent })
+        Ok(Right {
+            cause,
+            needs_consent,
+        })
     }
 
     /// The `ping` authority's conditions for a silent peer.
@@ -188,8 +249,12 @@ impl Node {
         let basis = self.last_sign(peer);
         let mut obstacles = Vec::new();
         match &self.arbitrator {
-            Some(arbitrator) if arbitrator.state == Reachability::Unreachable => obstacles.push(Obstacle::Isolated),
-            Some(arbitrator) if !arbitrator.vouches_since(basis) => obstacles.push(Obstacle::ArbitratorNotAsked),
+            Some(arbitrator) if arbitrator.state == Reachability::Unreachable => {
+                obstacles.push(Obstacle::Isolated)
+            }
+            Some(arbitrator) if !arbitrator.vouches_since(basis) => {
+                obstacles.push(Obstacle::ArbitratorNotAsked)
+            }
             Some(_) | None => {}
         }
         let probe = &self.group(id).probe;
@@ -197,12 +262,17 @@ impl Node {
             if let Some(owner) = &probe.owner {
                 obstacles.push(Obstacle::VipAnswered(owner.clone()));
             } else if probe.unanswered.is_none_or(|asked| asked < basis) {
-                obstacles.push(Obstacle::VipNotAsked { error: probe.error.clone() });
+                obstacles.push(Obstacle::VipNotAsked {
+                    error: probe.error.clone(),
+                });
             }
         }
         let until = basis + self.config.timers.hold_time;
         if self.now < until && !asked_all {
-            obstacles.push(Obstacle::HoldTime { peer: peer.id, until });
+            obstacles.push(Obstacle::HoldTime {
+                peer: peer.id,
+                until,
+            });
         }
         obstacles
     }
@@ -217,7 +287,9 @@ impl Node {
             let kind = self.config.links.get(link.index()).map(|link| link.kind);
             kind == Some(LinkKind::Neutral)
                 && carrier
-                && state.probing_since.is_some_and(|since| since >= basis && self.now >= since + patience)
+                && state
+                    .probing_since
+                    .is_some_and(|since| since >= basis && self.now >= since + patience)
         });
         neutral && self.has_vips(id)
     }
@@ -226,9 +298,15 @@ impl Node {
     fn neutral_deadline(&self, peer: &Peer) -> Option<Instant> {
         let patience = self.config.timers.vip_probe_time;
         let since = peer.links.iter().filter(|(link, _)| {
-            self.config.links.get(link.index()).is_some_and(|config| config.kind == LinkKind::Neutral)
+            self.config
+                .links
+                .get(link.index())
+                .is_some_and(|config| config.kind == LinkKind::Neutral)
         });
-        since.filter_map(|(_, state)| state.probing_since).map(|since| since + patience).max()
+        since
+            .filter_map(|(_, state)| state.probing_since)
+            .map(|since| since + patience)
+            .max()
     }
 
     /// The group belongs to somebody who comes before us.
@@ -247,7 +325,11 @@ impl Node {
                 None => {}
             }
         }
-        let preferred = self.config.groups.get(id.index()).map(|group| group.preferred);
+        let preferred = self
+            .config
+            .groups
+            .get(id.index())
+            .map(|group| group.preferred);
         let order = |node: NodeId| (Some(node) != preferred, node);
         self.peers
             .values()
@@ -278,7 +360,12 @@ impl Node {
     }
 
     pub(super) fn learn_terms(&mut self, id: GroupId) {
-        let highest = self.peers.values().map(|peer| peer.term(id)).max().unwrap_or_default();
+        let highest = self
+            .peers
+            .values()
+            .map(|peer| peer.term(id))
+            .max()
+            .unwrap_or_default();
         let group = self.group_mut(id);
         group.seen_term = group.seen_term.max(highest);
     }
@@ -296,7 +383,9 @@ impl Node {
         if !self.local_obstacles(id).is_empty() {
             return;
         }
-        let Ok(right) = self.judge_right(id) else { return };
+        let Ok(right) = self.judge_right(id) else {
+            return;
+        };
         if self.is_automatic(id, &right.cause) && !self.count_failover(id) {
             return;
         }
@@ -318,7 +407,8 @@ impl Node {
                 consent = false;
                 continue;
             };
-            let outbid = state.claim && (state.term > term || (state.term == term && peer.id < self.me));
+            let outbid =
+                state.claim && (state.term > term || (state.term == term && peer.id < self.me));
             if peer.holds(id) || outbid {
                 let cause = Cause::ClaimLost { peer: peer.id };
                 return self.step_down(id, cause, None);
@@ -338,24 +428,32 @@ impl Node {
     fn local_obstacles_to_claim(&self, id: GroupId) -> Vec<Obstacle> {
         let mut obstacles = self.local_obstacles(id);
         let on_disk = self.group(id).term <= self.persistence.ceiling(id);
-        obstacles.retain(|obstacle| !(on_disk && matches!(obstacle, Obstacle::TermNotOnDisk { .. })));
+        obstacles
+            .retain(|obstacle| !(on_disk && matches!(obstacle, Obstacle::TermNotOnDisk { .. })));
         obstacles
     }
 
     /// Nobody asked for this takeover: it counts towards the limit.
     fn is_automatic(&self, id: GroupId, cause: &Cause) -> bool {
         if let Cause::ReleasedToUs { by } = cause {
-            let word = self.peers.get(by).and_then(|peer| peer.group(id)).and_then(|state| state.handover);
+            let word = self
+                .peers
+                .get(by)
+                .and_then(|peer| peer.group(id))
+                .and_then(|state| state.handover);
             return word.is_none_or(|word| word.to != self.me);
         }
-        matches!(cause, Cause::PeerSilent { .. }) && self.peers.values().any(|peer| peer.heard.is_some())
+        matches!(cause, Cause::PeerSilent { .. })
+            && self.peers.values().any(|peer| peer.heard.is_some())
     }
 
     /// Counts an automatic takeover. `false`: it would be one too many, the group is held.
     fn count_failover(&mut self, id: GroupId) -> bool {
         let (now, limits) = (self.now, self.config.limits.clone());
         let group = self.group_mut(id);
-        group.failovers.retain(|at| now.since(*at) < limits.failover_window);
+        group
+            .failovers
+            .retain(|at| now.since(*at) < limits.failover_window);
         let count = u32::try_from(group.failovers.len()).unwrap_or(u32::MAX);
         if count < limits.failovers {
             group.failovers.push(now);
@@ -381,7 +479,12 @@ impl Node {
             (Some((peer, theirs)), before) => {
                 if before != Some(peer) {
                     self.group_mut(id).conflict = Some(peer);
-                    self.tell(Fact::DualActive { group: id, peer, ours, theirs });
+                    self.tell(Fact::DualActive {
+                        group: id,
+                        peer,
+                        ours,
+                        theirs,
+                    });
                 }
                 if theirs > ours || (theirs == ours && peer < self.me) {
                     self.step_down(id, Cause::OlderTerm { peer, term: theirs }, None);
@@ -399,8 +502,14 @@ impl Node {
     fn announce(&mut self, id: GroupId) {
         let config = self.config.clone();
         for resource in config.resource_ids(id) {
-            if config.resource(resource).is_some_and(|resource| matches!(resource.kind, ResourceKind::Vip(_))) {
-                self.outbox.push_back(Action::Resource { resource, order: Order::Announce });
+            if config
+                .resource(resource)
+                .is_some_and(|resource| matches!(resource.kind, ResourceKind::Vip(_)))
+            {
+                self.outbox.push_back(Action::Resource {
+                    resource,
+                    order: Order::Announce,
+                });
             }
         }
     }
@@ -422,7 +531,8 @@ impl Node {
             PeerState::Alive | PeerState::Degraded | PeerState::Left => false,
         });
         let basis = in_doubt.map(|peer| self.last_sign(peer)).max();
-        let wanted = self.has_vips(id) && matches!(self.group(id).role, Role::Standby | Role::Activating);
+        let wanted =
+            self.has_vips(id) && matches!(self.group(id).role, Role::Standby | Role::Activating);
         let probe = &mut self.group_mut(id).probe;
         if probe.in_flight.is_some_and(|(_, end)| now >= end) {
             // Its prober never came back: what it saw is not known.
@@ -434,14 +544,21 @@ impl Node {
             probe.error = None;
             return;
         };
-        let stale = probe.unanswered.is_none_or(|asked| asked < basis) && probe.owner.is_none() && probe.error.is_none();
+        let stale = probe.unanswered.is_none_or(|asked| asked < basis)
+            && probe.owner.is_none()
+            && probe.error.is_none();
         if probe.in_flight.is_some() || (now < probe.next && !stale) {
             return;
         }
         let name = self.next_probe_id();
         let time = timers.vip_probe_time;
-        self.group_mut(id).probe.in_flight = Some((name, now + time * 4 + timers.arbitrator_timeout));
-        self.outbox.push_back(Action::ProbeVips { probe: name, group: id, time });
+        self.group_mut(id).probe.in_flight =
+            Some((name, now + time * 4 + timers.arbitrator_timeout));
+        self.outbox.push_back(Action::ProbeVips {
+            probe: name,
+            group: id,
+            time,
+        });
     }
 
     pub(super) fn on_vip_probe(
@@ -453,9 +570,15 @@ impl Node {
         error: Option<String>,
     ) {
         let next = self.now + self.config.timers.arbitrator_pace;
-        let Some(group) = self.groups.get_mut(id.index()) else { return };
+        let Some(group) = self.groups.get_mut(id.index()) else {
+            return;
+        };
         let probe = &mut group.probe;
-        if probe.in_flight.take_if(|(wanted, _)| *wanted == name).is_none() {
+        if probe
+            .in_flight
+            .take_if(|(wanted, _)| *wanted == name)
+            .is_none()
+        {
             return;
         }
         probe.next = next;
@@ -464,7 +587,9 @@ impl Node {
         probe.error.clone_from(&error);
         match (owner, error) {
             (Some(owner), _) if news_owner => self.tell(Fact::VipAnswered { group: id, owner }),
-            (None, Some(error)) if news_error => self.tell(Fact::VipProbeFailed { group: id, error }),
+            (None, Some(error)) if news_error => {
+                self.tell(Fact::VipProbeFailed { group: id, error })
+            }
             (None, None) => probe.unanswered = Some(asked),
             (Some(_) | None, _) => {}
         }
@@ -478,20 +603,40 @@ impl Node {
             deadlines.push((end, "VIP probe overdue"));
         }
         if group.claim.is_some() {
-            deadlines.push((group.since + self.config.timers.switchover_timeout, "claim overdue"));
+            deadlines.push((
+                group.since + self.config.timers.switchover_timeout,
+                "claim overdue",
+            ));
         }
         let waits = group.role == Role::Standby || group.claim.is_some();
         for peer in self.peers.values().filter(|_| waits) {
             match peer.state {
                 PeerState::Unknown | PeerState::Silent => {
-                    deadlines.push((self.last_sign(peer) + self.config.timers.hold_time, "hold time over"));
-                    deadlines.extend(self.neutral_deadline(peer).map(|at| (at, "neutral path asked")));
-                    deadlines.push((self.started + self.config.timers.start_grace, "start grace over"));
+                    deadlines.push((
+                        self.last_sign(peer) + self.config.timers.hold_time,
+                        "hold time over",
+                    ));
+                    deadlines.extend(
+                        self.neutral_deadline(peer)
+                            .map(|at| (at, "neutral path asked")),
+                    );
+                    deadlines.push((
+                        self.started + self.config.timers.start_grace,
+                        "start grace over",
+                    ));
                 }
-                PeerState::Alive | PeerState::Degraded | PeerState::Suspect | PeerState::OneWay | PeerState::Left => {}
+                PeerState::Alive
+                | PeerState::Degraded
+                | PeerState::Suspect
+                | PeerState::OneWay
+                | PeerState::Left => {}
             }
             let doubt = !peer.state.is_alive() || peer.state == PeerState::Suspect;
-            if doubt && peer.state != PeerState::Left && self.has_vips(id) && group.probe.in_flight.is_none() {
+            if doubt
+                && peer.state != PeerState::Left
+                && self.has_vips(id)
+                && group.probe.in_flight.is_none()
+            {
                 deadlines.push((group.probe.next, "probe VIPs again"));
             }
         }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::cluster::NodeId;
 use crate::config::{
-    ArbitratorConfig, Check, Config, DaemonConfig, ExecConfig, Failback, GroupConfig, IpNet, Limits, LinkConfig,
-    LinkKind, MonitorConfig, ReadyConfig, ResourceConfig, ResourceKind, RestartConfig, Timers, VipConfig,
+    ArbitratorConfig, Check, Config, DaemonConfig, ExecConfig, Failback, GroupConfig, IpNet,
+    Limits, LinkConfig, LinkKind, MonitorConfig, ReadyConfig, ResourceConfig, ResourceKind,
+    RestartConfig, Timers, VipConfig,
 };
 
 /// hadev1 and hadev2, links `primary` and `secondary`, group `dre` with VIPs and a service, group `mysql` without VIPs.
@@ -86,13 +87,21 @@ fn link(name: &str, interface: &str, third: u8) -> LinkConfig {
         name: name.to_owned(),
         kind: LinkKind::Dedicated,
         interfaces: vec![interface.to_owned(), interface.to_owned()],
-        addresses: vec![IpAddr::from([172, 16, third, 54]), IpAddr::from([172, 16, third, 55])],
+        addresses: vec![
+            IpAddr::from([172, 16, third, 54]),
+            IpAddr::from([172, 16, third, 55]),
+        ],
         port: 7_400,
     }
 }
 
 fn group(name: &str, resources: Vec<ResourceConfig>) -> GroupConfig {
-    GroupConfig { name: name.to_owned(), failback: Failback::Manual, preferred: NodeId(0), resources }
+    GroupConfig {
+        name: name.to_owned(),
+        failback: Failback::Manual,
+        preferred: NodeId(0),
+        resources,
+    }
 }
 
 fn vip(name: &str) -> ResourceConfig {
@@ -100,7 +109,10 @@ fn vip(name: &str) -> ResourceConfig {
         name,
         ResourceKind::Vip(VipConfig {
             interfaces: vec!["eth1".to_owned(), "eth1".to_owned()],
-            addresses: vec![IpNet { address: IpAddr::from([172, 16, 9, 61]), prefix: 24 }],
+            addresses: vec![IpNet {
+                address: IpAddr::from([172, 16, 9, 61]),
+                prefix: 24,
+            }],
             ranges: Vec::new(),
             label: None,
         }),
