@@ -20,6 +20,5 @@ pub mod neighbours;
 pub mod netlink;
 pub mod preflight;
 pub mod process;
-pub mod recorder;
 pub mod resources;
 pub mod state_file;
