@@ -1,5 +1,6 @@
 //! TCP and HTTP, with nothing but a socket.
 
+use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
@@ -29,9 +30,12 @@ impl Target {
 
     async fn connect(&self) -> Result<TcpStream, CheckError> {
         // Never seen: there is always an address.
-        let mut last = std::io::Error::from(std::io::ErrorKind::InvalidInput);
+        let mut last = Error::from(ErrorKind::InvalidInput);
         for address in &self.addresses {
             match TcpStream::connect(address).await {
+                // Without a listener, a connection to a port of our own host may meet itself: the kernel happens to give us
+                // the very port we call.
+                Ok(stream) if stream.local_addr().ok() == stream.peer_addr().ok() => last = ErrorKind::ConnectionRefused.into(),
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
