@@ -1,0 +1,218 @@
+//! The lab: builds what a plan says, knows every host and cable, and leaves nothing behind.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::error::{Context, LabError, Result};
+use crate::holder::Holder;
+use crate::host::Host;
+use crate::owners::Owners;
+use crate::plan::Plan;
+use crate::switch::Switch;
+use crate::wait::wait_until;
+use crate::worker::Worker;
+
+/// Scratch directories begin like this; a control socket below them must stay within the 107 bytes of its address.
+const SCRATCH_PREFIX: &str = "avlab-";
+
+/// A running lab. Dropping it ends every process, network and file of it.
+#[derive(Debug)]
+pub struct Lab {
+    pub(crate) plan: Plan,
+    pub(crate) hosts: BTreeMap<String, Host>,
+    pub(crate) owners: Owners,
+    pub(crate) state: Mutex<State>,
+    // Ends after the hosts, whose interfaces hang on it.
+    pub(crate) switch: Arc<Switch>,
+    scratch: TempDir,
+}
+
+/// What changes with power.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// The threads that watch and serve each node with power.
+    pub(crate) workers: BTreeMap<String, Vec<Worker>>,
+    /// Holders of hosts without power: their interfaces wait in the old network namespace for the new one.
+    pub(crate) retired: BTreeMap<String, Arc<Holder>>,
+}
+
+impl Lab {
+    /// Builds the plan and gives power to every host.
+    pub fn start(plan: Plan) -> Result<Self> {
+        Self::start_in(plan, &std::env::temp_dir())
+    }
+
+    /// Builds the plan with its scratch directory below `dir`.
+    pub fn start_in(plan: Plan, dir: &Path) -> Result<Self> {
+        plan.check()?;
+        let scratch = scratch_below(dir)?;
+        let switch = Arc::new(Switch::start(&plan.networks)?);
+        let hosts = plan.hosts.iter().map(|host| {
+            let dir = scratch.path().join(&host.name);
+            (host.name.clone(), Host::new(host.clone(), dir))
+        });
+        let hosts: BTreeMap<String, Host> = hosts.collect();
+        let (owners, state) = (Owners::default(), Mutex::default());
+        let lab = Self {
+            plan,
+            hosts,
+            owners,
+            state,
+            switch,
+            scratch,
+        };
+        for host in lab.hosts.values() {
+            fs::create_dir_all(host.dir()).on(host.name(), "make its directory")?;
+            lab.power_on(host.name())?;
+        }
+        lab.wait_for_carrier()?;
+        Ok(lab)
+    }
+
+    /// A host by its name.
+    pub fn host(&self, name: &str) -> Result<Host> {
+        self.hosts
+            .get(name)
+            .cloned()
+            .ok_or_else(|| LabError::Unknown {
+                kind: "host",
+                name: name.to_owned(),
+                known: self.hosts.keys().cloned().collect::<Vec<_>>().join(", "),
+            })
+    }
+
+    /// The nodes of the cluster, in the order of the plan.
+    pub fn nodes(&self) -> impl Iterator<Item = Host> {
+        self.plan
+            .hosts
+            .iter()
+            .filter_map(|host| self.hosts.get(&host.name))
+            .filter(|host| host.is_node())
+            .cloned()
+    }
+
+    /// The record of who owned which address when.
+    #[must_use]
+    pub fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
+    /// What the lab was built from.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The directory of everything the lab writes, as seen from outside. It goes with the lab.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.scratch.path().to_owned()
+    }
+
+    /// Asks the kernels of all nodes what they own, compares it with the record, and names every difference.
+    pub fn cross_check_owners(&self, settle: Duration) -> Result<()> {
+        let mut differences = Vec::new();
+        let agreed = wait_until(settle, "", || {
+            differences = self
+                .nodes()
+                .flat_map(|node| self.differences_of(&node))
+                .collect();
+            differences.is_empty()
+        });
+        agreed.map_err(|_| LabError::Waited {
+            what: format!(
+                "the record of owners to agree with the kernels; {}",
+                differences.join("; ")
+            ),
+            limit: settle,
+        })
+    }
+
+    fn differences_of(&self, node: &Host) -> Vec<String> {
+        let recorded = self.owners.owned_by(node.name());
+        let Ok(netlink) = node.netlink() else {
+            return recorded
+                .iter()
+                .map(|what| format!("{} is off and has {what}", node.name()))
+                .collect();
+        };
+        let (Ok(addresses), Ok(prefixes)) = (netlink.addresses(), netlink.local_prefixes()) else {
+            return vec![format!("{} does not say what it owns", node.name())];
+        };
+        let truth = crate::owners::everything(&addresses, &prefixes);
+        truth
+            .symmetric_difference(&recorded)
+            .map(|what| {
+                format!(
+                    "{what} on {} is {}",
+                    node.name(),
+                    if truth.contains(what) {
+                        "missed"
+                    } else {
+                        "gone"
+                    }
+                )
+            })
+            .collect()
+    }
+
+    /// Interfaces get their carrier a moment after their port went up.
+    fn wait_for_carrier(&self) -> Result<()> {
+        use crate::netlink::Carrier;
+        for host in self.hosts.values() {
+            let links = || {
+                host.netlink()
+                    .ok()
+                    .and_then(|netlink| netlink.links().ok())
+                    .unwrap_or_default()
+            };
+            wait_until(
+                Duration::from_secs(5),
+                format!("carrier on all interfaces of {}", host.name()),
+                || links().iter().all(|link| link.carrier == Carrier::Up),
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.state().workers.clear();
+        for host in self.hosts.values() {
+            // What cannot be killed now ends with this process: the holder exits when its control socket closes.
+            let _ = host.kill_all();
+        }
+    }
+}
+
+/// A directory that every host may enter.
+fn scratch_below(dir: &Path) -> Result<TempDir> {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = tempfile::Builder::new()
+        .prefix(SCRATCH_PREFIX)
+        .tempdir_in(dir);
+    let scratch = scratch.on(
+        "lab",
+        format!("make a scratch directory in {}", dir.display()),
+    )?;
+    // Services that give up root must still reach their files.
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))
+        .on("lab", "open the scratch directory")?;
+    Ok(scratch)
+}
+
+/// A moment in a story, to measure from.
+#[must_use]
+pub fn mark() -> Instant {
+    Instant::now()
+}
