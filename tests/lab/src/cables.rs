@@ -158,7 +158,7 @@ impl Cables {
     }
 
     /// Back to back, an end carries only while the other end does.
-    fn wants_up(&self, cable: &Cable) -> bool {
+    pub(crate) fn wants_up(&self, cable: &Cable) -> bool {
         let others = || {
             self.all
                 .iter()

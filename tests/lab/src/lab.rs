@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::error::{Context, LabError, Result};
 use crate::holder::Holder;
 use crate::host::Host;
+use crate::netlink::Carrier;
 use crate::owners::Owners;
 use crate::plan::Plan;
 use crate::switch::Switch;
@@ -19,6 +20,9 @@ use crate::worker::Worker;
 
 /// Scratch directories begin like this; a control socket below them must stay within the 107 bytes of its address.
 const SCRATCH_PREFIX: &str = "avlab-";
+
+/// The kernel follows within milliseconds; a machine that is busy elsewhere gets this long.
+const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A running lab. Dropping it ends every process, network and file of it.
 #[derive(Debug)]
@@ -70,7 +74,7 @@ impl Lab {
             fs::create_dir_all(host.dir()).on(host.name(), "make its directory")?;
             lab.power_on(host.name())?;
         }
-        lab.wait_for_carrier()?;
+        lab.settle()?;
         Ok(lab)
     }
 
@@ -161,23 +165,45 @@ impl Lab {
             .collect()
     }
 
-    /// Interfaces get their carrier a moment after their port went up.
-    fn wait_for_carrier(&self) -> Result<()> {
-        use crate::netlink::Carrier;
-        for host in self.hosts.values() {
-            let links = || {
-                host.netlink()
-                    .ok()
-                    .and_then(|netlink| netlink.links().ok())
-                    .unwrap_or_default()
-            };
-            wait_until(
-                Duration::from_secs(5),
-                format!("carrier on all interfaces of {}", host.name()),
-                || links().iter().all(|link| link.carrier == Carrier::Up),
-            )?;
-        }
-        Ok(())
+    /// Waits until the kernel has followed the last orders: a carrier comes a moment after its cable, and frames sent
+    /// in between are lost.
+    pub fn settle(&self) -> Result<()> {
+        let mut behind = Vec::new();
+        let settled = wait_until(SETTLE_WITHIN, "", || {
+            behind = self
+                .switch
+                .behind()
+                .unwrap_or_else(|error| vec![error.to_string()]);
+            for host in self.hosts.values().filter(|host| host.is_on()) {
+                behind.extend(self.nics_behind(host));
+            }
+            behind.is_empty()
+        });
+        settled.map_err(|_| LabError::Waited {
+            what: format!("the kernel to follow on {}", behind.join(", ")),
+            limit: SETTLE_WITHIN,
+        })
+    }
+
+    /// The interfaces of a host that do not yet see of their cable what they should.
+    fn nics_behind(&self, host: &Host) -> Vec<String> {
+        let links = host
+            .netlink()
+            .ok()
+            .and_then(|netlink| netlink.links().ok())
+            .unwrap_or_default();
+        let wanted = self.switch.wanted_carriers(host.name());
+        let behind = wanted.iter().filter(|(nic, carrier)| {
+            links
+                .iter()
+                .find(|link| link.name == *nic)
+                .is_none_or(|link| {
+                    link.carrier != Carrier::Down && (link.carrier == Carrier::Up) != *carrier
+                })
+        });
+        behind
+            .map(|(nic, _)| format!("{} of {}", nic, host.name()))
+            .collect()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

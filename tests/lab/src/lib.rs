@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod announce;
 mod cables;
 mod echo;
 mod error;
@@ -32,29 +33,36 @@ mod host;
 mod lab;
 mod namespaces;
 pub mod netlink;
+mod outage;
 mod owners;
 mod plan;
 mod power;
+mod probe;
 mod process;
 mod story;
 mod switch;
 mod sysctl;
+mod usage;
 mod userns;
 mod wait;
 mod worker;
 
+pub use announce::{Announcement, Announcements};
 pub use echo::ECHO_PORT;
 pub use error::{LabError, Result, UserNamespaceError};
 pub use faults::Way;
 pub use host::Host;
 pub use lab::{Lab, mark};
 pub use netlink::Carrier;
+pub use outage::{Outage, Sightings, Stall, Takeover, Turn};
 pub use owners::{Change, Owners, Ownership};
 pub use plan::{
     ARBITRATOR, Cidr, HostKind, HostPlan, NetworkPlan, NicPlan, Plan, VIP, VIP6, Wiring,
 };
 pub use power::PowerOff;
+pub use probe::{Pace, Probe};
 pub use process::{HostCommand, Process};
 pub use story::story;
+pub use usage::Usage;
 pub use userns::{enter_user_namespace, explain, within_user_namespace};
 pub use wait::{wait_for, wait_until};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::cables::{Cable, Cables, SWITCH};
 use crate::error::{Context, Result};
 use crate::holder::Holder;
-use crate::netlink::{Netlink, Nic, new_bridge, new_veth};
+use crate::netlink::{Carrier, Netlink, Nic, new_bridge, new_veth};
 use crate::plan::{NetworkPlan, NicPlan, Plan};
 use crate::sysctl;
 
@@ -94,6 +94,27 @@ impl Switch {
     /// Looks at the cables.
     pub(crate) fn with_cables<T>(&self, look: impl FnOnce(&[Cable]) -> T) -> T {
         look(&self.cables().all)
+    }
+
+    /// Which interfaces of a host are to see a carrier.
+    pub(crate) fn wanted_carriers(&self, host: &str) -> Vec<(String, bool)> {
+        let cables = self.cables();
+        let of_host = cables.all.iter().filter(|cable| cable.host == host);
+        of_host
+            .map(|cable| (cable.nic.clone(), cables.wants_up(cable)))
+            .collect()
+    }
+
+    /// The ports whose carrier does not yet say what was ordered.
+    pub(crate) fn behind(&self) -> Result<Vec<String>> {
+        let links = self.netlink.links().on(SWITCH, "list its ports")?;
+        let cables = self.cables();
+        let behind = cables.all.iter().filter(|cable| {
+            let up = cables.wants_up(cable) && cable.wanted.nic_up;
+            let port = links.iter().find(|link| link.index == cable.port_index);
+            port.is_none_or(|port| (port.carrier == Carrier::Up) != up)
+        });
+        Ok(behind.map(|cable| format!("port {}", cable.port)).collect())
     }
 
     fn cables(&self) -> MutexGuard<'_, Cables> {

@@ -7,7 +7,9 @@ use std::fs;
 use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use avamgr_lab::{Carrier, Cidr, Host, Lab, Plan, VIP, Way, story, wait_until};
+use avamgr_lab::{
+    Announcements, Carrier, Cidr, Host, Lab, Plan, Probe, VIP, VIP6, Way, story, wait_until,
+};
 
 const SOON: Duration = Duration::from_secs(3);
 
@@ -147,6 +149,7 @@ fn a_pulled_cable_takes_the_carrier_of_both_ends_and_gives_it_back() {
             carriers() == (Carrier::NoCarrier, Carrier::NoCarrier)
         })?;
         lab.heal_all()?;
+        lab.settle()?;
         assert_eq!(deliver(&a, &b, "172.16.11.55", 2), 2);
         a.set_interface("eth3", false)?;
         wait_until(SOON, "no carrier at b", || {
@@ -295,7 +298,7 @@ fn a_stopped_host_does_nothing_until_it_goes_on() {
 }
 
 /// What a lab might leave on the machine.
-fn traces() -> (BTreeSet<String>, BTreeSet<String>, BTreeSet<String>) {
+fn traces() -> (BTreeSet<String>, BTreeSet<String>) {
     let names = |dir: &str| -> BTreeSet<String> {
         fs::read_dir(dir)
             .unwrap()
@@ -314,36 +317,39 @@ fn traces() -> (BTreeSet<String>, BTreeSet<String>, BTreeSet<String>) {
         .into_iter()
         .filter(|pid| is_child(&parent(pid)))
         .collect();
-    let scratch = names("/tmp")
-        .into_iter()
-        .filter(|name| name.starts_with("avlab-"))
-        .collect();
-    (children, scratch, names("/sys/class/net"))
+    (children, names("/sys/class/net"))
 }
 
 #[test]
 fn nothing_is_left_behind_even_by_a_panic() {
-    // This one counts the children of its process, so it has a process of its own.
-    if std::env::args().any(|arg| arg == "--exact") {
+    alone("nothing_is_left_behind_even_by_a_panic", || {
         story(|| {
             let before = traces();
             let scratch = leave_by_panic();
             let after = traces();
             assert_eq!(before.0, after.0, "processes");
-            assert_eq!(before.2, after.2, "interfaces");
+            assert_eq!(before.1, after.1, "interfaces");
             assert!(!scratch.exists());
             Ok(())
         });
-    } else {
-        let again = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "nothing_is_left_behind_even_by_a_panic",
-                "--nocapture",
-            ])
-            .status();
-        assert!(again.unwrap().success());
+    });
+}
+
+/// Gives a test that counts or stops its own process a process of its own.
+fn alone(test: &str, body: impl FnOnce()) {
+    if std::env::args().any(|arg| arg == "--exact") {
+        return body();
     }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = again
+        .args(["--exact", test, "--nocapture"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
 }
 
 fn leave_by_panic() -> std::path::PathBuf {
@@ -356,7 +362,8 @@ fn leave_by_panic() -> std::path::PathBuf {
         node.command("sh").args(["-c", daemon]).spawn().unwrap();
         wait_until(SOON, "the daemon", || !node.pids().unwrap().is_empty()).unwrap();
         tell.send((lab.scratch(), node.pids().unwrap())).unwrap();
-        panic!("on purpose");
+        // A panic without the noise of its message.
+        std::panic::resume_unwind(Box::new("on purpose"));
     })
     .join();
     assert!(outcome.is_err());
@@ -402,6 +409,196 @@ fn the_record_of_owners_tells_dual_and_nobody() {
             "{second:?}"
         );
         assert!(!lab.owners().overrun_since(start));
+        Ok(())
+    });
+}
+
+#[test]
+fn the_probe_sees_an_address_move_and_the_capture_hears_why() {
+    story(|| {
+        let lab = Lab::start(Plan::pair())?;
+        let (a, b) = pair(&lab);
+        let client = lab.host("client")?;
+        let vip = [cidr("172.16.9.61/24"), cidr("2001:db8:9::61/64")];
+        let probe = Probe::start(&client, &[ip(VIP), ip(VIP6)])?;
+        let capture = Announcements::capture(&client)?;
+        a.add_addresses("eth1", &vip)?;
+        probe.wait_for_answer(ip(VIP), "hadev1", SOON)?;
+        probe.wait_for_answer(ip(VIP6), "hadev1", SOON)?;
+        let start = Instant::now();
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(probe.outage_since(ip(VIP), start).longest < Duration::from_millis(100));
+        // Without an announcement the client keeps asking the old node, however right the addresses are.
+        let fault = Instant::now();
+        a.del_addresses("eth1", &vip)?;
+        b.add_addresses("eth1", &vip)?;
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(probe.outage_since(ip(VIP), fault).ended_by, None);
+        b.announce("eth1", VIP.parse()?)?;
+        probe.wait_for_answer(ip(VIP), "hadev2", SOON)?;
+        let outage = probe.outage_since(ip(VIP), fault);
+        assert_eq!(outage.ended_by.as_deref(), Some("hadev2"));
+        assert!(
+            (290..600).contains(&outage.longest.as_millis()),
+            "{outage:?}"
+        );
+        let takeover = probe
+            .sightings()
+            .takeover_by("hadev2", fault, Instant::now());
+        assert!(
+            takeover.first.is_some_and(|first| first.as_millis() >= 290),
+            "{takeover:?}"
+        );
+        assert_eq!(
+            (capture.of(ip(VIP), fault).len(), capture.since(fault).len()),
+            (1, 1)
+        );
+        assert_eq!(
+            capture.of(ip(VIP), fault)[0].mac.to_vec(),
+            b.netlink()?.link("eth1")?.mac
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_prefix_answers_from_all_its_addresses() {
+    story(|| {
+        let lab = Lab::start(Plan::pair())?;
+        let (a, _) = pair(&lab);
+        let targets: Vec<IpAddr> = (128..192)
+            .map(|last| IpAddr::from([172, 16, 9, last]))
+            .collect();
+        let probe = Probe::start(&lab.host("client")?, &targets)?;
+        let start = Instant::now();
+        a.add_prefix("eth1", cidr("172.16.9.128/26"))?;
+        wait_until(SOON, "an answer of every address", || {
+            probe
+                .sightings()
+                .takeover_by("hadev1", start, Instant::now())
+                .silent
+                .is_empty()
+        })?;
+        assert_eq!(lab.owners().of(targets[40]), ["hadev1"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn thousands_of_addresses_are_added_and_recorded() {
+    story(|| {
+        let lab = Lab::start(Plan::pair())?;
+        let (a, _) = pair(&lab);
+        let vips: Vec<Cidr> = (0..4000u32)
+            .map(|n| Cidr {
+                ip: std::net::Ipv4Addr::from(0xac11_0000 + n).into(),
+                len: 32,
+            })
+            .collect();
+        let start = Instant::now();
+        a.add_addresses("eth1", &vips)?;
+        wait_until(SOON, "all of them in the record", || {
+            vips.iter()
+                .all(|vip| lab.owners().owned_by("hadev1").contains(vip))
+        })?;
+        lab.cross_check_owners(SOON)?;
+        assert!(!lab.owners().overrun_since(start));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_hung_probe_knows_it() {
+    alone("a_hung_probe_knows_it", || {
+        story(|| {
+            let lab = Lab::start(Plan::pair())?;
+            let probe = Probe::start(&lab.host("client")?, &[ip("172.16.9.54")])?;
+            probe.wait_for_answer(ip("172.16.9.54"), "hadev1", SOON)?;
+            let start = Instant::now();
+            hang_this_process(Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(20));
+            let stalls = probe.stalls_since(start);
+            assert!(
+                stalls
+                    .iter()
+                    .any(|stall| stall.late > Duration::from_millis(150)),
+                "{stalls:?}"
+            );
+            Ok(())
+        });
+    });
+}
+
+/// A stop that a helper ends: this process cannot.
+fn hang_this_process(time: Duration) {
+    let script = format!(
+        "kill -STOP $PPID; sleep {}; kill -CONT $PPID",
+        time.as_secs_f64()
+    );
+    assert!(
+        std::process::Command::new("sh")
+            .args(["-c", &script])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn orders_to_what_is_not_there_are_refused_by_name() {
+    story(|| {
+        let lab = Lab::start(Plan::pair())?;
+        let error = lab.pull("hb3").unwrap_err().to_string();
+        assert!(
+            error.contains("no cable `hb3`") && error.contains("hb1 at hadev1"),
+            "{error}"
+        );
+        assert!(
+            lab.host("hadev3")
+                .unwrap_err()
+                .to_string()
+                .contains("client, hadev1, hadev2")
+        );
+        let error = lab.host("hadev1")?.carrier("eth9").unwrap_err().to_string();
+        assert!(error.starts_with("hadev1: interface eth9: "), "{error}");
+        let error = lab
+            .host("hadev1")?
+            .command("no-such-program")
+            .spawn()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("hadev1: start `no-such-program`: "),
+            "{error}"
+        );
+        lab.power_off("hadev2")?;
+        assert!(
+            lab.host("hadev2")?
+                .netlink()
+                .unwrap_err()
+                .to_string()
+                .contains("powered off")
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn the_cost_of_a_program_is_seen() {
+    story(|| {
+        let lab = Lab::start(Plan::pair())?;
+        let (a, b) = pair(&lab);
+        a.command("sh")
+            .args(["-c", "while :; do :; done"])
+            .spawn()?;
+        let before = (a.usage()?, b.usage()?);
+        std::thread::sleep(Duration::from_millis(400));
+        let cost = (a.usage()? - before.0, b.usage()? - before.1);
+        assert!(
+            cost.0.run > Duration::from_millis(40) && cost.0.rss_kib > 100 && cost.0.processes == 1,
+            "{cost:?}"
+        );
+        assert_eq!((cost.1.run, cost.1.processes), (Duration::ZERO, 0));
         Ok(())
     });
 }

@@ -93,7 +93,11 @@ impl LinkRow {
 fn carrier(link: &LinkMessage) -> Carrier {
     if !link.header.flags.contains(LinkFlags::Up) {
         Carrier::Down
-    } else if link.header.flags.contains(LinkFlags::LowerUp) {
+    } else if link
+        .header
+        .flags
+        .contains(LinkFlags::LowerUp | LinkFlags::Running)
+    {
         Carrier::Up
     } else {
         Carrier::NoCarrier
