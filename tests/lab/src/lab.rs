@@ -6,20 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use crate::error::{Context, LabError, Result};
 use crate::holder::Holder;
 use crate::host::Host;
 use crate::netlink::Carrier;
 use crate::owners::Owners;
 use crate::plan::Plan;
+use crate::scratch::Scratch;
 use crate::switch::Switch;
 use crate::wait::wait_until;
 use crate::worker::Worker;
-
-/// Scratch directories begin like this; a control socket below them must stay within the 107 bytes of its address.
-const SCRATCH_PREFIX: &str = "avlab-";
 
 /// The kernel follows within milliseconds; a machine that is busy elsewhere gets this long.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
@@ -33,7 +29,7 @@ pub struct Lab {
     pub(crate) state: Mutex<State>,
     // Ends after the hosts, whose interfaces hang on it.
     pub(crate) switch: Arc<Switch>,
-    scratch: TempDir,
+    scratch: Scratch,
 }
 
 /// What changes with power.
@@ -54,7 +50,7 @@ impl Lab {
     /// Builds the plan with its scratch directory below `dir`.
     pub fn start_in(plan: Plan, dir: &Path) -> Result<Self> {
         plan.check()?;
-        let scratch = scratch_below(dir)?;
+        let scratch = Scratch::below(dir)?;
         let switch = Arc::new(Switch::start(&plan.networks)?);
         let hosts = plan.hosts.iter().map(|host| {
             let dir = scratch.path().join(&host.name);
@@ -219,22 +215,6 @@ impl Drop for Lab {
             let _ = host.kill_all();
         }
     }
-}
-
-/// A directory that every host may enter.
-fn scratch_below(dir: &Path) -> Result<TempDir> {
-    use std::os::unix::fs::PermissionsExt;
-    let scratch = tempfile::Builder::new()
-        .prefix(SCRATCH_PREFIX)
-        .tempdir_in(dir);
-    let scratch = scratch.on(
-        "lab",
-        format!("make a scratch directory in {}", dir.display()),
-    )?;
-    // Services that give up root must still reach their files.
-    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))
-        .on("lab", "open the scratch directory")?;
-    Ok(scratch)
 }
 
 /// A moment in a story, to measure from.

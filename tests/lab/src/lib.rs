@@ -39,6 +39,7 @@ mod plan;
 mod power;
 mod probe;
 mod process;
+mod scratch;
 mod story;
 mod switch;
 mod sysctl;
