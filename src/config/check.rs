@@ -147,8 +147,14 @@ fn detection(t: &Timers) -> Vec<Inequality> {
     vec![
         Inequality::new("late frame", interval(), Less, suspect(), "a link would be suspect between any two frames")
             .timers(&["suspect_time", "heartbeat_interval"]),
-        Inequality::new("suspect first", suspect(), Less, dead(), "a peer would be dead before anybody had asked again")
-            .timers(&["suspect_time", "dead_time"]),
+        Inequality::new(
+            "suspect first",
+            suspect(),
+            Less,
+            dead(),
+            "a peer would be dead before anybody had asked again",
+        )
+        .timers(&["suspect_time", "dead_time"]),
         Inequality::new(
             "a lost frame",
             side("2 x heartbeat_interval", t.heartbeat_interval * 2),
@@ -256,7 +262,8 @@ fn guard(config: &Config) -> Vec<Inequality> {
     if !config.standalone {
         let second = Duration::from_secs(1);
         let left = side("guard_lifetime + 1s", t.guard_lifetime + second);
-        let why = "the daemon of an ACTIVE node that hangs keeps its addresses for the difference after its peer took them";
+        let why =
+            "the daemon of an ACTIVE node that hangs keeps its addresses for the difference after its peer took them";
         let rule = Inequality::new("guard within hold", left, Relation::AtMost, side("hold_time", t.hold_time), why);
         list.push(rule.timers(&["guard_lifetime", "hold_time"]).advice());
     }

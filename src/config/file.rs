@@ -44,7 +44,14 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn node_names(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| node.value.clone()).collect()
+        let mut names: Vec<String> = Vec::new();
+        for node in &self.nodes {
+            // One that is there twice is reported once, and not at every table for each node.
+            if !names.iter().any(|name| name.eq_ignore_ascii_case(node)) {
+                names.push(node.value.clone());
+            }
+        }
+        names
     }
 }
 
@@ -235,7 +242,7 @@ fn read_daemon(table: &Table<'_>) -> DaemonConfig {
 /// The one check of a table that names it by its kind.
 fn read_check(table: &Table<'_>) -> Option<Check> {
     const KINDS: [&str; 4] = ["process", "tcp", "http", "script"];
-    exactly_one(table, &KINDS)?;
+    exactly_one(table, &KINDS, "process, tcp, http and script")?;
     let process = table.text("process").map(|name| Check::Process(name.value));
     let tcp = table.text("tcp").map(|address| Check::Tcp(address.value));
     let http = table.text("http").map(|url| Check::Http(url.value));
@@ -251,18 +258,18 @@ fn read_monitor(table: &Table<'_>) -> Option<MonitorConfig> {
 }
 
 /// Says so unless exactly one of the keys is written.
-fn exactly_one(table: &Table<'_>, names: &[&'static str]) -> Option<&'static str> {
+fn exactly_one(table: &Table<'_>, names: &[&'static str], list: &str) -> Option<&'static str> {
     let written: Vec<&'static str> = names.iter().copied().filter(|name| table.has(name)).collect();
     match written.as_slice() {
         [one] => Some(one),
         [] => {
-            let rule = format!("needs exactly one of {}", names.join(", "));
+            let rule = format!("needs exactly one of {list}");
             table.findings.put(Finding::conflict(&table.place, rule).without_value());
             None
         }
         [first, second, ..] => {
-            let rule = format!("cannot stand beside `{first}`: exactly one of {} is needed", names.join(", "));
-            let finding = Finding::conflict(&table.place_of(second), rule).without_value();
+            let rule = format!("cannot stand beside `{first}`: exactly one of {list} is needed");
+            let finding = Finding::conflict(&table.place_of(second), rule);
             table.findings.put(finding.related(&table.place_of(first), "the other one"));
             None
         }

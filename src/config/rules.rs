@@ -90,7 +90,9 @@ fn counts(file: &File, findings: &Findings<'_>) {
         say(&file.cluster.nodes_place, "must name at least two nodes", hint);
     }
     match file.links.as_slice() {
-        [] => say(&at("link"), "must be there twice: heartbeats go over two dedicated links", "add two [[link]] tables"),
+        [] => {
+            say(&at("link"), "must be there twice: heartbeats go over two dedicated links", "add two [[link]] tables")
+        }
         [one] => say(
             &one.place,
             "must not be the only dedicated link: one cable would decide who is alive",
@@ -99,7 +101,11 @@ fn counts(file: &File, findings: &Findings<'_>) {
         [_, _, ..] => {}
     }
     match &file.arbitrator {
-        None => say(&at("arbitrator"), "is missing: nobody would decide when every link is silent", "add an [arbitrator] table"),
+        None => say(
+            &at("arbitrator"),
+            "is missing: nobody would decide when every link is silent",
+            "add an [arbitrator] table",
+        ),
         Some(found) if found.neutral.is_none() => {
             let fact = "has no `address`: without heartbeats on the neutral path a takeover from a silent peer always waits \
                         for the whole hold time";

@@ -104,7 +104,7 @@ fn read_restart(table: &Table<'_>) -> Restart {
 /// one resource are both seen.
 fn read_kind(table: &Table<'_>, nodes: &[String]) -> Option<Kind> {
     let vip = if table.has("vip") { "vip" } else { "range" };
-    let kind = super::exactly_one(table, &[vip, "exec", "lsb", "systemd"]);
+    let kind = super::exactly_one(table, &[vip, "exec", "lsb", "systemd"], "vip (or range), exec, lsb and systemd");
     let addresses = table.list("vip").into_iter().filter_map(|text| parsed(Some(text))).collect();
     let ranges = table.list("range").into_iter().filter_map(|text| parsed(Some(text))).collect();
     let interfaces = table.per_node("interface", nodes);
@@ -139,7 +139,7 @@ fn belongs(table: &Table<'_>, kind: &str) {
     let strangers = strangers.chain(OF_EXEC.iter().filter(|_| !is_exec).map(|key| (key, "`exec`")));
     for (key, owner) in strangers.filter(|(key, _)| table.has(key)) {
         let rule = format!("goes with {owner}, not with `{kind}`");
-        let finding = Finding::conflict(&table.place_of(key), rule).without_value();
+        let finding = Finding::conflict(&table.place_of(key), rule);
         table.findings.put(finding.related(&table.place_of(kind), "the resource is this"));
     }
 }
