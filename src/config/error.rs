@@ -155,6 +155,11 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// Whether a byte of the text lies in the piece it is about.
+    pub(super) fn covers(&self, at: usize) -> bool {
+        (self.span.start..=self.span.end).contains(&at)
+    }
+
     /// The whole finding but its place: key, value, rule.
     fn title(&self) -> String {
         match (self.key.as_str(), &self.value) {
@@ -352,7 +357,7 @@ impl<'t> Findings<'t> {
             findings.retain(|finding| finding.severity == Severity::Error);
         }
         // Stable, so that findings about one place keep the order in which the rules are written.
-        findings.sort_by_key(|finding| (finding.span, finding.key.clone()));
+        findings.sort_by_key(|finding| finding.span);
         let omitted = findings.len().saturating_sub(FINDINGS_MAX);
         findings.truncate(FINDINGS_MAX);
         ConfigErrors { source: source.to_owned(), findings, omitted, text: self.text.to_owned() }

@@ -16,7 +16,7 @@ pub(super) use group::{Group, Kind, Resource, Vip};
 use super::derive::TimerValue;
 use super::error::{Finding, Findings, Place};
 use super::keys::{self, Takes};
-use super::reader::{PerNode, Placed, Table};
+use super::reader::{Nodes, PerNode, Placed, Table};
 use super::{Check, DaemonConfig, Limits, MonitorConfig};
 
 /// The whole file.
@@ -95,9 +95,13 @@ pub(super) struct Ready {
     pub(super) monitor: Option<MonitorConfig>,
 }
 
-/// `link.primary` is "link primary" in a sentence.
+/// `link.primary` is "link primary" in a sentence, `group.dre.resource.ip` is "resource ip of group dre".
 pub(super) fn called(place: &Place) -> String {
-    place.key.replacen('.', " ", 1)
+    let spaced = |key: &str| key.replacen('.', " ", 1);
+    match place.key.split_once(".resource.") {
+        Some((group, resource)) => format!("resource {resource} of {}", spaced(group)),
+        None => spaced(&place.key),
+    }
 }
 
 /// Reads the whole file; everything that is wrong is on the tray.
@@ -107,7 +111,7 @@ pub(super) fn read(entries: &DeTable<'_>, findings: &Findings<'_>) -> File {
     // Without the table one finding says it all.
     let cluster_table = Some(cluster_table).filter(Table::is_written);
     let cluster = read_cluster(cluster_table.as_ref(), &top);
-    let nodes = cluster.node_names();
+    let nodes = Nodes { names: cluster.node_names(), sure: cluster.nodes_good };
     let timers = read_timers(cluster_table.as_ref(), &top.table("timers", &keys::TIMERS));
     let limits = read_limits(&top.table("limits", &keys::LIMITS));
     let links = top.tables("link", &keys::LINK).iter().map(|table| read_link(table, &nodes)).collect();
@@ -194,11 +198,11 @@ fn parsed<T: std::str::FromStr>(text: Option<Placed<String>>) -> Option<Placed<T
     text?.and_then(|text| text.parse().ok())
 }
 
-fn per_node_addresses(table: &Table<'_>, nodes: &[String]) -> Option<PerNode<IpAddr>> {
+fn per_node_addresses(table: &Table<'_>, nodes: &Nodes) -> Option<PerNode<IpAddr>> {
     Some(table.per_node("address", nodes)?.into_iter().map(parsed).collect())
 }
 
-fn read_link(table: &Table<'_>, nodes: &[String]) -> Link {
+fn read_link(table: &Table<'_>, nodes: &Nodes) -> Link {
     Link {
         place: table.place.clone(),
         name: table.text("name"),
@@ -208,7 +212,7 @@ fn read_link(table: &Table<'_>, nodes: &[String]) -> Link {
     }
 }
 
-fn read_arbitrator(table: &Table<'_>, nodes: &[String]) -> Arbitrator {
+fn read_arbitrator(table: &Table<'_>, nodes: &Nodes) -> Arbitrator {
     let arbitrator = Arbitrator {
         place: table.place.clone(),
         ping: table.list("ping").into_iter().filter_map(|text| parsed(Some(text))).collect(),

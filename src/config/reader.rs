@@ -50,6 +50,23 @@ pub(super) struct Table<'a> {
     pub(super) findings: &'a Findings<'a>,
 }
 
+/// The nodes as far as they could be read.
+pub(super) struct Nodes {
+    pub(super) names: Vec<String>,
+    /// All of them could be read, so one that is not among them does not exist.
+    pub(super) sure: bool,
+}
+
+impl Nodes {
+    /// What to say to somebody who wrote a node that does not exist.
+    pub(super) fn nearest(&self, written: &str) -> String {
+        match nearest(written, self.names.iter().map(String::as_str)) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => format!("the nodes are {}", self.names.join(", ")),
+        }
+    }
+}
+
 /// A word about a value without the machinery of a whole key.
 type Parsed<T> = Result<T, Complaint>;
 
@@ -215,7 +232,7 @@ impl<'a> Table<'a> {
         let Some(array) = value.get_ref().as_array() else {
             return self.take(place, text(value.get_ref(), takes)).into_iter().collect();
         };
-        let max = if let Takes::List(_, max) = takes { max } else { usize::MAX };
+        let (takes, max) = if let Takes::List(of, max) = takes { (Takes::Text(of), max) } else { (takes, usize::MAX) };
         if array.is_empty() || array.len() > max {
             let rule = format!("a list of 1 to {max} strings");
             self.complain(&place, Complaint::value(rule));
@@ -230,7 +247,7 @@ impl<'a> Table<'a> {
     }
 
     /// What each of the nodes has. `None` when the key is not written.
-    pub(super) fn per_node(&self, name: &str, nodes: &[String]) -> Option<PerNode<String>> {
+    pub(super) fn per_node(&self, name: &str, nodes: &Nodes) -> Option<PerNode<String>> {
         let key = self.key(name);
         let Some((place, value)) = self.entry(name) else {
             if matches!(key.preset, Preset::Required) {
@@ -242,7 +259,7 @@ impl<'a> Table<'a> {
             let plain = matches!(key.takes, Takes::PerNodeOrText(_)) && value.get_ref().is_str();
             let parsed = if plain { text(value.get_ref(), key.takes) } else { Err(self.no_table(key, nodes, value)) };
             let one = self.take(place, parsed);
-            return Some(vec![one; nodes.len()]);
+            return Some(vec![one; nodes.names.len()]);
         };
         self.check_nodes(&place, entries, nodes);
         let read = |node: &String| {
@@ -250,29 +267,29 @@ impl<'a> Table<'a> {
             let place = Place { key: join(&place.key, node), span: value.span().into() };
             self.take(place, text(value.get_ref(), key.takes))
         };
-        Some(nodes.iter().map(read).collect())
+        Some(nodes.names.iter().map(read).collect())
     }
 
-    fn no_table(&self, key: &Key, nodes: &[String], value: &Spanned<DeValue<'_>>) -> Complaint {
+    fn no_table(&self, key: &Key, nodes: &Nodes, value: &Spanned<DeValue<'_>>) -> Complaint {
         let complaint = wrong_type(value.get_ref(), key.takes);
-        let example: Vec<String> = nodes.iter().map(|node| format!("{node} = ...")).collect();
+        let example: Vec<String> = nodes.names.iter().map(|node| format!("{node} = ...")).collect();
         complaint.hint(format!("{} = {{ {} }}", key.name, example.join(", ")))
     }
 
     /// Every node is there, and nobody else.
-    fn check_nodes(&self, place: &Place, entries: &DeTable<'_>, nodes: &[String]) {
-        if nodes.is_empty() {
+    fn check_nodes(&self, place: &Place, entries: &DeTable<'_>, nodes: &Nodes) {
+        if !nodes.sure {
             return;
         }
-        for node in nodes.iter().filter(|node| !entries.contains_key(node.as_str())) {
+        for node in nodes.names.iter().filter(|node| !entries.contains_key(node.as_str())) {
             let missing = Place { key: join(&place.key, node), span: place.span };
             let hint = format!("every node of [cluster] needs one: add {node} = ...");
             self.findings.put(Finding::error(&missing, Problem::MissingKey).without_value().hint(hint));
         }
-        for (key, _) in entries.iter().filter(|(key, _)| !nodes.iter().any(|node| node == key.get_ref())) {
+        for (key, _) in entries.iter().filter(|(key, _)| !nodes.names.iter().any(|node| node == key.get_ref())) {
             let written = Place { key: join(&place.key, key.get_ref()), span: key.span().into() };
             let finding = Finding::conflict(&written, "is not a node of [cluster]").without_value();
-            self.findings.put(finding.hint(nearest_node(key.get_ref(), nodes)));
+            self.findings.put(finding.hint(nodes.nearest(key.get_ref())));
         }
     }
 
@@ -360,13 +377,5 @@ fn finding(place: &Place, complaint: Complaint) -> Finding {
     match complaint.hint {
         Some(hint) => finding.hint(hint),
         None => finding,
-    }
-}
-
-/// What to say to somebody who wrote a node that does not exist.
-pub(super) fn nearest_node(written: &str, nodes: &[String]) -> String {
-    match nearest(written, nodes.iter().map(String::as_str)) {
-        Some(meant) => format!("did you mean \"{meant}\"?"),
-        None => format!("the nodes are {}", nodes.join(", ")),
     }
 }

@@ -157,7 +157,8 @@ pub(super) fn durations(file: &File, config: &Config, findings: &Findings<'_>) {
             relation: broken.relation.words(),
             right: broken.right.to_string(),
         };
-        let mut finding = Finding::error(place, problem).hint(format!("otherwise {}", broken.why));
+        let remedy = broken.remedy.map(|remedy| format!("{remedy}; ")).unwrap_or_default();
+        let mut finding = Finding::error(place, problem).hint(format!("{remedy}otherwise {}", broken.why));
         if let Some(other) = written.find(|other| other.span != place.span) {
             finding = finding.related(other, "this counts as well");
         }

@@ -20,7 +20,8 @@ pub(super) fn preset_value(takes: Takes, text: &'static str) -> DeValue<'static>
 pub(super) fn wrong_type(value: &DeValue<'_>, takes: Takes) -> Complaint {
     let found = match value {
         DeValue::String(_) => "a string",
-        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a decimal number",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",

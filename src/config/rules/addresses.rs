@@ -1,6 +1,6 @@
 //! Every address belongs to one thing only, and to one that can have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::config::IpNet;
@@ -160,23 +160,36 @@ fn arbitrator(file: &File, book: &Book<'_>, findings: &Findings<'_>) {
 /// Two links in one subnet are one link as soon as the kernel chooses the way. The file shows no prefix lengths, so what
 /// must be wrong is refused and what looks wrong is mentioned.
 fn distinct_subnets(links: &[Link], findings: &Findings<'_>) {
-    for (index, link) in links.iter().enumerate() {
-        let Some((place, subnet)) = subnet(link) else { continue };
-        for other in &links[..index] {
-            let Some((other_place, other_subnet)) = self::subnet(other) else { continue };
-            let one = subnet.contains(other_subnet.first()) || other_subnet.contains(subnet.first());
-            let usual = if subnet.address.is_ipv4() { 24 } else { 64 };
-            let looks = IpNet { address: subnet.address, prefix: usual.min(subnet.prefix) };
-            if one && subnet.first() != subnet.last() {
-                let rule = format!("must lie in another subnet than {}: both need {subnet} at least", other.called());
-                findings.put(Finding::conflict(place, rule).without_value().related(other_place, "the other one"));
-            } else if looks.contains(other_subnet.first()) {
+    let subnets: Vec<(&Link, &Place, IpNet)> =
+        links.iter().filter_map(|link| subnet(link).map(|(place, net)| (link, place, net))).collect();
+    for (index, (link, place, net)) in subnets.iter().enumerate() {
+        for (other, other_place, other_net) in &subnets[..index] {
+            if share_an_address(link, other) {
+                continue;
+            }
+            let wider = if net.prefix < other_net.prefix { net } else { other_net };
+            let overlap = net.contains(other_net.first()) || other_net.contains(net.first());
+            let usual = if net.address.is_ipv4() { 24 } else { 64 };
+            let looks = IpNet { address: net.address, prefix: usual.min(net.prefix) };
+            // Nodes further apart than a usual subnet may be routed to each other, and then nothing is certain.
+            if overlap && wider.prefix >= usual {
+                let subnet = IpNet { address: wider.first(), prefix: wider.prefix };
+                let rule = format!("must lie in another subnet than {}: even {subnet} holds both", other.called());
+                findings.put(Finding::conflict(place, rule).related(other_place, "the other one"));
+            } else if overlap || looks.contains(other_net.first()) {
                 let fact =
                     format!("seems to lie in the same subnet as {}: each link needs one of its own", other.called());
-                findings.put(Finding::warning(place, fact).without_value().related(other_place, "the other one"));
+                findings.put(Finding::warning(place, fact).related(other_place, "the other one"));
             }
         }
     }
+}
+
+/// That is an error by itself, and says more.
+fn share_an_address(link: &Link, other: &Link) -> bool {
+    let addresses =
+        |link: &Link| -> BTreeSet<IpAddr> { link.addresses.iter().flatten().map(|own| own.value).collect() };
+    !addresses(link).is_disjoint(&addresses(other))
 }
 
 /// The smallest subnet that holds all addresses of a link. Link-local addresses are told apart by their interface.
