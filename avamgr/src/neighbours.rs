@@ -7,8 +7,8 @@
 
 mod filter;
 mod frame;
-mod packet;
 mod pace;
+mod packet;
 mod probe;
 mod responder;
 mod sender;

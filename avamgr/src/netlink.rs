@@ -66,7 +66,7 @@ impl std::fmt::Display for Refusal {
         if let Some(text) = &self.text {
             write!(f, " ({text})")?;
         }
-        if matches!(self.errno, Errno::EPERM | Errno::EACCES) {
+        if self.errno == Errno::EPERM {
             f.write_str("; the daemon needs CAP_NET_ADMIN")?;
         }
         Ok(())

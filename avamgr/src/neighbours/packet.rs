@@ -1,5 +1,8 @@
 //! A raw socket on one interface.
-#![allow(unsafe_code, reason = "addresses and memberships of packet sockets, and registering any descriptor, have no safe wrapper")]
+#![allow(
+    unsafe_code,
+    reason = "addresses and memberships of packet sockets, and registering any descriptor, have no safe wrapper"
+)]
 
 use std::io::{self, IoSlice, Read};
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use avamgr_core::config::IpNet;
+#[cfg(test)]
+use netlink_packet_core::Emitable;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, Parseable};
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo,
@@ -65,7 +67,12 @@ impl Present {
         self.net.address.is_ipv4() && self.flags.contains(AddressFlags::Secondary)
     }
 
-    fn parse(payload: &[u8], index: u32) -> Option<Self> {
+    /// The number of the interface it is on.
+    pub fn index(&self) -> u32 {
+        self.message.header.index
+    }
+
+    pub(super) fn parse(payload: &[u8], index: u32) -> Option<Self> {
         let message = AddressMessage::parse(payload).ok()?;
         if message.header.index != index {
             return None;
@@ -87,6 +94,22 @@ impl Present {
         }
         let net = IpNet { address: local.or(address)?, prefix: message.header.prefix_len };
         Some(Self { net, protocol, seconds_left, flags, message })
+    }
+}
+
+#[cfg(test)]
+impl Present {
+    /// An address as a dump would show it.
+    pub(crate) fn sample(net: IpNet, protocol: Option<u8>, flags: AddressFlags) -> Self {
+        let mut message = AddressMessage::default();
+        message.header.family = family(net.address);
+        message.header.prefix_len = net.prefix;
+        message.header.index = 1;
+        message.attributes = vec![AddressAttribute::Local(net.address), AddressAttribute::Flags(flags)];
+        message.attributes.extend(protocol.map(|number| AddressAttribute::Protocol(number.into())));
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        Self::parse(&bytes, 1).unwrap()
     }
 }
 

@@ -82,7 +82,11 @@ impl Received<'_> {
 
     fn result(&self) -> Result<(), Refusal> {
         let code = self.payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-        if code == 0 { Ok(()) } else { Err(Refusal { errno: Errno::from_raw(code.saturating_neg()), text: self.words() }) }
+        if code == 0 {
+            Ok(())
+        } else {
+            Err(Refusal { errno: Errno::from_raw(code.saturating_neg()), text: self.words() })
+        }
     }
 
     /// The kernel's words stand behind the code and the refused request.

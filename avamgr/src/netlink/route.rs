@@ -1,5 +1,6 @@
 //! The two kinds of route we add: a prefix whose every address is ours, and the way to the neighbours of an IPv6 address.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use avamgr_core::config::IpNet;
@@ -10,7 +11,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
-use super::{Error, Netlink, Outcome, PROTOCOL, Refusal};
+use super::{Error, Netlink, Outcome, PROTOCOL, Refusal, prefix};
 
 const TABLE_LOCAL: u8 = 255;
 /// Of our IPv6 routes: behind those the kernel makes for addresses (256), so that the two are never one.
@@ -26,6 +27,15 @@ pub enum Route {
     /// The addresses of this IPv6 prefix are neighbours on the interface. Stands beside the one that the kernel makes for
     /// the host's own address, and does not touch it.
     OnLink(IpNet),
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(net) => write!(f, "the range {}", prefix::show(*net)),
+            Self::OnLink(net) => write!(f, "the route to {}", prefix::show(*net)),
+        }
+    }
 }
 
 impl Netlink {
@@ -52,7 +62,12 @@ impl Netlink {
         Ok(Err(Refusal { errno: Errno::EEXIST, text: Some(format!("still there after {COPIES_MAX} removals")) }))
     }
 
-    async fn route_request(&mut self, what: &'static str, flags: u16, request: RouteNetlinkMessage) -> Result<Outcome, Error> {
+    async fn route_request(
+        &mut self,
+        what: &'static str,
+        flags: u16,
+        request: RouteNetlinkMessage,
+    ) -> Result<Outcome, Error> {
         let outcomes = self.transport.exchange(what, flags, std::iter::once(request)).await?;
         Ok(outcomes.into_iter().next().unwrap_or(Ok(())))
     }

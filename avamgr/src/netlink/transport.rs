@@ -56,7 +56,12 @@ impl Transport {
     }
 
     /// Sends the requests in batches; the outcome of each stands at its place.
-    pub(super) async fn exchange<I>(&mut self, what: &'static str, flags: u16, requests: I) -> Result<Vec<Outcome>, Error>
+    pub(super) async fn exchange<I>(
+        &mut self,
+        what: &'static str,
+        flags: u16,
+        requests: I,
+    ) -> Result<Vec<Outcome>, Error>
     where
         I: Iterator<Item = RouteNetlinkMessage> + Send,
     {
@@ -72,7 +77,12 @@ impl Transport {
         Ok(outcomes)
     }
 
-    async fn batch(&mut self, what: &'static str, flags: u16, batch: Vec<RouteNetlinkMessage>) -> Result<Vec<Outcome>, Error> {
+    async fn batch(
+        &mut self,
+        what: &'static str,
+        flags: u16,
+        batch: Vec<RouteNetlinkMessage>,
+    ) -> Result<Vec<Outcome>, Error> {
         let count = batch.len();
         let first = self.sequence.wrapping_add(1);
         let mut bytes = Vec::with_capacity(count * 96);
