@@ -15,6 +15,7 @@
 pub mod exec;
 pub mod lsb;
 pub mod systemd;
+pub mod vip;
 
 #[cfg(test)]
 mod tests;
@@ -83,10 +84,9 @@ pub fn spawn(id: ResourceId, config: &ResourceConfig, place: &Place, inputs: Inp
         mark: Mark::new(&place.cluster, &place.node_name, &place.group, &config.name),
     };
     match &config.kind {
-        ResourceKind::Vip(_) => {
-            // Virtual addresses are not a Service: their task has its own module and loop.
-            let reason = "virtual addresses cannot be managed by this build".to_owned();
-            tokio::spawn(async move { inputs.report(id, Report::Unable(reason)).await });
+        ResourceKind::Vip(vip) => {
+            let task = vip::run(id, vip.clone(), place.node, place.timers.clone(), orders, inputs);
+            tokio::spawn(task);
         }
         ResourceKind::Exec(exec) => drive(id, exec::Exec::new(config, exec, identity), orders, inputs),
         ResourceKind::Lsb(lsb) => drive(id, lsb::Lsb::new(config, lsb, identity), orders, inputs),
