@@ -1,6 +1,7 @@
 //! The only reader of clocks, and the alarm of the loop.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -41,8 +42,18 @@ fn nanos(time: TimeSpec) -> Instant {
 /// rounded to milliseconds.
 #[derive(Debug)]
 pub struct Alarm {
-    timer: AsyncFd<TimerFd>,
+    timer: AsyncFd<Descriptor>,
     set: Instant,
+}
+
+/// A timer as the runtime wants it.
+#[derive(Debug)]
+struct Descriptor(TimerFd);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
 }
 
 impl Alarm {
@@ -53,7 +64,7 @@ impl Alarm {
     pub fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(TimerClock::CLOCK_BOOTTIME, flags)?;
-        Ok(Self { timer: AsyncFd::new(timer)?, set: Instant::NEVER })
+        Ok(Self { timer: AsyncFd::register(Descriptor(timer))?, set: Instant::NEVER })
     }
 
     /// Sets it, unless it is set to that instant already.
@@ -67,7 +78,7 @@ impl Alarm {
         self.set = at;
         // Zero would switch it off.
         let at = TimeSpec::from_duration(Duration::from_nanos(at.as_nanos().max(1)));
-        self.timer.get_ref().set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        self.timer.get_ref().0.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         Ok(())
     }
 
@@ -75,7 +86,7 @@ impl Alarm {
     pub fn poll_ring(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Ok(mut guard) = ready!(self.timer.poll_read_ready(cx)) else { return Poll::Ready(()) };
         // The count of expirations is of no use; reading it makes the descriptor quiet again.
-        let _ = self.timer.get_ref().wait();
+        let _ = self.timer.get_ref().0.wait();
         guard.clear_ready();
         self.set = Instant::NEVER;
         Poll::Ready(())

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use avamgr_core::config::Config;
@@ -28,13 +27,8 @@ use crate::arbitrators::ping::Pinger;
 use crate::clock::{self, Alarm};
 use crate::hands::Hands;
 use crate::journal::service::Pulse;
-use crate::links::carrier::Carriers;
-use crate::links::link::Link;
+use crate::links::Links;
 
-/// Datagrams taken from one link before the others have their turn.
-const BUDGET: usize = 64;
-/// Turns of draining before a deadline is looked at all the same: a flood must not stop the clock.
-const TURNS: usize = 16;
 /// Inputs of other tasks handled before the sockets are looked at again.
 const INPUTS: usize = 64;
 /// Longest age of the published status: twice as often as its readers may expect.
@@ -53,10 +47,8 @@ pub enum Tune {
 pub struct Daemon {
     /// The decision.
     pub node: Node,
-    /// Heartbeat paths, by id.
-    pub links: Vec<Link>,
-    /// Carrier of their interfaces.
-    pub carriers: Carriers,
+    /// Heartbeat paths and the carrier of their interfaces.
+    pub links: Links,
     /// The arbitrator, if there is one.
     pub pinger: Option<Pinger>,
     /// What other tasks report.
@@ -108,40 +100,31 @@ impl Loop {
     async fn wait(&mut self) -> io::Result<()> {
         let (deadline, _) = self.daemon.node.poll_deadline();
         self.alarm.set(deadline.min(self.published + PUBLISH))?;
-        poll_fn(|cx| self.poll(cx)).await;
+        let Self { daemon, alarm, waiting, .. } = self;
+        tokio::select! {
+            biased;
+            () = daemon.links.readable() => {}
+            Some(input) = daemon.inputs.recv() => waiting.push(input),
+            () = poll_fn(|cx| alarm.poll_ring(cx)) => {}
+            Some(tune) = daemon.tunes.recv() => tune_in(daemon, tune),
+        }
         Ok(())
-    }
-
-    /// Ready when anything has happened. Every source is asked, so that each of them can wake us.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let daemon = &mut self.daemon;
-        let mut ready = self.alarm.poll_ring(cx).is_ready();
-        ready |= daemon.carriers.poll_readable(cx).is_ready();
-        for link in &daemon.links {
-            ready |= link.poll_readable(cx).is_ready();
-        }
-        if let Poll::Ready(Some(input)) = daemon.inputs.poll_recv(cx) {
-            self.waiting.push(input);
-            ready = true;
-        }
-        if let Poll::Ready(Some(tune)) = daemon.tunes.poll_recv(cx) {
-            tune_in(daemon, tune);
-            ready = true;
-        }
-        if ready { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Sockets first, then what others report, then the clock.
     fn turn(&mut self) {
-        for _ in 0..TURNS {
-            let more = self.read_sockets();
-            let reports = self.read_inputs();
-            if !more && !reports {
-                break;
+        let waiting = &mut self.waiting;
+        self.daemon.links.receive(&mut |input| waiting.push(input));
+        self.handle_waiting();
+        self.read_inputs();
+        if self.is_due() {
+            // Before anybody is held to be silent, every socket is emptied.
+            let waiting = &mut self.waiting;
+            self.daemon.links.drain(&mut |input| waiting.push(input));
+            self.handle_waiting();
+            if self.is_due() {
+                self.handle(Input::Deadline);
             }
-        }
-        if clock::now() >= self.daemon.node.poll_deadline().0 {
-            self.handle(Input::Deadline);
         }
         self.daemon.pulse.beat();
         let now = clock::now();
@@ -150,28 +133,23 @@ impl Loop {
         }
     }
 
-    /// `true`: more may be there.
-    fn read_sockets(&mut self) -> bool {
-        let daemon = &mut self.daemon;
-        let waiting = &mut self.waiting;
-        daemon.carriers.receive(&mut |input| waiting.push(input));
-        let mut more = false;
-        for link in &mut daemon.links {
-            more |= link.receive(BUDGET, &mut |input| waiting.push(input));
-        }
-        for input in std::mem::take(&mut self.waiting) {
-            self.handle(input);
-        }
-        more
+    fn is_due(&self) -> bool {
+        clock::now() >= self.daemon.node.poll_deadline().0
     }
 
-    /// `true`: more may be there.
-    fn read_inputs(&mut self) -> bool {
+    fn handle_waiting(&mut self) {
+        while !self.waiting.is_empty() {
+            for input in std::mem::take(&mut self.waiting) {
+                self.handle(input);
+            }
+        }
+    }
+
+    fn read_inputs(&mut self) {
         for _ in 0..INPUTS {
-            let Ok(input) = self.daemon.inputs.try_recv() else { return false };
+            let Ok(input) = self.daemon.inputs.try_recv() else { return };
             self.handle(input);
         }
-        true
     }
 
     /// One input, then every action it leads to.
@@ -189,11 +167,7 @@ impl Loop {
     fn perform(&mut self, action: Action) {
         let daemon = &mut self.daemon;
         match action {
-            Action::Send { link, heartbeat } => {
-                if let Some(link) = daemon.links.get_mut(link.index()) {
-                    link.send(heartbeat);
-                }
-            }
+            Action::Send { link, heartbeat } => daemon.links.send(link, heartbeat),
             Action::Ask { ask, timeout } => {
                 if let Some(pinger) = &daemon.pinger {
                     pinger.ask(ask, timeout);
@@ -238,7 +212,7 @@ fn refused(order: Order) -> Option<Report> {
     }
 }
 
-fn counters(links: &[Link]) -> BTreeMap<String, u64> {
+fn counters(links: &Links) -> BTreeMap<String, u64> {
     let named = links.iter().flat_map(|link| {
         let counters = link.counters().named();
         counters.into_iter().map(|(name, count)| (format!("{} {name}", link.name()), count))
@@ -248,11 +222,7 @@ fn counters(links: &[Link]) -> BTreeMap<String, u64> {
 
 fn tune_in(daemon: &mut Daemon, tune: Tune) {
     match tune {
-        Tune::Keys(keys) => {
-            for link in &mut daemon.links {
-                link.set_keys(Arc::clone(&keys));
-            }
-        }
+        Tune::Keys(keys) => daemon.links.set_keys(&keys),
         Tune::Config(config, answer) => {
             // Who asked may have left.
             let _ = answer.send(daemon.node.reconfigure(config));

@@ -86,7 +86,7 @@ pub fn spawn(id: ResourceId, config: &ResourceConfig, place: &Place, inputs: Inp
     match &config.kind {
         ResourceKind::Vip(vip) => {
             let task = vip::run(id, vip.clone(), place.node, place.timers.clone(), orders, inputs);
-            tokio::spawn(task);
+            tokio::task::spawn_local(task);
         }
         ResourceKind::Exec(exec) => drive(id, exec::Exec::new(config, exec, identity), orders, inputs),
         ResourceKind::Lsb(lsb) => drive(id, lsb::Lsb::new(config, lsb, identity), orders, inputs),

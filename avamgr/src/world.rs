@@ -11,10 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use avamgr_core::cluster::{CheckId, Incarnation, NodeId, ResourceId};
-use avamgr_core::config::{Config, LinkConfig, ResourceKind};
+use avamgr_core::config::{Config, ResourceKind};
 use avamgr_core::control::{Answer, DriverStatus, Status};
 use avamgr_core::node::{Durable, Input, Node};
-use avamgr_core::wire::seal::Keyring;
+use avamgr_core::wire::seal::{Key, Keyring, Secret};
 use anyhow::{Context as _, Result, bail};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,9 +28,7 @@ use crate::hands::{Hands, serve_probes};
 use crate::history::History;
 use crate::inputs::{self, Inputs};
 use crate::journal::service::{self, Pulse};
-use crate::links::carrier::Carriers;
-use crate::links::interface::Interface;
-use crate::links::link::Link;
+use crate::links::Links;
 use crate::resources::vip::{group, guard};
 use crate::resources::{self, OrderSender, Place};
 use crate::state_file::{self, Writer};
@@ -130,12 +128,13 @@ async fn serve(start: &Start) -> Result<()> {
     result
 }
 
-/// Keys of the heartbeats; one node alone needs none.
-fn keyring(config: &Config) -> Result<Option<Arc<Keyring>>> {
+/// Keys of the heartbeats; one node alone has no links and needs none.
+fn keyring(config: &Config) -> Result<Arc<Keyring>> {
     if config.standalone {
-        return Ok(None);
+        let unused = Key { number: 1, secret: Secret::new([0; 32]) };
+        return Ok(Arc::new(Keyring::new(&config.cluster, &[unused], 1)?));
     }
-    Ok(Some(Arc::new(keys::load(&config.daemon.key_file, &config.cluster)?)))
+    Ok(Arc::new(keys::load(&config.daemon.key_file, &config.cluster)?))
 }
 
 fn start_resources(config: &Arc<Config>, node: NodeId, inputs: &Inputs) -> BTreeMap<ResourceId, OrderSender> {
@@ -211,9 +210,7 @@ async fn reload(start: &Start, config: &watch::Sender<Arc<Config>>, tunes: &mpsc
 
 async fn try_reload(start: &Start, config: &watch::Sender<Arc<Config>>, tunes: &mpsc::Sender<Tune>) -> Result<String> {
     let new = Arc::new((start.read)(start)?);
-    if let Some(keys) = keyring(&new)? {
-        tunes.send(Tune::Keys(keys)).await?;
-    }
+    tunes.send(Tune::Keys(keyring(&new)?)).await?;
     if new.digest == config.borrow().digest {
         return Ok("the keys were read again; the config has not changed".to_owned());
     }
@@ -254,7 +251,7 @@ struct Plane {
     config: Arc<Config>,
     node: NodeId,
     durable: Durable,
-    keyring: Option<Arc<Keyring>>,
+    keyring: Arc<Keyring>,
     inputs: Inputs,
     pulse: Pulse,
 }
@@ -282,7 +279,7 @@ impl Plane {
             let tasks = tokio::task::LocalSet::new();
             runtime.block_on(tasks.run_until(async move {
                 let driver = self.driver_status(scheduling);
-                let (links, carriers, pinger) = match self.open() {
+                let (links, pinger) = match self.open() {
                     Ok(open) => open,
                     Err(error) => {
                         let _ = opened.send(Err(error));
@@ -291,7 +288,7 @@ impl Plane {
                 };
                 let _ = opened.send(Ok(()));
                 let pulse = self.pulse;
-                Daemon { node, links, carriers, pinger, inputs, tunes, hands, status, pulse, driver }.run().await
+                Daemon { node, links, pinger, inputs, tunes, hands, status, pulse, driver }.run().await
             }))
         };
         let thread = thread::Builder::new().name("heartbeat".into()).spawn(move || {
@@ -303,20 +300,17 @@ impl Plane {
         Ok(end)
     }
 
-    fn open(&self) -> Result<(Vec<Link>, Carriers, Option<Pinger>)> {
-        let mut links = Vec::new();
-        let mut watched: BTreeMap<String, (Arc<Interface>, Vec<avamgr_core::cluster::LinkId>)> = BTreeMap::new();
-        for (id, config) in self.config.link_ids().zip(&self.config.links) {
-            let Some(keys) = &self.keyring else { break };
-            let name = interface_of(config, self.node);
-            let entry = watched.entry(name.clone()).or_insert_with(|| (Arc::new(Interface::new(&name)), Vec::new()));
-            entry.1.push(id);
-            links.push(Link::open(id, config, self.node, Arc::clone(keys), Arc::clone(&entry.0))?);
-        }
-        let carriers = Carriers::open(watched.into_values()).context("cannot watch the interfaces")?;
-        let arbitrator = self.config.arbitrator.as_ref().filter(|_| !self.config.standalone);
-        let pinger = arbitrator.map(|config| Pinger::new(config, self.node, self.inputs.clone())).transpose()?;
-        Ok((links, carriers, pinger))
+    fn open(&self) -> Result<(Links, Option<Pinger>)> {
+        let alone = self.config.standalone;
+        let configs = if alone { &[][..] } else { &self.config.links };
+        let arbitrator = self.config.arbitrator.as_ref().filter(|_| !alone);
+        let links = Links::open(configs, arbitrator, self.node, &self.keyring)?;
+        let pinger = arbitrator.map(|config| {
+            let name = config.interfaces.as_ref().and_then(|names| names.get(self.node.index()));
+            let interface = name.and_then(|name| links.interface(name));
+            Pinger::new(config, interface, self.inputs.clone())
+        });
+        Ok((links, pinger))
     }
 
     fn driver_status(&self, scheduling: String) -> DriverStatus {
@@ -332,10 +326,6 @@ impl Plane {
             bad_datagrams: BTreeMap::new(),
         }
     }
-}
-
-fn interface_of(config: &LinkConfig, node: NodeId) -> String {
-    config.interfaces.get(node.index()).cloned().unwrap_or_default()
 }
 
 fn random() -> Result<u64> {

@@ -12,7 +12,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -189,9 +188,7 @@ impl Inner {
     /// An ICMP error comes back as a success: only an echo reply is one.
     fn answer(&self, result: Result<(IcmpPacket, Duration), SurgeError>) -> Option<Duration> {
         match result {
-            Ok((IcmpPacket::V4(packet), time)) => {
-                (u32::from(packet.get_icmp_type().0) == ECHO_REPLY).then_some(time)
-            }
+            Ok((IcmpPacket::V4(packet), time)) => (u32::from(packet.get_icmp_type().0) == ECHO_REPLY).then_some(time),
             Ok((IcmpPacket::V6(packet), time)) => {
                 (u32::from(packet.get_icmpv6_type().0) == V6_ECHO_REPLY).then_some(time)
             }
@@ -236,18 +233,19 @@ impl Inner {
 }
 
 impl Clients {
-    /// Opens what is missing for these addresses.
+    /// Opens what is missing for these addresses; one family's failure leaves the other working.
     fn open(&mut self, addresses: &[IpAddr], interface: Option<&str>) -> io::Result<()> {
         if self.v4.is_none() && self.v6.is_none() {
             self.ident = getrandom::u32().map_or(0, |number| (number >> 16) as u16);
         }
+        let (mut v4, mut v6) = (Ok(()), Ok(()));
         if self.v4.is_none() && addresses.iter().any(IpAddr::is_ipv4) {
-            self.v4 = Some(client(ICMP::V4, interface)?);
+            v4 = client(ICMP::V4, interface).map(|client| self.v4 = Some(client));
         }
         if self.v6.is_none() && addresses.iter().any(IpAddr::is_ipv6) {
-            self.v6 = Some(client(ICMP::V6, interface)?);
+            v6 = client(ICMP::V6, interface).map(|client| self.v6 = Some(client));
         }
-        Ok(())
+        v4.and(v6)
     }
 }
 

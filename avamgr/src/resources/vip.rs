@@ -19,8 +19,8 @@
 
 mod announcer;
 mod fill;
-mod group;
-mod guard;
+pub mod group;
+pub mod guard;
 mod plan;
 mod refresh;
 mod withdraw;
