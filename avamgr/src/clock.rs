@@ -1,4 +1,5 @@
 //! The only reader of clocks, and the alarm of the loop.
+#![allow(unsafe_code, reason = "the runtime must be told that a descriptor stays what it is")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -64,7 +65,9 @@ impl Alarm {
     pub fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(TimerClock::CLOCK_BOOTTIME, flags)?;
-        Ok(Self { timer: AsyncFd::register(Descriptor(timer))?, set: Instant::NEVER })
+        // SAFETY: the descriptor is owned by the timer until it is dropped, and never swapped.
+        let timer = unsafe { AsyncFd::register(Descriptor(timer)) }.map_err(io::Error::from)?;
+        Ok(Self { timer, set: Instant::NEVER })
     }
 
     /// Sets it, unless it is set to that instant already.
