@@ -4,6 +4,7 @@
 
 pub mod frame;
 pub mod sentence;
+pub mod words;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -46,6 +47,35 @@ pub enum Command {
         /// The order.
         verb: ResourceVerb,
     },
+}
+
+impl Command {
+    /// As it would be typed.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Switchover { group, to, dry_run } => {
+                let group = group
+                    .as_ref()
+                    .map_or(String::new(), |group| format!(" {group}"));
+                let to = to
+                    .as_ref()
+                    .map_or(String::new(), |to| format!(" --to {to}"));
+                format!(
+                    "switchover{group}{to}{}",
+                    if *dry_run { " --dry-run" } else { "" }
+                )
+            }
+            Self::Offline {
+                duration: Some(duration),
+            } => format!("offline --for {}s", duration.as_secs()),
+            Self::Offline { duration: None } => "offline".to_owned(),
+            Self::Online => "online".to_owned(),
+            Self::Maintenance { on } => format!("maintenance {}", if *on { "on" } else { "off" }),
+            Self::Resource { resource, verb } => {
+                format!("resource {verb:?} {resource}").to_lowercase()
+            }
+        }
+    }
 }
 
 /// What an operator can do to one resource.
@@ -127,6 +157,11 @@ pub enum Reply {
     },
     /// The past is told; what follows is new, if anything.
     EndOfHistory,
+    /// The command is still under way: sent now and then, so that a client can tell waiting from a hung daemon.
+    Pending {
+        /// How long it has been under way.
+        waited: Duration,
+    },
     /// The last word on a command or reload.
     Answer {
         /// The word.

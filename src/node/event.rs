@@ -426,3 +426,32 @@ pub enum SwitchoverStep {
         reason: String,
     },
 }
+
+impl Fact {
+    /// Names the alarm a fact raises, so that it is raised once and can be cleared.
+    pub fn alarm_key(&self) -> String {
+        match self {
+            Self::ConfigMismatch { peer } => format!("config {}", peer.0),
+            Self::ClockOffset { peer, .. } => format!("clock {}", peer.0),
+            Self::DuplicateNode { .. } => "duplicate node".to_owned(),
+            Self::PersistFailed { .. } => "persist".to_owned(),
+            Self::Isolated => "isolated".to_owned(),
+            Self::ArbitratorUnreachable => "arbitrator".to_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+impl LinkDownCause {
+    /// In words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Silence => "silent",
+            Self::NoCarrier => "no carrier",
+            Self::Refused => "refused by the peer's kernel: no daemon listens",
+            Self::NotHeard => "the peer does not hear us",
+            Self::Restarted => "the peer's daemon was restarted",
+            Self::Left => "the peer's daemon was stopped",
+        }
+    }
+}

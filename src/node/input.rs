@@ -126,8 +126,28 @@ pub enum BadDatagram {
 
 impl BadDatagram {
     /// All causes.
-    pub const ALL: [Self; 7] =
-        [Self::Truncated, Self::Malformed, Self::Version, Self::Cluster, Self::UnknownKey, Self::Digest, Self::Source];
+    pub const ALL: [Self; 7] = [
+        Self::Truncated,
+        Self::Malformed,
+        Self::Version,
+        Self::Cluster,
+        Self::UnknownKey,
+        Self::Digest,
+        Self::Source,
+    ];
+
+    /// For counters.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::Version => "version",
+            Self::Cluster => "cluster",
+            Self::UnknownKey => "unknown_key",
+            Self::Digest => "digest",
+            Self::Source => "source",
+        }
+    }
 }
 
 /// Who answered a VIP probe.

@@ -1,0 +1,326 @@
+//! Frames in and out: freshness, what is learned from them, and when the next ones are sent.
+
+use std::cmp::Ordering;
+
+use crate::cluster::{LinkId, NodeId};
+use crate::config::LinkKind;
+use crate::node::event::{Fact, LinkDownCause};
+use crate::node::input::BadDatagram;
+use crate::node::link::LinkState;
+use crate::node::peer::PeerState;
+use crate::node::{Action, Node};
+use crate::time::Instant;
+use crate::wire::{GroupState, Heartbeat};
+
+/// Runs of one peer's daemon we remember as ended, so that their frames are never believed again.
+pub(super) const RETIRED_MAX: usize = 256;
+
+impl Node {
+    pub(super) fn on_bad_datagram(&mut self, link: LinkId, cause: BadDatagram) {
+        // Nobody knows who sent it: it is counted on the link towards every peer, and that is all it does.
+        for peer in self.peers.values_mut() {
+            if let Some(link) = peer.links.get_mut(&link) {
+                link.refuse(cause.word());
+            }
+        }
+    }
+
+    /// A frame with a good digest: it may still be old, replayed, for somebody else or by a namesake.
+    pub(super) fn on_heartbeat(
+        &mut self,
+        id: LinkId,
+        arrived: Instant,
+        wall_millis: u64,
+        frame: &Heartbeat,
+    ) {
+        if frame.from == self.me {
+            if frame.incarnation != self.incarnation {
+                self.duplicate = Some(self.now);
+                self.alarm(
+                    true,
+                    Fact::DuplicateNode { link: id },
+                    Fact::DuplicateNode { link: id },
+                );
+            }
+            return;
+        }
+        let own = self.incarnation;
+        let now = self.now;
+        let me = self.me;
+        let pace = self.config.timers.probe_interval;
+        let Some(peer) = self.peers.get_mut(&frame.from) else {
+            return;
+        };
+        let retired = peer.retired.contains(&frame.incarnation);
+        let Some(link) = peer.links.get_mut(&id) else {
+            return;
+        };
+        if frame.to != me || frame.link != id {
+            link.refuse("misdirected");
+            return;
+        }
+        if retired {
+            link.refuse("replayed");
+            return;
+        }
+        if frame.echo != Some(own) {
+            // It does not know this run of ours yet, or is a recording: show our number and see whether it comes back.
+            link.refuse("unproven");
+            if now.since(link.extra_sent) >= pace {
+                link.extra_sent = now;
+                self.send_frame(frame.from, id, Some(frame), true);
+            }
+            return;
+        }
+        if peer.incarnation == Some(frame.incarnation) && !link.is_new(frame.sequence) {
+            link.refuse("replayed");
+            return;
+        }
+        self.on_fresh_frame(id, arrived, wall_millis, frame);
+    }
+
+    fn on_fresh_frame(
+        &mut self,
+        id: LinkId,
+        arrived: Instant,
+        wall_millis: u64,
+        frame: &Heartbeat,
+    ) {
+        let now = self.now;
+        let config = self.config.clone();
+        let mut facts = Vec::new();
+        let Some(peer) = self.peers.get_mut(&frame.from) else {
+            return;
+        };
+        if peer.incarnation != Some(frame.incarnation) {
+            if let Some(old) = peer.incarnation {
+                facts.push(Fact::PeerRestarted { peer: peer.id });
+                peer.retire(old);
+                for (id, link) in &mut peer.links {
+                    if link.down(LinkDownCause::Restarted, now).is_some() {
+                        facts.push(Fact::LinkDown {
+                            link: *id,
+                            peer: peer.id,
+                            cause: LinkDownCause::Restarted,
+                        });
+                    }
+                }
+            }
+            peer.restart(frame.incarnation);
+        }
+        let Some(link) = peer.links.get_mut(&id) else {
+            return;
+        };
+        match link.on_frame(arrived, frame, &config.timers) {
+            Some(LinkState::Up) => facts.push(Fact::LinkUp {
+                link: id,
+                peer: peer.id,
+            }),
+            Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown {
+                link: id,
+                peer: peer.id,
+                cause,
+            }),
+            Some(LinkState::Suspect) | None => {}
+        }
+        let (rtt, extra_sent) = (link.rtt, link.extra_sent);
+        peer.heard = Some(peer.heard.map_or(arrived, |heard| heard.max(arrived)));
+        let newer = peer.learn(frame);
+        peer.left = frame.leaving && !config.group_ids().any(|group| peer.holds(group));
+        if peer.left {
+            for link in peer.links.values_mut() {
+                let _ = link.down(LinkDownCause::Left, now);
+            }
+        }
+        let state = peer.judge(&config, now, self.floor);
+        self.tell_all(facts);
+        self.compare(frame, wall_millis, rtt.unwrap_or_default());
+        // A peer that is not alive yet is asked for more at once: the links come up as fast as frames travel.
+        let rising = !state.is_alive() && state != PeerState::Left;
+        let timers = &config.timers;
+        let asked = (frame.probe || rising) && now.since(extra_sent) >= timers.probe_interval / 2;
+        if newer || asked {
+            if let Some(link) = self
+                .peers
+                .get_mut(&frame.from)
+                .and_then(|peer| peer.links.get_mut(&id))
+            {
+                link.extra_sent = now;
+            }
+            self.send_frame(frame.from, id, None, rising);
+        }
+    }
+
+    /// Config and wall clock against the peer's.
+    fn compare(&mut self, frame: &Heartbeat, wall_millis: u64, rtt: std::time::Duration) {
+        let matches = frame.config_digest == self.config.digest;
+        let limit = i64::try_from(self.config.limits.clock_offset.as_millis()).unwrap_or(i64::MAX);
+        let Some(peer) = self.peers.get_mut(&frame.from) else {
+            return;
+        };
+        let id = peer.id;
+        let half_trip = i64::try_from(rtt.as_millis() / 2).unwrap_or(0);
+        let offset = i64::try_from(i128::from(frame.wall_millis) - i128::from(wall_millis))
+            .unwrap_or(i64::MAX);
+        let offset = offset.saturating_add(half_trip);
+        peer.config_matches = Some(matches);
+        peer.clock_offset_millis = Some(offset);
+        // Ten percent of hysteresis, so that a clock at the limit does not ring at every frame.
+        let alarm = match offset.saturating_abs().cmp(&limit) {
+            Ordering::Greater => true,
+            Ordering::Less | Ordering::Equal => {
+                peer.clock_alarm && offset.saturating_abs() > limit / 10 * 9
+            }
+        };
+        peer.clock_alarm = alarm;
+        self.alarm(
+            !matches,
+            Fact::ConfigMismatch { peer: id },
+            Fact::ConfigMatches { peer: id },
+        );
+        let raised = Fact::ClockOffset {
+            peer: id,
+            offset_millis: offset,
+        };
+        self.alarm(alarm, raised, Fact::ClockAgrees { peer: id });
+    }
+
+    /// Sends what is due: on change at once, otherwise by the interval, faster while a peer is in doubt.
+    pub(super) fn send_frames(&mut self) {
+        let now = self.now;
+        let state = self.own_state();
+        let changed = state != self.told;
+        if changed {
+            self.told = state;
+            self.revision = self.revision.wrapping_add(1);
+        }
+        let due = now >= self.next_heartbeat;
+        if due {
+            let interval = self.config.timers.heartbeat_interval;
+            self.next_heartbeat += interval;
+            if self.next_heartbeat <= now {
+                self.next_heartbeat = now + interval;
+            }
+        }
+        if due || changed {
+            for (peer, link) in self.usable_links() {
+                self.send_frame(peer, link, None, false);
+            }
+        }
+        if now >= self.next_probe && self.peers_in_doubt().next().is_some() {
+            self.probe_peers(now);
+        }
+    }
+
+    /// Peers whose silence is young enough to be probed at the fast pace.
+    pub(super) fn peers_in_doubt(&self) -> impl Iterator<Item = NodeId> {
+        let limit = self.config.timers.dead_time;
+        self.peers
+            .values()
+            .filter(move |peer| match peer.state {
+                PeerState::Suspect => true,
+                PeerState::OneWay | PeerState::Silent => self.now.since(peer.since) < limit,
+                PeerState::Unknown | PeerState::Alive | PeerState::Degraded | PeerState::Left => {
+                    false
+                }
+            })
+            .map(|peer| peer.id)
+    }
+
+    /// Asks every peer in doubt, on every path, for an answer at once.
+    pub(super) fn probe_peers(&mut self, now: Instant) {
+        self.next_probe = now + self.config.timers.probe_interval;
+        let doubtful: Vec<NodeId> = self.peers_in_doubt().collect();
+        for (peer, link) in self.usable_links() {
+            if doubtful.contains(&peer) {
+                self.send_frame(peer, link, None, true);
+            }
+        }
+    }
+
+    /// Links to send on: those with a carrier; the neutral path only to peers no dedicated link is up to.
+    fn usable_links(&self) -> Vec<(NodeId, LinkId)> {
+        let mut usable = Vec::new();
+        for peer in self.peers.values() {
+            for id in peer.links.keys() {
+                let Some(config) = self.config.links.get(id.index()) else {
+                    continue;
+                };
+                let carrier = self.carriers.get(id).copied().unwrap_or(true);
+                let wanted = match config.kind {
+                    LinkKind::Dedicated => true,
+                    LinkKind::Neutral => match peer.state {
+                        PeerState::Alive => false,
+                        PeerState::Unknown | PeerState::Degraded | PeerState::Suspect => true,
+                        PeerState::OneWay | PeerState::Silent | PeerState::Left => true,
+                    },
+                };
+                if carrier && wanted {
+                    usable.push((peer.id, *id));
+                }
+            }
+        }
+        usable
+    }
+
+    /// One frame. `proof`: an unproven frame whose sender shall see its own number come back.
+    fn send_frame(&mut self, to: NodeId, id: LinkId, proof: Option<&Heartbeat>, probe: bool) {
+        let now = self.now;
+        let leaving = self.shutdown.is_some_and(|shutdown| shutdown.leaving);
+        let request = self.pending.as_ref().and_then(|pending| pending.wire());
+        let Some(peer) = self.peers.get_mut(&to) else {
+            return;
+        };
+        let (echo, seen_revision) = match proof {
+            Some(frame) => (Some(frame.incarnation), 0),
+            None => (peer.incarnation, peer.revision),
+        };
+        let Some(link) = peer.links.get_mut(&id) else {
+            return;
+        };
+        link.sent += 1;
+        if probe && link.probing_since.is_none() {
+            link.probing_since = Some(now);
+        }
+        let heartbeat = Heartbeat {
+            from: self.me,
+            to,
+            link: id,
+            incarnation: self.incarnation,
+            echo,
+            sequence: link.sent,
+            sent_nanos: 0,
+            echo_nanos: link.echo_nanos,
+            echo_delay_nanos: link.heard.map_or(0, |heard| {
+                u64::try_from(now.since(heard).as_nanos()).unwrap_or(u64::MAX)
+            }),
+            wall_millis: 0,
+            config_digest: self.config.digest,
+            hears_you: link.hears(now, &self.config.timers),
+            probe,
+            leaving,
+            revision: self.revision,
+            seen_revision,
+            groups: self.told.clone(),
+            request,
+        };
+        self.outbox.push_back(Action::Send {
+            link: id,
+            heartbeat,
+        });
+    }
+
+    fn own_state(&self) -> Vec<GroupState> {
+        self.groups
+            .iter()
+            .map(|group| GroupState {
+                role: group.role,
+                term: group.told_term(),
+                claim: group.claim.is_some(),
+                able: self.is_able(group.id),
+                released_to: group.released_to(),
+                handover: group.word,
+            })
+            .collect()
+    }
+}

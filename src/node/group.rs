@@ -1,0 +1,142 @@
+//! What a node knows and does about one group.
+
+use std::time::Duration;
+
+use crate::cluster::{GroupId, NodeId, Role, Term};
+use crate::config::Config;
+use crate::node::action::{ProbeId, RequestId};
+use crate::node::event::Cause;
+use crate::node::input::VipOwner;
+use crate::node::resources::Resource;
+use crate::time::Instant;
+use crate::wire::{Handover, HandoverStage};
+
+/// A group on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Group {
+    pub(super) id: GroupId,
+    pub(super) role: Role,
+    pub(super) since: Instant,
+    /// Why it has this role.
+    pub(super) cause: Cause,
+    /// The term it acts in, or last acted in.
+    pub(super) term: Term,
+    /// The highest term seen anywhere.
+    pub(super) seen_term: Term,
+    /// `Activating` without the right yet: our revision that carries the claim.
+    pub(super) claim: Option<u32>,
+    pub(super) resources: Vec<Resource>,
+    /// Bound for the stops under way.
+    pub(super) stop_within: Option<Duration>,
+    pub(super) release: Option<Release>,
+    /// The last word on a switchover request, for whoever asked.
+    pub(super) word: Option<Handover>,
+    /// We take it back after a switchover that failed.
+    pub(super) reclaim: bool,
+    /// Automatic takeovers within the window.
+    pub(super) failovers: Vec<Instant>,
+    /// Too many of them.
+    pub(super) flap_hold: Option<Instant>,
+    /// The other node of a conflict that is not over.
+    pub(super) conflict: Option<NodeId>,
+    pub(super) probe: Probe,
+    /// Since when the preferred node could have the group back.
+    pub(super) failback_since: Option<Instant>,
+}
+
+/// Giving the group to another node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Release {
+    pub(super) to: NodeId,
+    /// Names the operator's request; 0 = nobody asked for it.
+    pub(super) nonce: u64,
+    pub(super) stage: HandoverStage,
+    /// The request of an operator on this node.
+    pub(super) request: Option<RequestId>,
+    /// When it is taken back for want of progress.
+    pub(super) deadline: Instant,
+    /// Our revision that carries `Released`.
+    pub(super) revision: u32,
+    /// The target has begun.
+    pub(super) begun: bool,
+}
+
+/// What the service network says about the VIPs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Probe {
+    /// Under way: its name and when it is given up.
+    pub(super) in_flight: Option<(ProbeId, Instant)>,
+    /// When the next one may start.
+    pub(super) next: Instant,
+    /// When the last probe that nobody answered was asked.
+    pub(super) unanswered: Option<Instant>,
+    /// Who answered the last one.
+    pub(super) owner: Option<VipOwner>,
+    /// Why the last one could not be asked.
+    pub(super) error: Option<String>,
+}
+
+impl Group {
+    pub(super) fn new(id: GroupId, config: &Config, floor: Term, now: Instant) -> Self {
+        Self {
+            id,
+            role: Role::Deactivating,
+            since: now,
+            cause: Cause::Start,
+            term: floor,
+            seen_term: floor,
+            claim: None,
+            resources: config
+                .resource_ids(id)
+                .map(|_| Resource::new(now))
+                .collect(),
+            stop_within: None,
+            release: None,
+            word: None,
+            reclaim: false,
+            failovers: Vec::new(),
+            flap_hold: None,
+            conflict: None,
+            probe: Probe::default(),
+            failback_since: None,
+        }
+    }
+
+    /// It owns the group, or has the right to: started, starting, or not completely stopped.
+    pub(super) fn holds(&self) -> bool {
+        match self.role {
+            Role::Active | Role::Deactivating => true,
+            Role::Activating => self.claim.is_none(),
+            Role::Standby | Role::Fault => false,
+        }
+    }
+
+    /// It serves: the right is in use.
+    pub(super) fn serves(&self) -> bool {
+        match self.role {
+            Role::Active => true,
+            Role::Activating => self.claim.is_none(),
+            Role::Standby | Role::Deactivating | Role::Fault => false,
+        }
+    }
+
+    /// The group wants its resources up.
+    pub(super) fn wants_up(&self) -> bool {
+        self.serves()
+    }
+
+    /// The node we have left the group to.
+    pub(super) fn released_to(&self) -> Option<NodeId> {
+        let release = self.release.as_ref()?;
+        (release.stage == HandoverStage::Released).then_some(release.to)
+    }
+
+    /// The term to tell: the one acted in, or the highest known.
+    pub(super) fn told_term(&self) -> Term {
+        if self.holds() || self.claim.is_some() {
+            self.term
+        } else {
+            self.seen_term
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A peer, judged over all its links.
+
+use std::collections::BTreeMap;
+
+use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role, Term};
+use crate::config::{Config, LinkKind, Timers};
+use crate::node::frames::RETIRED_MAX;
+use crate::node::link::{Link, LinkState};
+use crate::time::Instant;
+use crate::wire::{GroupState, Heartbeat, SwitchoverRequest};
+
+/// What we believe of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum PeerState {
+    /// Never heard since our start.
+    Unknown,
+    /// Heard both ways on a dedicated link.
+    Alive,
+    /// Heard both ways, on the neutral path only.
+    Degraded,
+    /// It was alive; every link is late.
+    Suspect,
+    /// We hear it, it does not hear us.
+    OneWay,
+    /// Not heard.
+    Silent,
+    /// It said goodbye and owns nothing.
+    Left,
+}
+
+impl PeerState {
+    /// For humans and programs.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Alive => "alive",
+            Self::Degraded => "degraded",
+            Self::Suspect => "suspect",
+            Self::OneWay => "oneway",
+            Self::Silent => "silent",
+            Self::Left => "left",
+        }
+    }
+
+    /// Both sides hear each other.
+    pub(super) fn is_alive(self) -> bool {
+        match self {
+            Self::Alive | Self::Degraded | Self::Suspect => true,
+            Self::Unknown | Self::OneWay | Self::Silent | Self::Left => false,
+        }
+    }
+}
+
+/// Another node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Peer {
+    pub(super) id: NodeId,
+    pub(super) state: PeerState,
+    /// Since when it has this state.
+    pub(super) since: Instant,
+    pub(super) links: BTreeMap<LinkId, Link>,
+    /// The run of its daemon we talk with.
+    pub(super) incarnation: Option<Incarnation>,
+    /// Runs that have ended, oldest first: a recording of their frames is not believed.
+    pub(super) retired: Vec<Incarnation>,
+    /// Arrival of the last fresh frame on any link.
+    pub(super) heard: Option<Instant>,
+    /// Number of its state as we know it.
+    pub(super) revision: u32,
+    /// Our revision it has taken note of.
+    pub(super) seen_revision: u32,
+    pub(super) groups: Vec<GroupState>,
+    pub(super) request: Option<SwitchoverRequest>,
+    /// Requests of this incarnation that were dealt with.
+    pub(super) handled_nonce: u64,
+    pub(super) left: bool,
+    pub(super) config_matches: Option<bool>,
+    pub(super) clock_offset_millis: Option<i64>,
+    pub(super) clock_alarm: bool,
+}
+
+impl Peer {
+    pub(super) fn new(id: NodeId, config: &Config, now: Instant) -> Self {
+        Self {
+            id,
+            state: PeerState::Unknown,
+            since: now,
+            links: config
+                .link_ids()
+                .map(|link| (link, Link::new(now)))
+                .collect(),
+            incarnation: None,
+            retired: Vec::new(),
+            heard: None,
+            revision: 0,
+            seen_revision: 0,
+            groups: Vec::new(),
+            request: None,
+            handled_nonce: 0,
+            left: false,
+            config_matches: None,
+            clock_offset_millis: None,
+            clock_alarm: false,
+        }
+    }
+
+    /// Forgets what the last run of its daemon said.
+    pub(super) fn restart(&mut self, incarnation: Incarnation) {
+        self.incarnation = Some(incarnation);
+        self.revision = 0;
+        self.seen_revision = 0;
+        self.groups.clear();
+        self.request = None;
+        self.handled_nonce = 0;
+        self.left = false;
+        for link in self.links.values_mut() {
+            link.restart();
+        }
+    }
+
+    /// Remembers a run that has ended.
+    pub(super) fn retire(&mut self, incarnation: Incarnation) {
+        if self.retired.len() >= RETIRED_MAX {
+            self.retired.remove(0);
+        }
+        self.retired.push(incarnation);
+    }
+
+    /// Its word on a group.
+    pub(super) fn group(&self, group: GroupId) -> Option<&GroupState> {
+        self.groups.get(group.index())
+    }
+
+    /// Its word on a group: the role, `Standby` when it has not said anything.
+    pub(super) fn role(&self, group: GroupId) -> Role {
+        self.group(group).map_or(Role::Standby, |state| state.role)
+    }
+
+    /// Its term of a group.
+    pub(super) fn term(&self, group: GroupId) -> Term {
+        self.group(group)
+            .map_or(Term::default(), |state| state.term)
+    }
+
+    /// It owns the group or is about to, without needing anybody's consent any more.
+    pub(super) fn holds(&self, group: GroupId) -> bool {
+        self.group(group).is_some_and(|state| match state.role {
+            Role::Active | Role::Deactivating => true,
+            Role::Activating => !state.claim,
+            Role::Standby | Role::Fault => false,
+        })
+    }
+
+    /// It could take the group over.
+    pub(super) fn is_able(&self, group: GroupId) -> bool {
+        self.state.is_alive() && self.group(group).is_some_and(|state| state.able)
+    }
+
+    /// Its state, from its links.
+    pub(super) fn judge(&self, config: &Config, now: Instant, floor: Instant) -> PeerState {
+        let kind = |link: &LinkId| config.links.get(link.index()).map(|link| link.kind);
+        let alive = |wanted: LinkKind| {
+            self.links
+                .iter()
+                .any(|(id, link)| kind(id) == Some(wanted) && link.is_alive())
+        };
+        let up = self.links.values().any(|link| link.state == LinkState::Up);
+        if self.left {
+            PeerState::Left
+        } else if alive(LinkKind::Dedicated) || alive(LinkKind::Neutral) {
+            match (up, alive(LinkKind::Dedicated)) {
+                (false, _) => PeerState::Suspect,
+                (true, true) => PeerState::Alive,
+                (true, false) => PeerState::Degraded,
+            }
+        } else if self.is_heard(now, floor, &config.timers) {
+            PeerState::OneWay
+        } else if self.heard.is_none() {
+            PeerState::Unknown
+        } else {
+            PeerState::Silent
+        }
+    }
+
+    /// Any frame within the dead time, whether or not it hears us.
+    fn is_heard(&self, now: Instant, floor: Instant, timers: &Timers) -> bool {
+        let recent = |heard: Instant| now.since(heard.max(floor)) < timers.dead_time;
+        self.links.values().any(|link| {
+            link.heard
+                .is_some_and(|heard| recent(heard) && link.state_allows_hearing())
+        })
+    }
+
+    /// Takes over what the frame says about the sender, unless a newer frame was here before (links reorder).
+    pub(super) fn learn(&mut self, frame: &Heartbeat) -> bool {
+        let newer = frame.revision > self.revision;
+        if frame.revision >= self.revision {
+            self.revision = frame.revision;
+            self.groups.clone_from(&frame.groups);
+            self.request = frame.request;
+        }
+        self.seen_revision = self.seen_revision.max(frame.seen_revision);
+        newer
+    }
+}

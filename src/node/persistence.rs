@@ -1,0 +1,104 @@
+//! What must survive a restart, and how far it is on disk.
+//!
+//! Terms are reserved ahead: the disk holds a ceiling no used term is above, so a takeover never waits for the disk, and a
+//! restarted node starts above everything it may have used.
+
+use std::time::Duration;
+
+use crate::cluster::{GroupId, Term};
+use crate::node::Node;
+use crate::node::action::{Action, Durable};
+use crate::node::event::Fact;
+use crate::time::Instant;
+
+/// Terms reserved at once: a write every so many takeovers.
+const RESERVE: u64 = 16;
+/// Between two attempts to write to a disk that refused.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The state on disk and the write under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Persistence {
+    on_disk: Durable,
+    in_flight: Option<(u64, Durable)>,
+    order: u64,
+    pub(super) failed: Option<String>,
+    retry: Instant,
+}
+
+impl Persistence {
+    pub(super) fn new(on_disk: Durable) -> Self {
+        Self {
+            on_disk,
+            in_flight: None,
+            order: 0,
+            failed: None,
+            retry: Instant::BOOT,
+        }
+    }
+
+    /// The highest term of a group that may be used.
+    pub(super) fn ceiling(&self, group: GroupId) -> Term {
+        self.on_disk.terms.get(&group).copied().unwrap_or_default()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (self.failed.is_some() && self.in_flight.is_none()).then_some(self.retry)
+    }
+}
+
+impl Node {
+    /// Orders a write when what should be on disk is not.
+    pub(super) fn keep_durable(&mut self) {
+        let waiting = self.persistence.failed.is_some() && self.now < self.persistence.retry;
+        if self.persistence.in_flight.is_some() || waiting {
+            return;
+        }
+        let mut durable = self.persistence.on_disk.clone();
+        for group in &self.groups {
+            let ceiling = self.persistence.ceiling(group.id);
+            if group.seen_term.0.saturating_add(RESERVE / 2) > ceiling.0 {
+                durable
+                    .terms
+                    .insert(group.id, Term(group.seen_term.0.saturating_add(RESERVE)));
+            }
+        }
+        durable.offline = self.offline.map(|(_, offline)| offline);
+        durable.maintenance = self.maintenance.is_some();
+        if durable == self.persistence.on_disk {
+            return;
+        }
+        self.persistence.order += 1;
+        let order = self.persistence.order;
+        self.persistence.in_flight = Some((order, durable.clone()));
+        self.outbox.push_back(Action::Persist { order, durable });
+    }
+
+    pub(super) fn on_persisted(&mut self, order: u64, result: Result<(), String>) {
+        let Some((_, durable)) = self
+            .persistence
+            .in_flight
+            .take_if(|(wanted, _)| *wanted == order)
+        else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                self.persistence.on_disk = durable;
+                self.persistence.failed = None;
+                self.alarm(
+                    false,
+                    Fact::PersistFailed {
+                        error: String::new(),
+                    },
+                    Fact::PersistRecovered,
+                );
+            }
+            Err(error) => {
+                self.persistence.retry = self.now + RETRY;
+                self.persistence.failed = Some(error.clone());
+                self.alarm(true, Fact::PersistFailed { error }, Fact::PersistRecovered);
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Resource, RunState, all_down, all_up, next_orders};
+use crate::cluster::NodeId;
+use crate::config::{
+    ExecConfig, Failback, GroupConfig, ResourceConfig, ResourceKind, RestartConfig, VipConfig,
+};
+use crate::node::action::Order;
+use crate::node::input::Report;
+use crate::time::Instant;
+
+const RESTART: RestartConfig = RestartConfig {
+    max: 2,
+    window: Duration::from_secs(60),
+    backoff: Duration::from_millis(100),
+    backoff_max: Duration::from_secs(1),
+};
+
+fn resource(kind: ResourceKind) -> ResourceConfig {
+    ResourceConfig {
+        name: "r".into(),
+        kind,
+        monitors: Vec::new(),
+        start_timeout: Duration::from_secs(10),
+        stop_timeout: Duration::from_secs(10),
+        restart: RESTART,
+    }
+}
+
+/// `v` is a VIP, `s` a service.
+fn group(shape: &str) -> GroupConfig {
+    let kind = |letter| match letter {
+        'v' => ResourceKind::Vip(VipConfig {
+            interfaces: vec![],
+            addresses: vec![],
+            ranges: vec![],
+            label: None,
+        }),
+        _ => ResourceKind::Exec(ExecConfig {
+            command: vec!["x".into()],
+            environment: BTreeMap::new(),
+            directory: None,
+            user: None,
+            ready: None,
+        }),
+    };
+    GroupConfig {
+        name: "dre".into(),
+        failback: Failback::Manual,
+        preferred: NodeId(0),
+        resources: shape.chars().map(|letter| resource(kind(letter))).collect(),
+    }
+}
+
+/// Obeys every order at once until there is none; returns the order of what happened.
+fn obey(resources: &mut [Resource], config: &GroupConfig, up: bool) -> Vec<String> {
+    let now = Instant::from_millis(1);
+    let mut log = Vec::new();
+    loop {
+        let orders = next_orders(resources, config, up, None, now);
+        if orders.is_empty() {
+            return log;
+        }
+        let step: Vec<String> = orders
+            .iter()
+            .map(|(index, order)| format!("{}{index}", letter(*order)))
+            .collect();
+        log.push(step.join(" "));
+        for (index, order) in orders {
+            let (state, report) = match order {
+                Order::Start => (RunState::Starting, Report::Started),
+                Order::Stop { .. } => (RunState::Stopping, Report::Stopped),
+                Order::Announce => unreachable!("never ordered here"),
+            };
+            resources[index].turn(state, now);
+            resources[index].on_report(now, report, up, &RESTART);
+        }
+    }
+}
+
+fn letter(order: Order) -> char {
+    match order {
+        Order::Start => '+',
+        Order::Stop { .. } => '-',
+        Order::Announce => '!',
+    }
+}
+
+fn all(shape: &str, state: RunState) -> Vec<Resource> {
+    shape
+        .chars()
+        .map(|_| {
+            let mut resource = Resource::new(Instant::BOOT);
+            resource.state = state;
+            resource
+        })
+        .collect()
+}
+
+#[test]
+fn starts_go_in_file_order_with_neighbouring_vips_together() {
+    for (shape, expected) in [
+        ("vs", vec!["+0", "+1"]),
+        ("svv", vec!["+0", "+1 +2"]),
+        ("vvsvs", vec!["+0 +1", "+2", "+3", "+4"]),
+        ("ss", vec!["+0", "+1"]),
+    ] {
+        let mut resources = all(shape, RunState::Stopped);
+        assert_eq!(
+            obey(&mut resources, &group(shape), true),
+            expected,
+            "{shape}"
+        );
+        assert!(all_up(&resources), "{shape}");
+    }
+}
+
+#[test]
+fn stops_take_all_vips_first_then_services_backwards() {
+    for (shape, expected) in [
+        ("vs", vec!["-0", "-1"]),
+        ("svsv", vec!["-1 -3", "-2", "-0"]),
+        ("ss", vec!["-1", "-0"]),
+    ] {
+        let mut resources = all(shape, RunState::Started);
+        assert_eq!(
+            obey(&mut resources, &group(shape), false),
+            expected,
+            "{shape}"
+        );
+        assert!(all_down(&resources), "{shape}");
+    }
+}
+
+#[test]
+fn a_failed_resource_is_stopped_then_waits_then_is_started_again() {
+    let config = group("s");
+    let mut resources = all("s", RunState::Started);
+    let t = Instant::from_millis(1_000);
+    resources[0].on_report(t, Report::Failed("gone".into()), true, &RESTART);
+    assert_eq!(
+        next_orders(&resources, &config, true, None, t),
+        vec![(0, Order::Stop { within: None })]
+    );
+    resources[0].turn(RunState::Stopping, t);
+    resources[0].on_report(t, Report::Stopped, true, &RESTART);
+    assert_eq!(
+        next_orders(&resources, &config, true, None, t),
+        vec![],
+        "waits for its backoff"
+    );
+    let later = t + Duration::from_millis(100);
+    assert_eq!(
+        next_orders(&resources, &config, true, None, later),
+        vec![(0, Order::Start)]
+    );
+}
+
+#[test]
+fn failures_beyond_the_limit_exhaust_a_resource_until_the_window_has_passed() {
+    let mut resource = Resource::new(Instant::BOOT);
+    for millis in [0, 10, 20] {
+        resource.turn(RunState::Started, Instant::BOOT);
+        resource.on_report(
+            Instant::from_millis(millis),
+            Report::Failed("x".into()),
+            true,
+            &RESTART,
+        );
+    }
+    assert!(resource.is_exhausted(&RESTART));
+    resource.forget_failures(Instant::from_millis(60_015), &RESTART);
+    assert!(!resource.is_exhausted(&RESTART));
+}
+
+#[test]
+fn backoff_doubles_up_to_its_limit() {
+    let mut resource = Resource::new(Instant::BOOT);
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        resource.fail(Instant::BOOT, "x".into());
+        waits.push(resource.backoff(&RESTART).as_millis());
+    }
+    assert_eq!(waits, [100, 200, 400, 800, 1000, 1000]);
+}
+
+#[test]
+fn what_cannot_be_stopped_blocks_the_group_and_is_tried_again() {
+    let config = group("vs");
+    let mut resources = all("vs", RunState::Stopped);
+    resources[1].state = RunState::Stopping;
+    let t = Instant::from_millis(5);
+    resources[1].on_report(t, Report::StopFailed("unkillable".into()), false, &RESTART);
+    assert!(!all_down(&resources));
+    assert_eq!(next_orders(&resources, &config, false, None, t), vec![]);
+    let retry = t + super::STOP_RETRY;
+    assert_eq!(
+        next_orders(&resources, &config, false, None, retry),
+        vec![(1, Order::Stop { within: None })]
+    );
+}
+
+#[test]
+fn every_report_is_defined_in_every_state() {
+    let reports = || {
+        let word = || "x".to_owned();
+        vec![
+            Report::Started,
+            Report::StartFailed(word()),
+            Report::Stopped,
+            Report::StopFailed(word()),
+            Report::Failed(word()),
+            Report::Able,
+            Report::Unable(word()),
+            Report::Notice(word()),
+        ]
+    };
+    let now = Instant::from_millis(7);
+    let states = [
+        RunState::Stopped,
+        RunState::Starting,
+        RunState::Started,
+        RunState::Stopping,
+        RunState::Backoff(now),
+        RunState::Stuck(now),
+    ];
+    for state in states {
+        for report in reports() {
+            for wanted in [true, false] {
+                let mut resource = Resource::new(Instant::BOOT);
+                resource.state = state;
+                resource.on_report(now, report.clone(), wanted, &RESTART);
+                let started = resource.state == RunState::Started;
+                let was = state == RunState::Started
+                    || (state == RunState::Starting && report == Report::Started);
+                assert!(
+                    !started || was,
+                    "{state:?} {report:?}: nothing runs that was not ordered"
+                );
+            }
+        }
+    }
+}

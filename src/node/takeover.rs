@@ -1,0 +1,645 @@
+//! May this node be ACTIVE? Everything that stands in the way, as a list: empty = take over.
+//!
+//! The same list decides and explains: `avamgr why` prints it. Living peers must consent to a claim (they say that they
+//! have seen it and hold nothing); for silent ones the `ping` authority speaks (DESIGN §4.2): the arbitrator answers, nobody
+//! answers for the VIPs, and the hold time is over or was not needed.
+
+use std::time::Duration;
+
+use crate::cluster::{CheckId, GroupId, NodeId, ResourceId, Role};
+use crate::config::{Config, LinkKind, ResourceKind};
+use crate::node::action::ProbeId;
+use crate::node::arbitration::Reachability;
+use crate::node::event::{Cause, Fact, HoldKind};
+use crate::node::input::VipOwner;
+use crate::node::peer::{Peer, PeerState};
+use crate::node::role::Trigger;
+use crate::node::{Action, Node, Order};
+use crate::time::Instant;
+
+/// One thing that stands between a node and being ACTIVE.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Obstacle {
+    Faulty,
+    Held(HoldKind),
+    ShuttingDown,
+    ResourceUnable {
+        resource: ResourceId,
+        reason: String,
+    },
+    ResourceNotSeen {
+        resource: ResourceId,
+    },
+    CheckNotReady {
+        check: CheckId,
+        reason: String,
+    },
+    CheckNotSeen {
+        check: CheckId,
+    },
+    TermNotOnDisk {
+        error: Option<String>,
+    },
+    PeerHolds {
+        peer: NodeId,
+        role: Role,
+    },
+    PeerFirst {
+        peer: NodeId,
+    },
+    LeftTo {
+        peer: NodeId,
+    },
+    WaitingForPeer {
+        peer: NodeId,
+        until: Instant,
+    },
+    PeerSuspect {
+        peer: NodeId,
+    },
+    OneWay {
+        peer: NodeId,
+    },
+    ArbitratorNotAsked,
+    Isolated,
+    VipAnswered(VipOwner),
+    VipNotAsked {
+        error: Option<String>,
+    },
+    HoldTime {
+        peer: NodeId,
+        until: Instant,
+    },
+}
+
+/// The right to take over when nothing stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Right {
+    cause: Cause,
+    /// Living peers that have to consent first.
+    needs_consent: bool,
+}
+
+impl Obstacle {
+    /// For humans.
+    pub(super) fn sentence(&self, config: &Config, now: Instant) -> String {
+        let left = |until: &Instant| format!("{} ms", until.since(now).as_millis());
+        let node = |id: &NodeId| config.node_name(*id).to_owned();
+        match self {
+            Self::Faulty => "a resource failed here and its failures are not forgotten yet (resource clear forgets them)".into(),
+            Self::Held(HoldKind::Offline) => "an operator took this node offline (online lets it take part again)".into(),
+            Self::Held(HoldKind::Maintenance) => "maintenance is on (maintenance off ends it)".into(),
+            Self::Held(HoldKind::Flap) => "too many automatic takeovers (online lifts the hold)".into(),
+            Self::ShuttingDown => "the daemon is stopping".into(),
+            Self::ResourceUnable { resource, reason } => format!("{}: {reason}", config.resource_name(*resource)),
+            Self::ResourceNotSeen { resource } => {
+                format!("{}: not looked at yet", config.resource_name(*resource))
+            }
+            Self::CheckNotReady { check, reason } => format!("{} is not ready: {reason}", config.check_name(*check)),
+            Self::CheckNotSeen { check } => format!("{}: not looked at yet", config.check_name(*check)),
+            Self::TermNotOnDisk { error: None } => "the next term is being written to disk".into(),
+            Self::TermNotOnDisk { error: Some(error) } => format!("the next term cannot be written to disk: {error}"),
+            Self::PeerHolds { peer, role } => format!("{} is {role}", node(peer)),
+            Self::PeerFirst { peer } => format!("{} comes first and is able", node(peer)),
+            Self::LeftTo { peer } => format!("the group is being left to {}", node(peer)),
+            Self::WaitingForPeer { peer, until } => format!("{} may still speak up, for {}", node(peer), left(until)),
+            Self::PeerSuspect { peer } => format!("{} is late, not silent yet", node(peer)),
+            Self::OneWay { peer } => format!("{} is heard but does not hear us", node(peer)),
+            Self::ArbitratorNotAsked => "the arbitrator has not answered since the peer's last sign of life".into(),
+            Self::Isolated => "isolated: every link is silent and the arbitrator does not answer".into(),
+            Self::VipAnswered(owner) => format!("{} answers for {}", owner.mac, owner.address),
+            Self::VipNotAsked { error: None } => "the service network is being asked who owns the addresses".into(),
+            Self::VipNotAsked { error: Some(error) } => {
+                format!("the service network cannot be asked who owns the addresses: {error}")
+            }
+            Self::HoldTime { peer, until } => {
+                format!("{} may still be ACTIVE, for {} (hold time)", node(peer), left(until))
+            }
+        }
+    }
+}
+
+impl Node {
+    /// It could take the group over, as far as this node alone is concerned.
+    pub(super) fn is_able(&self, id: GroupId) -> bool {
+        self.local_obstacles(id).is_empty()
+    }
+
+    /// What stands in the way on this node.
+    pub(super) fn local_obstacles(&self, id: GroupId) -> Vec<Obstacle> {
+        let group = self.group(id);
+        let mut obstacles = Vec::new();
+        if self.is_exhausted(id) || group.role == Role::Fault {
+            obstacles.push(Obstacle::Faulty);
+        }
+        if self.shutdown.is_some() {
+            obstacles.push(Obstacle::ShuttingDown);
+        }
+        let holds = [
+            (HoldKind::Offline, self.offline.is_some()),
+            (HoldKind::Maintenance, self.maintenance.is_some()),
+            (HoldKind::Flap, group.flap_hold.is_some()),
+        ];
+        obstacles.extend(
+            holds
+                .into_iter()
+                .filter(|(_, on)| *on)
+                .map(|(hold, _)| Obstacle::Held(hold)),
+        );
+        for (resource, state) in self.config.resource_ids(id).zip(&group.resources) {
+            match &state.able {
+                Some(Ok(())) => {}
+                Some(Err(reason)) => obstacles.push(Obstacle::ResourceUnable {
+                    resource,
+                    reason: reason.clone(),
+                }),
+                None => obstacles.push(Obstacle::ResourceNotSeen { resource }),
+            }
+        }
+        for check in (0..self.config.ready.len())
+            .filter_map(|index| u8::try_from(index).ok())
+            .map(CheckId)
+        {
+            match self.ready.get(&check) {
+                Some((_, Ok(()))) => {}
+                Some((_, Err(reason))) => obstacles.push(Obstacle::CheckNotReady {
+                    check,
+                    reason: reason.clone(),
+                }),
+                None => obstacles.push(Obstacle::CheckNotSeen { check }),
+            }
+        }
+        if group.seen_term >= self.persistence.ceiling(id) {
+            obstacles.push(Obstacle::TermNotOnDisk {
+                error: self.persistence.failed.clone(),
+            });
+        }
+        obstacles
+    }
+
+    /// What stands in the way because of the peers, and the right we have when nothing does.
+    fn judge_right(&self, id: GroupId) -> Result<Right, Vec<Obstacle>> {
+        let mut obstacles = Vec::new();
+        let mut needs_consent = false;
+        let mut silence: Option<(Duration, bool)> = None;
+        let mut released_by = None;
+        for peer in self.peers.values() {
+            match peer.state {
+                PeerState::Alive | PeerState::Degraded => {
+                    if peer.holds(id) {
+                        obstacles.push(Obstacle::PeerHolds {
+                            peer: peer.id,
+                            role: peer.role(id),
+                        });
+                    } else if peer.group(id).and_then(|state| state.released_to) == Some(self.me) {
+                        released_by = Some(peer);
+                    } else {
+                        needs_consent = true;
+                    }
+                }
+                PeerState::Suspect => obstacles.push(Obstacle::PeerSuspect { peer: peer.id }),
+                PeerState::OneWay if peer.holds(id) => {
+                    obstacles.push(Obstacle::PeerHolds {
+                        peer: peer.id,
+                        role: peer.role(id),
+                    });
+                }
+                PeerState::OneWay => obstacles.push(Obstacle::OneWay { peer: peer.id }),
+                PeerState::Left => {}
+                PeerState::Unknown if self.now < self.started + self.config.timers.start_grace => {
+                    let until = self.started + self.config.timers.start_grace;
+                    obstacles.push(Obstacle::WaitingForPeer {
+                        peer: peer.id,
+                        until,
+                    });
+                }
+                PeerState::Unknown | PeerState::Silent => {
+                    let asked_all = self.asked_all(id, peer);
+                    obstacles.extend(self.silent_obstacles(id, peer, asked_all));
+                    let this = self.now.since(self.last_sign(peer));
+                    silence = Some(silence.map_or((this, asked_all), |(other, all)| {
+                        (other.max(this), all && asked_all)
+                    }));
+                }
+            }
+        }
+        obstacles.extend(self.rank_obstacle(id));
+        if !obstacles.is_empty() {
+            return Err(obstacles);
+        }
+        let cause = if let Some(peer) = released_by {
+            Cause::ReleasedToUs { by: peer.id }
+        } else if self.group(id).reclaim {
+            Cause::Rollback
+        } else if let Some((silence, asked_all)) = silence {
+            Cause::PeerSilent { silence, asked_all }
+        } else if self.config.standalone {
+            Cause::Standalone
+        } else {
+            Cause::FirstInRank
+        };
+        Ok(Right {
+            cause,
+            needs_consent,
+        })
+    }
+
+    /// The `ping` authority's conditions for a silent peer.
+    fn silent_obstacles(&self, id: GroupId, peer: &Peer, asked_all: bool) -> Vec<Obstacle> {
+        let basis = self.last_sign(peer);
+        let mut obstacles = Vec::new();
+        match &self.arbitrator {
+            Some(arbitrator) if arbitrator.state == Reachability::Unreachable => {
+                obstacles.push(Obstacle::Isolated)
+            }
+            Some(arbitrator) if !arbitrator.vouches_since(basis) => {
+                obstacles.push(Obstacle::ArbitratorNotAsked)
+            }
+            Some(_) | None => {}
+        }
+        let probe = &self.group(id).probe;
+        if self.has_vips(id) {
+            if let Some(owner) = &probe.owner {
+                obstacles.push(Obstacle::VipAnswered(owner.clone()));
+            } else if probe.unanswered.is_none_or(|asked| asked < basis) {
+                obstacles.push(Obstacle::VipNotAsked {
+                    error: probe.error.clone(),
+                });
+            }
+        }
+        let until = basis + self.config.timers.hold_time;
+        if self.now < until && !asked_all {
+            obstacles.push(Obstacle::HoldTime {
+                peer: peer.id,
+                until,
+            });
+        }
+        obstacles
+    }
+
+    /// VIPs, neutral path and arbitrator have all been asked after the last sign of life: an ACTIVE node that no client
+    /// can reach owns nothing that matters, so the hold time is not needed (DESIGN §4.2).
+    fn asked_all(&self, id: GroupId, peer: &Peer) -> bool {
+        let basis = self.last_sign(peer);
+        let patience = self.config.timers.vip_probe_time;
+        let neutral = peer.links.iter().any(|(link, state)| {
+            let carrier = self.carriers.get(link).copied().unwrap_or(true);
+            let kind = self.config.links.get(link.index()).map(|link| link.kind);
+            kind == Some(LinkKind::Neutral)
+                && carrier
+                && state
+                    .probing_since
+                    .is_some_and(|since| since >= basis && self.now >= since + patience)
+        });
+        neutral && self.has_vips(id)
+    }
+
+    /// When the neutral path will have been asked for long enough.
+    fn neutral_deadline(&self, peer: &Peer) -> Option<Instant> {
+        let patience = self.config.timers.vip_probe_time;
+        let since = peer.links.iter().filter(|(link, _)| {
+            self.config
+                .links
+                .get(link.index())
+                .is_some_and(|config| config.kind == LinkKind::Neutral)
+        });
+        since
+            .filter_map(|(_, state)| state.probing_since)
+            .map(|since| since + patience)
+            .max()
+    }
+
+    /// The group belongs to somebody who comes before us.
+    fn rank_obstacle(&self, id: GroupId) -> Option<Obstacle> {
+        let group = self.group(id);
+        if group.reclaim {
+            return None;
+        }
+        if let Some(to) = group.released_to() {
+            return Some(Obstacle::LeftTo { peer: to });
+        }
+        for peer in self.peers.values().filter(|peer| peer.state.is_alive()) {
+            match peer.group(id).and_then(|state| state.released_to) {
+                Some(to) if to == self.me => return None,
+                Some(to) => return Some(Obstacle::LeftTo { peer: to }),
+                None => {}
+            }
+        }
+        let preferred = self
+            .config
+            .groups
+            .get(id.index())
+            .map(|group| group.preferred);
+        let order = |node: NodeId| (Some(node) != preferred, node);
+        self.peers
+            .values()
+            .filter(|peer| peer.is_able(id) && order(peer.id) < order(self.me))
+            .min_by_key(|peer| order(peer.id))
+            .map(|peer| Obstacle::PeerFirst { peer: peer.id })
+    }
+
+    /// The last moment at which a peer may have been well: silence that was our own fault does not count.
+    pub(super) fn last_sign(&self, peer: &Peer) -> Instant {
+        peer.heard.unwrap_or(self.started).max(self.floor)
+    }
+
+    pub(super) fn has_vips(&self, id: GroupId) -> bool {
+        self.config.groups.get(id.index()).is_some_and(|group| {
+            group.resources.iter().any(|resource| match resource.kind {
+                ResourceKind::Vip(_) => true,
+                ResourceKind::Exec(_) | ResourceKind::Lsb(_) | ResourceKind::Systemd(_) => false,
+            })
+        })
+    }
+
+    /// Everything that stands in the way, for humans.
+    pub(super) fn obstacles(&self, id: GroupId) -> Vec<Obstacle> {
+        let mut obstacles = self.local_obstacles(id);
+        obstacles.extend(self.judge_right(id).err().unwrap_or_default());
+        obstacles
+    }
+
+    pub(super) fn learn_terms(&mut self, id: GroupId) {
+        let highest = self
+            .peers
+            .values()
+            .map(|peer| peer.term(id))
+            .max()
+            .unwrap_or_default();
+        let group = self.group_mut(id);
+        group.seen_term = group.seen_term.max(highest);
+    }
+
+    /// Takes the group over, or goes on with a claim.
+    pub(super) fn take_over(&mut self, id: GroupId) {
+        match (self.group(id).role, self.group(id).claim) {
+            (Role::Standby, _) => self.begin_takeover(id),
+            (Role::Activating, Some(revision)) => self.pursue_claim(id, revision),
+            (Role::Activating | Role::Active | Role::Deactivating | Role::Fault, _) => {}
+        }
+    }
+
+    fn begin_takeover(&mut self, id: GroupId) {
+        if !self.local_obstacles(id).is_empty() {
+            return;
+        }
+        let Ok(right) = self.judge_right(id) else {
+            return;
+        };
+        if self.is_automatic(id, &right.cause) && !self.count_failover(id) {
+            return;
+        }
+        let revision = self.revision.wrapping_add(1);
+        let group = self.group_mut(id);
+        group.seen_term = group.seen_term.next();
+        group.term = group.seen_term;
+        group.claim = right.needs_consent.then_some(revision);
+        group.stop_within = None;
+        self.turn(id, Trigger::TakeOver, right.cause);
+    }
+
+    /// The claim is granted when every living peer has seen it and holds nothing, and nothing else stands in the way.
+    fn pursue_claim(&mut self, id: GroupId, revision: u32) {
+        let term = self.group(id).term;
+        let mut consent = true;
+        for peer in self.peers.values().filter(|peer| peer.state.is_alive()) {
+            let Some(state) = peer.group(id) else {
+                consent = false;
+                continue;
+            };
+            let outbid =
+                state.claim && (state.term > term || (state.term == term && peer.id < self.me));
+            if peer.holds(id) || outbid {
+                let cause = Cause::ClaimLost { peer: peer.id };
+                return self.step_down(id, cause, None);
+            }
+            consent &= !state.claim && peer.seen_revision >= revision;
+        }
+        let overdue = self.now >= self.group(id).since + self.config.timers.switchover_timeout;
+        if !self.local_obstacles_to_claim(id).is_empty() || overdue {
+            return self.step_down(id, Cause::RightLost, None);
+        }
+        if consent && self.judge_right(id).is_ok() {
+            self.group_mut(id).claim = None;
+        }
+    }
+
+    /// A claim has used up its term already: that the next one is not on disk yet is no obstacle to it.
+    fn local_obstacles_to_claim(&self, id: GroupId) -> Vec<Obstacle> {
+        let mut obstacles = self.local_obstacles(id);
+        let on_disk = self.group(id).term <= self.persistence.ceiling(id);
+        obstacles
+            .retain(|obstacle| !(on_disk && matches!(obstacle, Obstacle::TermNotOnDisk { .. })));
+        obstacles
+    }
+
+    /// Nobody asked for this takeover: it counts towards the limit.
+    fn is_automatic(&self, id: GroupId, cause: &Cause) -> bool {
+        if let Cause::ReleasedToUs { by } = cause {
+            let word = self
+                .peers
+                .get(by)
+                .and_then(|peer| peer.group(id))
+                .and_then(|state| state.handover);
+            return word.is_none_or(|word| word.to != self.me);
+        }
+        matches!(cause, Cause::PeerSilent { .. })
+            && self.peers.values().any(|peer| peer.heard.is_some())
+    }
+
+    /// Counts an automatic takeover. `false`: it would be one too many, the group is held.
+    fn count_failover(&mut self, id: GroupId) -> bool {
+        let (now, limits) = (self.now, self.config.limits.clone());
+        let group = self.group_mut(id);
+        group
+            .failovers
+            .retain(|at| now.since(*at) < limits.failover_window);
+        let count = u32::try_from(group.failovers.len()).unwrap_or(u32::MAX);
+        if count < limits.failovers {
+            group.failovers.push(now);
+            return true;
+        }
+        group.flap_hold = Some(now);
+        self.tell(Fact::FlapLimit { group: id, count });
+        false
+    }
+
+    /// Two nodes serve: the older term yields at once; the winner announces again when it is over.
+    pub(super) fn resolve_conflict(&mut self, id: GroupId) {
+        let group = self.group(id);
+        if !group.serves() {
+            return;
+        }
+        let (ours, conflict) = (group.term, group.conflict);
+        let rival = self.peers.values().find(|peer| {
+            let heard = peer.state.is_alive() || peer.state == PeerState::OneWay;
+            heard && peer.holds(id) && peer.role(id) != Role::Deactivating
+        });
+        match (rival.map(|peer| (peer.id, peer.term(id))), conflict) {
+            (Some((peer, theirs)), before) => {
+                if before != Some(peer) {
+                    self.group_mut(id).conflict = Some(peer);
+                    self.tell(Fact::DualActive {
+                        group: id,
+                        peer,
+                        ours,
+                        theirs,
+                    });
+                }
+                if theirs > ours || (theirs == ours && peer < self.me) {
+                    self.step_down(id, Cause::OlderTerm { peer, term: theirs }, None);
+                }
+            }
+            (None, Some(_)) => {
+                self.group_mut(id).conflict = None;
+                self.announce(id);
+                self.tell(Fact::ConflictEnded { group: id });
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn announce(&mut self, id: GroupId) {
+        let config = self.config.clone();
+        for resource in config.resource_ids(id) {
+            if config
+                .resource(resource)
+                .is_some_and(|resource| matches!(resource.kind, ResourceKind::Vip(_)))
+            {
+                self.outbox.push_back(Action::Resource {
+                    resource,
+                    order: Order::Announce,
+                });
+            }
+        }
+    }
+
+    pub(super) fn yield_when_isolated(&mut self, id: GroupId) {
+        let group = self.group(id);
+        let started = group.role == Role::Deactivating && group.cause == Cause::Start;
+        if self.isolated && !started {
+            let within = self.config.timers.stop_bound;
+            self.step_down(id, Cause::Isolated, Some(within));
+        }
+    }
+
+    /// Asks the service network who owns the VIPs, as soon as a peer is in doubt and as long as the answer matters.
+    pub(super) fn probe_vips(&mut self, id: GroupId) {
+        let (now, timers) = (self.now, self.config.timers.clone());
+        let in_doubt = self.peers.values().filter(|peer| match peer.state {
+            PeerState::Unknown | PeerState::Suspect | PeerState::OneWay | PeerState::Silent => true,
+            PeerState::Alive | PeerState::Degraded | PeerState::Left => false,
+        });
+        let basis = in_doubt.map(|peer| self.last_sign(peer)).max();
+        let wanted =
+            self.has_vips(id) && matches!(self.group(id).role, Role::Standby | Role::Activating);
+        let probe = &mut self.group_mut(id).probe;
+        if probe.in_flight.is_some_and(|(_, end)| now >= end) {
+            // Its prober never came back: what it saw is not known.
+            probe.in_flight = None;
+            probe.next = now + timers.arbitrator_pace;
+        }
+        let Some(basis) = basis.filter(|_| wanted) else {
+            probe.owner = None;
+            probe.error = None;
+            return;
+        };
+        let stale = probe.unanswered.is_none_or(|asked| asked < basis)
+            && probe.owner.is_none()
+            && probe.error.is_none();
+        if probe.in_flight.is_some() || (now < probe.next && !stale) {
+            return;
+        }
+        let name = self.next_probe_id();
+        let time = timers.vip_probe_time;
+        self.group_mut(id).probe.in_flight =
+            Some((name, now + time * 4 + timers.arbitrator_timeout));
+        self.outbox.push_back(Action::ProbeVips {
+            probe: name,
+            group: id,
+            time,
+        });
+    }
+
+    pub(super) fn on_vip_probe(
+        &mut self,
+        name: ProbeId,
+        id: GroupId,
+        asked: Instant,
+        owner: Option<VipOwner>,
+        error: Option<String>,
+    ) {
+        let next = self.now + self.config.timers.arbitrator_pace;
+        let Some(group) = self.groups.get_mut(id.index()) else {
+            return;
+        };
+        let probe = &mut group.probe;
+        if probe
+            .in_flight
+            .take_if(|(wanted, _)| *wanted == name)
+            .is_none()
+        {
+            return;
+        }
+        probe.next = next;
+        let (news_owner, news_error) = (probe.owner.is_none(), probe.error != error);
+        probe.owner.clone_from(&owner);
+        probe.error.clone_from(&error);
+        match (owner, error) {
+            (Some(owner), _) if news_owner => self.tell(Fact::VipAnswered { group: id, owner }),
+            (None, Some(error)) if news_error => {
+                self.tell(Fact::VipProbeFailed { group: id, error })
+            }
+            (None, None) => probe.unanswered = Some(asked),
+            (Some(_) | None, _) => {}
+        }
+    }
+
+    /// When a takeover that waits for time alone may go on.
+    pub(super) fn takeover_deadline(&self, id: GroupId) -> Option<(Instant, &'static str)> {
+        let group = self.group(id);
+        let mut deadlines = Vec::new();
+        if let Some((_, end)) = group.probe.in_flight {
+            deadlines.push((end, "VIP probe overdue"));
+        }
+        if group.claim.is_some() {
+            deadlines.push((
+                group.since + self.config.timers.switchover_timeout,
+                "claim overdue",
+            ));
+        }
+        let waits = group.role == Role::Standby || group.claim.is_some();
+        for peer in self.peers.values().filter(|_| waits) {
+            match peer.state {
+                PeerState::Unknown | PeerState::Silent => {
+                    deadlines.push((
+                        self.last_sign(peer) + self.config.timers.hold_time,
+                        "hold time over",
+                    ));
+                    deadlines.extend(
+                        self.neutral_deadline(peer)
+                            .map(|at| (at, "neutral path asked")),
+                    );
+                    deadlines.push((
+                        self.started + self.config.timers.start_grace,
+                        "start grace over",
+                    ));
+                }
+                PeerState::Alive
+                | PeerState::Degraded
+                | PeerState::Suspect
+                | PeerState::OneWay
+                | PeerState::Left => {}
+            }
+            let doubt = !peer.state.is_alive() || peer.state == PeerState::Suspect;
+            if doubt
+                && peer.state != PeerState::Left
+                && self.has_vips(id)
+                && group.probe.in_flight.is_none()
+            {
+                deadlines.push((group.probe.next, "probe VIPs again"));
+            }
+        }
+        deadlines.into_iter().filter(|(at, _)| *at > self.now).min()
+    }
+}
