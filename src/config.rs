@@ -2,13 +2,28 @@
 //!
 //! [`parse`] turns the text into a [`Config`] or into *all* its errors at once. A `Config` can only exist checked: whoever
 //! holds one need not check again.
+//!
+//! ```text
+//! text --toml--> tree --reader, file--> File (all values with their places)
+//!                        keys, value        | rules, check      | build, derive
+//!                                           v                   v
+//!                                        findings             Config
+//! ```
+//!
+//! Nothing here opens a file, resolves a name or looks at the host: that is `avamgr check`'s preflight.
 
+mod build;
 mod check;
 mod derive;
 mod error;
 mod file;
+mod keys;
+mod reader;
+mod rules;
+mod syntax;
+mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +31,50 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, SafetyClass};
+
+pub use check::{Inequality, Relation, Side, inequalities};
+pub use derive::{TimerLine, TimerValue, describe_timers};
+pub use error::{ConfigError, ConfigErrors, Problem, Severity};
+pub use keys::{Key, Preset, SECTIONS, Section, Takes};
+pub use value::{DurationError, Grammar, format_duration, parse_duration};
+
+/// Longest text that is looked at: a cluster with every limit reached fits several times.
+pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The config a text describes, or everything that is wrong with it. `source` is the name of the file, for humans.
+pub fn parse(text: &str, source: &str) -> Result<Config, ConfigErrors> {
+    parse_with_warnings(text, source).map(|(config, _)| config)
+}
+
+/// Like [`parse`], with what is allowed but worth knowing.
+pub fn parse_with_warnings(text: &str, source: &str) -> Result<(Config, ConfigErrors), ConfigErrors> {
+    let findings = error::Findings::new(text);
+    let config = read(text, &findings);
+    let failed = findings.errors() > 0;
+    let list = findings.into_errors(source);
+    match config {
+        Some(config) if !failed => Ok((config, list)),
+        Some(_) | None => Err(list),
+    }
+}
+
+fn read(text: &str, findings: &error::Findings<'_>) -> Option<Config> {
+    if text.len() > TEXT_BYTES_MAX {
+        let rule = format!("is longer than {} MiB", TEXT_BYTES_MAX / 1024 / 1024);
+        findings.put(error::Finding::conflict(&error::Place::default(), rule).without_value());
+        return None;
+    }
+    let (tree, syntax) = toml::de::DeTable::parse_recoverable(text);
+    if !syntax.is_empty() {
+        syntax::report(&tree, &syntax, findings);
+        return None;
+    }
+    let file = file::read(tree.get_ref(), findings);
+    rules::check(&file, findings);
+    let config = build::build(&file);
+    rules::durations(&file, &config, findings);
+    Some(config)
+}
 
 /// A checked config. Lists are indexed by the ids of [`crate::cluster`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,7 +99,10 @@ pub struct Config {
     pub ready: Vec<ReadyConfig>,
     /// Settings of the daemon itself.
     pub daemon: DaemonConfig,
-    /// Digest of everything above: the same on two nodes if and only if the nodes agree.
+    /// Names of the timers that were set by hand; the others follow by their formulas.
+    pub by_hand: BTreeSet<String>,
+    /// Digest of the meaning of everything above (not of `by_hand`, comments or layout): the same on two nodes if and only
+    /// if the nodes agree.
     pub digest: u64,
 }
 
@@ -57,7 +119,7 @@ pub struct Timers {
     pub dead_time: Duration,
     /// Between two probes of a suspect peer.
     pub probe_interval: Duration,
-    /// Frames heard in a row before a link that was down is up again, as time: `rise` × interval.
+    /// Frames heard in a row before a link that was down is up again.
     pub link_rise: u32,
     /// How long one question to the arbitrator may go unanswered.
     pub arbitrator_timeout: Duration,
@@ -88,7 +150,7 @@ pub struct Timers {
     pub announce_refresh: Duration,
     /// How far a switchover may go without progress before it is rolled back.
     pub switchover_timeout: Duration,
-    /// Failures of a resource older than this are forgotten.
+    /// How long the preferred node must have been healthy before a group goes back to it by itself.
     pub failback_settle: Duration,
     /// Bound on the error of a clock's rate, in parts per million.
     pub clock_rate_ppm: u32,
@@ -379,6 +441,15 @@ impl Config {
             .get(group.index())
             .map_or(0, |group| group.resources.len());
         (0..u16::try_from(count).unwrap_or(u16::MAX)).map(move |index| ResourceId { group, index })
+    }
+
+    /// The same config for one node alone: no peer, no arbitrator (`STANDALONE` in the settings of the service).
+    pub fn alone(mut self) -> Self {
+        self.standalone = true;
+        self.links.clear();
+        self.arbitrator = None;
+        self.digest = build::digest(&self);
+        self
     }
 
     /// What this config can guarantee.

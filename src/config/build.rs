@@ -1,0 +1,142 @@
+//! From the file to the `Config`. Nothing is judged here: what is missing has been reported, and a `Config` built from a file
+//! with errors only serves to look for more of them.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::cluster::NodeId;
+
+use super::derive::{Facts, derive};
+use super::file::{Arbitrator, File, Group, Kind, Link, Resource};
+use super::reader::{PerNode, Placed};
+use super::rules::NEUTRAL;
+use super::{
+    ArbitratorConfig, Config, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig, ResourceConfig, ResourceKind,
+    RestartConfig, SystemdConfig, VipConfig,
+};
+
+/// The config a file describes.
+pub(super) fn build(file: &File) -> Config {
+    let given = |name: &str| file.timers.values.get(name).map(|placed| &placed.value);
+    let mut config = Config {
+        cluster: text(file.cluster.name.as_ref()),
+        nodes: file.cluster.node_names(),
+        standalone: file.cluster.standalone,
+        timers: derive(given, &Facts::default()),
+        limits: file.limits.clone(),
+        links: links(file),
+        arbitrator: file.arbitrator.as_ref().filter(|_| !file.cluster.standalone).map(arbitrator),
+        groups: file.groups.iter().map(group).collect(),
+        ready: file.ready.iter().filter_map(|ready| Some(ReadyConfig { name: text(ready.name.as_ref()), monitor: ready.monitor.clone()? })).collect(),
+        daemon: file.daemon.clone(),
+        by_hand: file.timers.values.keys().map(|name| (*name).to_owned()).collect(),
+        digest: 0,
+    };
+    config.timers = derive(given, &Facts::of(&config));
+    config.digest = digest(&config);
+    config
+}
+
+/// The same for two files that mean the same, whatever their comments and layout, and whether a timer was derived or
+/// written down.
+pub(super) fn digest(config: &Config) -> u64 {
+    let mut meaning = config.clone();
+    meaning.digest = 0;
+    meaning.by_hand.clear();
+    // Plain data with text keys: there is nothing in it that JSON could refuse.
+    let text = serde_json::to_vec(&meaning).unwrap_or_default();
+    let hash = Sha256::digest(&text);
+    hash.iter().take(8).fold(0, |digest, byte| (digest << 8) | u64::from(*byte))
+}
+
+fn text(placed: Option<&Placed<String>>) -> String {
+    placed.map(|placed| placed.value.clone()).unwrap_or_default()
+}
+
+fn interfaces(each: &PerNode<String>) -> Vec<String> {
+    each.iter().map(|interface| text(interface.as_ref())).collect()
+}
+
+fn addresses(each: &PerNode<IpAddr>) -> Vec<IpAddr> {
+    each.iter().flatten().map(|placed| placed.value).collect()
+}
+
+/// The dedicated links, then the neutral path. A node alone has none.
+fn links(file: &File) -> Vec<LinkConfig> {
+    if file.cluster.standalone {
+        return Vec::new();
+    }
+    let dedicated = file.links.iter().map(dedicated);
+    dedicated.chain(file.arbitrator.as_ref().and_then(neutral)).collect()
+}
+
+fn dedicated(link: &Link) -> LinkConfig {
+    LinkConfig {
+        name: text(link.name.as_ref()),
+        kind: LinkKind::Dedicated,
+        interfaces: interfaces(&link.interfaces),
+        addresses: addresses(&link.addresses),
+        port: link.port,
+    }
+}
+
+fn neutral(found: &Arbitrator) -> Option<LinkConfig> {
+    Some(LinkConfig {
+        name: NEUTRAL.to_owned(),
+        kind: LinkKind::Neutral,
+        interfaces: interfaces(found.interfaces.as_ref()?),
+        addresses: addresses(found.neutral.as_ref()?),
+        port: found.port,
+    })
+}
+
+fn arbitrator(found: &Arbitrator) -> ArbitratorConfig {
+    ArbitratorConfig {
+        ping: found.ping.iter().map(|ping| ping.value).collect(),
+        interfaces: found.interfaces.as_ref().map(interfaces),
+    }
+}
+
+fn group(group: &Group) -> GroupConfig {
+    let preferred = group.preferred.and_then(|index| u8::try_from(index).ok()).unwrap_or(0);
+    GroupConfig {
+        name: text(group.name.as_ref()),
+        failback: group.failback,
+        preferred: NodeId(preferred),
+        resources: group.resources.iter().filter_map(resource).collect(),
+    }
+}
+
+fn resource(resource: &Resource) -> Option<ResourceConfig> {
+    let time = |placed: &Option<Placed<Duration>>| placed.as_ref().map(|placed| placed.value).unwrap_or_default();
+    let restart = &resource.restart;
+    Some(ResourceConfig {
+        name: text(resource.name.as_ref()),
+        kind: kind(resource.kind.as_ref()?),
+        monitors: resource.monitors.clone(),
+        start_timeout: time(&resource.start_timeout),
+        stop_timeout: time(&resource.stop_timeout),
+        restart: RestartConfig {
+            max: restart.max.as_ref().map_or(0, |max| max.value),
+            window: time(&restart.window),
+            backoff: time(&restart.backoff),
+            backoff_max: time(&restart.backoff_max),
+        },
+    })
+}
+
+fn kind(kind: &Kind) -> ResourceKind {
+    match kind {
+        Kind::Vip(vip) => ResourceKind::Vip(VipConfig {
+            interfaces: interfaces(&vip.interfaces),
+            addresses: vip.addresses.iter().map(|net| net.value).collect(),
+            ranges: vip.ranges.iter().map(|net| net.value).collect(),
+            label: vip.label.as_ref().map(|label| label.value.clone()),
+        }),
+        Kind::Exec(exec) => ResourceKind::Exec(exec.clone()),
+        Kind::Lsb(script) => ResourceKind::Lsb(LsbConfig { script: script.value.clone().into() }),
+        Kind::Systemd(unit) => ResourceKind::Systemd(SystemdConfig { unit: unit.value.clone() }),
+    }
+}

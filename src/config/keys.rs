@@ -1,0 +1,374 @@
+//! THE LANGUAGE: every table of the file, every key in it, what it takes and what it is when it is not written.
+//!
+//! The readers take ranges and presets from here, unknown keys are judged by it, and docs/config.md is compared with it
+//! by a test: what is written down in three places is decided in one. Nothing here looks at a file.
+
+use std::time::Duration;
+
+use super::value::{Grammar, format_duration};
+
+/// Nodes of a cluster: a heartbeat goes to each of the others on each link.
+pub const NODES_MAX: usize = 16;
+/// Dedicated links; with more, the interfaces of a node run out before the limit does.
+pub const LINKS_MAX: usize = 7;
+/// Addresses of the arbitrator: each is asked at each question.
+pub const ARBITRATORS_MAX: usize = 8;
+/// Groups: each has its word in every heartbeat.
+pub const GROUPS_MAX: usize = 16;
+/// Resources of one group.
+pub const RESOURCES_MAX: usize = 256;
+/// Single addresses of one resource. Beyond it a range does the same at a fraction of the cost.
+pub const VIPS_MAX: usize = 16_384;
+/// Ranges of one resource.
+pub const RANGES_MAX: usize = 256;
+/// Monitors of one resource.
+pub const MONITORS_MAX: usize = 16;
+/// Ready checks of a node.
+pub const READY_MAX: usize = 64;
+
+/// UDP port of the heartbeats unless set. Nothing is registered for it, an ordinary socket does not get it by chance (Linux
+/// hands out 32768 and above), and Linux-HA, which may run beside us, keeps 694.
+pub const PORT: &str = "6940";
+
+/// One table of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// Its path; empty for the top of the file.
+    pub path: &'static str,
+    /// The keys it knows.
+    pub keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub takes: Takes,
+    /// What it is when it is not written.
+    pub preset: Preset,
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Takes {
+    /// A string in a certain form.
+    Text(Grammar),
+    /// A list of strings in a certain form (or one such string), with the most there may be.
+    List(Grammar, usize),
+    /// A table with a string for each node.
+    PerNode(Grammar),
+    /// The same, or one string that holds for every node.
+    PerNodeOrText(Grammar),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A command line, or a list of program and arguments.
+    Command,
+    /// A whole number.
+    Integer(u32, u32),
+    /// A duration.
+    Time(Duration, Duration),
+    /// A duration of whole seconds.
+    Seconds(Duration, Duration),
+    /// `true` or `false`.
+    Flag,
+    /// A table of strings.
+    Strings,
+    /// A table of its own.
+    Table,
+    /// Tables of their own, with the most there may be.
+    Tables(usize),
+}
+
+/// What a key is when it is not written.
+#[derive(Clone, Copy, Debug)]
+pub enum Preset {
+    /// It must be written.
+    Required,
+    /// It may be left out, and then there is none.
+    Optional,
+    /// This, as it would be written.
+    Value(&'static str),
+    /// Derived from other settings.
+    Derived,
+}
+
+impl Takes {
+    /// What belongs here, in words that follow "must be".
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Text(grammar) => grammar.describe().to_owned(),
+            Self::List(grammar, _) => format!("a list of strings, each {}", grammar.describe()),
+            Self::PerNode(grammar) => format!("a table with {} for each node", grammar.describe()),
+            Self::PerNodeOrText(grammar) => format!("{}, or a table with one for each node", grammar.describe()),
+            Self::Choice(words) => format!("one of {}", words.map_quoted()),
+            Self::Command => "a command line (a string, or a list of program and arguments)".to_owned(),
+            Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
+            Self::Time(min, max) => format!("a duration from {} to {}", format_duration(*min), format_duration(*max)),
+            Self::Seconds(min, max) => {
+                format!("a duration of whole seconds from {} to {}", format_duration(*min), format_duration(*max))
+            }
+            Self::Flag => "true or false".to_owned(),
+            Self::Strings => "a table of strings".to_owned(),
+            Self::Table => "a table".to_owned(),
+            Self::Tables(max) => format!("a list of tables, at most {max}"),
+        }
+    }
+
+    /// An example as it would be written.
+    pub fn example(&self) -> Option<&'static str> {
+        match self {
+            Self::Text(grammar) => Some(grammar.example()),
+            Self::List(grammar, _) => Some(grammar.example()),
+            Self::Time(..) => Some("\"200ms\""),
+            Self::Seconds(..) => Some("\"2s\""),
+            Self::Command => Some("\"freeDiameterd -c /etc/freeDiameter/dre.conf\""),
+            Self::PerNode(_)
+            | Self::PerNodeOrText(_)
+            | Self::Choice(_)
+            | Self::Integer(..)
+            | Self::Flag
+            | Self::Strings
+            | Self::Table
+            | Self::Tables(_) => None,
+        }
+    }
+}
+
+trait MapQuoted {
+    fn map_quoted(&self) -> String;
+}
+
+impl MapQuoted for [&str] {
+    fn map_quoted(&self) -> String {
+        self.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+const HOUR: Duration = secs(3_600);
+
+const fn key(name: &'static str, takes: Takes, preset: Preset) -> Key {
+    Key { name, takes, preset }
+}
+
+const fn timer(name: &'static str, min: Duration, max: Duration) -> Key {
+    key(name, Takes::Time(min, max), Preset::Derived)
+}
+
+const NAME: Key = key("name", Takes::Text(Grammar::Name), Preset::Required);
+const PROCESS: Key = key("process", Takes::Text(Grammar::Process), Preset::Optional);
+const TCP: Key = key("tcp", Takes::Text(Grammar::Socket), Preset::Optional);
+const HTTP: Key = key("http", Takes::Text(Grammar::Url), Preset::Optional);
+const SCRIPT: Key = key("script", Takes::Command, Preset::Optional);
+const INTERVAL: Key = key("interval", Takes::Time(ms(10), HOUR), Preset::Value("2s"));
+const TIMEOUT: Key = key("timeout", Takes::Time(ms(10), HOUR), Preset::Value("1s"));
+const FALL: Key = key("fall", Takes::Integer(1, 1_000), Preset::Value("3"));
+const RISE: Key = key("rise", Takes::Integer(1, 1_000), Preset::Value("1"));
+
+/// The top of the file.
+pub const TOP: Section = Section {
+    path: "",
+    keys: &[
+        key("cluster", Takes::Table, Preset::Required),
+        key("timers", Takes::Table, Preset::Optional),
+        key("limits", Takes::Table, Preset::Optional),
+        key("link", Takes::Tables(LINKS_MAX), Preset::Optional),
+        key("arbitrator", Takes::Table, Preset::Optional),
+        key("group", Takes::Tables(GROUPS_MAX), Preset::Optional),
+        key("ready", Takes::Tables(READY_MAX), Preset::Optional),
+        key("daemon", Takes::Table, Preset::Optional),
+    ],
+};
+
+/// `[cluster]`
+pub const CLUSTER: Section = Section {
+    path: "cluster",
+    keys: &[
+        NAME,
+        key("nodes", Takes::List(Grammar::Host, NODES_MAX), Preset::Required),
+        key("failover_budget", Takes::Time(ms(50), secs(600)), Preset::Derived),
+        key("standalone", Takes::Flag, Preset::Value("false")),
+    ],
+};
+
+/// `[timers]`
+pub const TIMERS: Section = Section {
+    path: "timers",
+    keys: &[
+        timer("heartbeat_interval", ms(2), secs(60)),
+        timer("suspect_time", ms(2), secs(600)),
+        timer("dead_time", ms(4), secs(600)),
+        timer("probe_interval", ms(1), secs(60)),
+        key("link_rise", Takes::Integer(1, 1_000), Preset::Derived),
+        timer("arbitrator_timeout", ms(1), secs(60)),
+        timer("arbitrator_pace", ms(1), secs(60)),
+        timer("arbitrator_interval", ms(10), HOUR),
+        key("arbitrator_fall", Takes::Integer(1, 100), Preset::Derived),
+        key("arbitrator_rise", Takes::Integer(1, 100), Preset::Derived),
+        timer("vip_probe_time", ms(1), secs(10)),
+        timer("stop_bound", ms(1), secs(600)),
+        timer("hold_time", ms(1), HOUR),
+        timer("start_grace", ms(1), HOUR),
+        key("guard_lifetime", Takes::Seconds(secs(2), HOUR), Preset::Derived),
+        timer("guard_refresh", ms(10), HOUR),
+        timer("announce_delay", ms(1), secs(60)),
+        timer("announce_refresh", ms(0), HOUR),
+        timer("switchover_timeout", ms(100), HOUR),
+        timer("failback_settle", ms(0), secs(86_400)),
+        key("clock_rate_ppm", Takes::Integer(0, 100_000), Preset::Derived),
+    ],
+};
+
+/// `[limits]`
+pub const LIMITS: Section = Section {
+    path: "limits",
+    keys: &[
+        key("failovers", Takes::Integer(1, 1_000), Preset::Value("5")),
+        key("failover_window", Takes::Time(secs(1), secs(86_400)), Preset::Value("10m")),
+        key("clock_offset", Takes::Time(ms(1), HOUR), Preset::Value("1s")),
+    ],
+};
+
+/// `[[link]]`
+pub const LINK: Section = Section {
+    path: "link",
+    keys: &[
+        NAME,
+        key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Required),
+        key("address", Takes::PerNode(Grammar::Address), Preset::Required),
+        key("port", Takes::Integer(1, 65_535), Preset::Value(PORT)),
+    ],
+};
+
+/// `[arbitrator]`
+pub const ARBITRATOR: Section = Section {
+    path: "arbitrator",
+    keys: &[
+        key("ping", Takes::List(Grammar::Address, ARBITRATORS_MAX), Preset::Required),
+        key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Optional),
+        key("address", Takes::PerNode(Grammar::Address), Preset::Optional),
+        key("port", Takes::Integer(1, 65_535), Preset::Value(PORT)),
+    ],
+};
+
+/// `[[group]]`
+pub const GROUP: Section = Section {
+    path: "group",
+    keys: &[
+        NAME,
+        key("preferred", Takes::Text(Grammar::Host), Preset::Optional),
+        key("failback", Takes::Choice(&["manual", "auto"]), Preset::Value("manual")),
+        key("resource", Takes::Tables(RESOURCES_MAX), Preset::Required),
+    ],
+};
+
+/// `[[group.resource]]`
+pub const RESOURCE: Section = Section {
+    path: "group.resource",
+    keys: &[
+        NAME,
+        key("vip", Takes::List(Grammar::Net, VIPS_MAX), Preset::Optional),
+        key("range", Takes::List(Grammar::Net, RANGES_MAX), Preset::Optional),
+        key("exec", Takes::Command, Preset::Optional),
+        key("lsb", Takes::Text(Grammar::Path), Preset::Optional),
+        key("systemd", Takes::Text(Grammar::Unit), Preset::Optional),
+        key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Optional),
+        key("label", Takes::Text(Grammar::Label), Preset::Optional),
+        key("environment", Takes::Strings, Preset::Optional),
+        key("directory", Takes::Text(Grammar::Path), Preset::Optional),
+        key("user", Takes::Text(Grammar::Account), Preset::Optional),
+        key("ready", Takes::Table, Preset::Optional),
+        key("start_timeout", Takes::Time(ms(10), HOUR), Preset::Value("30s")),
+        key("stop_timeout", Takes::Time(ms(10), HOUR), Preset::Value("10s")),
+        key("restart", Takes::Table, Preset::Optional),
+        key("monitor", Takes::Tables(MONITORS_MAX), Preset::Optional),
+    ],
+};
+
+/// `group.resource.restart`
+pub const RESTART: Section = Section {
+    path: "group.resource.restart",
+    keys: &[
+        key("max", Takes::Integer(0, 1_000), Preset::Value("3")),
+        key("window", Takes::Time(ms(100), secs(86_400)), Preset::Value("1m")),
+        key("backoff", Takes::Time(ms(0), HOUR), Preset::Value("100ms")),
+        key("backoff_max", Takes::Time(ms(0), HOUR), Preset::Value("5s")),
+    ],
+};
+
+/// `group.resource.ready`
+pub const CHECK: Section = Section { path: "group.resource.ready", keys: &[PROCESS, TCP, HTTP, SCRIPT] };
+
+/// `[[group.resource.monitor]]`
+pub const MONITOR: Section = Section {
+    path: "group.resource.monitor",
+    keys: &[PROCESS, TCP, HTTP, SCRIPT, INTERVAL, TIMEOUT, FALL, RISE],
+};
+
+/// `[[ready]]`
+pub const READY: Section =
+    Section { path: "ready", keys: &[NAME, PROCESS, TCP, HTTP, SCRIPT, INTERVAL, TIMEOUT, FALL, RISE] };
+
+/// `[daemon]`
+pub const DAEMON: Section = Section {
+    path: "daemon",
+    keys: &[
+        key("key_file", Takes::Text(Grammar::Path), Preset::Value("/etc/avamgr/keys")),
+        key("state_dir", Takes::Text(Grammar::Path), Preset::Value("/var/lib/avamgr")),
+        key("socket", Takes::Text(Grammar::SocketPath), Preset::Value("/run/avamgr/avamgr.sock")),
+        key("operators", Takes::Text(Grammar::Account), Preset::Optional),
+        key("realtime", Takes::Flag, Preset::Value("true")),
+    ],
+};
+
+/// Every table, in the order of the manual.
+pub const SECTIONS: &[Section] = &[
+    TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, GROUP, RESOURCE, RESTART, CHECK, MONITOR, READY, DAEMON,
+];
+
+/// Of these names the one that was probably meant.
+pub(super) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
+    let meant = plain(written);
+    // A third of the letters may be wrong; a plural or a swapped pair always.
+    let limit = (meant.chars().count() / 3).clamp(1, 3);
+    names
+        .map(|name| (distance(&meant, &plain(name)), name))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Letters to add, remove, change or swap with the next one to get from one word to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    // A word longer than any key is nobody's slip of the pen.
+    if from.len() > 64 {
+        return usize::MAX;
+    }
+    let mut rows = vec![vec![0_usize; to.len() + 1]; from.len() + 1];
+    for (index, row) in rows.iter_mut().enumerate() {
+        row[0] = index;
+    }
+    rows[0] = (0..=to.len()).collect();
+    for i in 1..=from.len() {
+        for j in 1..=to.len() {
+            let change = usize::from(from[i - 1] != to[j - 1]);
+            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + change);
+            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[from.len()][to.len()]
+}

@@ -1,0 +1,474 @@
+//! Reading one table of the file, key by key.
+//!
+//! Serde stops at the first error, and an operator at 3 a.m. wants all of them at once. So the parsed text is walked by hand:
+//! each reader gives a value with its place, or puts a finding on the tray and gives nothing. A reader never panics
+//! and never guesses.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Finding, Findings, Place, Problem, join};
+use super::keys::{Key, Preset, SECTIONS, Section, Takes, nearest};
+use super::value::{Complaint, format_duration, parse_duration, split_command};
+
+/// A value and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placed<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+impl<T> Placed<T> {
+    pub(super) fn and_then<U>(self, change: impl FnOnce(T) -> Option<U>) -> Option<Placed<U>> {
+        let value = change(self.value)?;
+        Some(Placed { value, place: self.place })
+    }
+}
+
+impl<T> Deref for Placed<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// What each node has, in the order of the nodes; `None` where it is missing or wrong (and reported).
+pub(super) type PerNode<T> = Vec<Option<Placed<T>>>;
+
+/// A table of the file, or one that is not written and has only its presets.
+pub(super) struct Table<'a> {
+    section: &'static Section,
+    entries: Option<&'a DeTable<'a>>,
+    pub(super) place: Place,
+    pub(super) findings: &'a Findings<'a>,
+}
+
+/// A word about a value without the machinery of a whole key.
+type Parsed<T> = Result<T, Complaint>;
+
+impl<'a> Table<'a> {
+    /// The whole file.
+    pub(super) fn top(section: &'static Section, entries: &'a DeTable<'a>, findings: &'a Findings<'a>) -> Self {
+        Self::open(section, Some(entries), Place::default(), findings)
+    }
+
+    fn open(
+        section: &'static Section,
+        entries: Option<&'a DeTable<'a>>,
+        place: Place,
+        findings: &'a Findings<'a>,
+    ) -> Self {
+        let table = Self { section, entries, place, findings };
+        for (key, _) in table.entries.into_iter().flat_map(DeTable::iter) {
+            if !section.keys.iter().any(|known| known.name == key.get_ref().as_ref()) {
+                table.unknown(key.get_ref(), key.span().into());
+            }
+        }
+        table
+    }
+
+    fn unknown(&self, name: &str, span: super::error::Span) {
+        let known = || self.section.keys.iter().map(|key| key.name);
+        let elsewhere = || SECTIONS.iter().find(|other| other.keys.iter().any(|key| key.name == name));
+        let hint = if let Some(meant) = nearest(name, known()) {
+            format!("did you mean `{meant}`?")
+        } else if let Some(other) = elsewhere().filter(|other| !other.path.is_empty()) {
+            format!("`{name}` belongs in [{}]", other.path)
+        } else {
+            format!("known here: {}", known().collect::<Vec<_>>().join(", "))
+        };
+        let place = Place { key: join(&self.place.key, name), span };
+        self.findings.put(Finding::error(&place, Problem::UnknownKey).without_value().hint(hint));
+    }
+
+    fn key(&self, name: &str) -> &'static Key {
+        const NONE: Key = Key { name: "?", takes: Takes::Flag, preset: Preset::Optional };
+        let key = self.section.keys.iter().find(|key| key.name == name);
+        debug_assert!(key.is_some(), "`{name}` is not in the language of [{}]", self.section.path);
+        key.unwrap_or(&NONE)
+    }
+
+    fn entry(&self, name: &str) -> Option<(Place, &'a Spanned<DeValue<'a>>)> {
+        let value = self.entries?.get(name)?;
+        Some((Place { key: join(&self.place.key, name), span: value.span().into() }, value))
+    }
+
+    /// Whether the key is written, rightly or wrongly.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.is_some_and(|entries| entries.contains_key(name))
+    }
+
+    /// Whether the table itself is written, and is one.
+    pub(super) fn is_written(&self) -> bool {
+        self.entries.is_some()
+    }
+
+    /// Where the key stands, or where it would.
+    pub(super) fn place_of(&self, name: &str) -> Place {
+        self.entry(name).map_or_else(|| self.place.join(name), |(place, _)| place)
+    }
+
+    /// Says that a key is missing.
+    pub(super) fn missing(&self, name: &str) {
+        let hint = match self.key(name).takes {
+            Takes::Table => format!("add a [{}] table", join(self.section.path, name)),
+            Takes::Tables(_) => format!("add a [[{}]] table", join(self.section.path, name)),
+            Takes::PerNode(grammar) | Takes::PerNodeOrText(grammar) => {
+                format!("for example {name} = {{ hadev1 = {0}, hadev2 = ... }}", grammar.example())
+            }
+            Takes::List(grammar, _) => format!("for example {name} = [{}]", grammar.example()),
+            Takes::Text(_)
+            | Takes::Choice(_)
+            | Takes::Command
+            | Takes::Integer(..)
+            | Takes::Time(..)
+            | Takes::Seconds(..)
+            | Takes::Flag
+            | Takes::Strings => match self.key(name).takes.example() {
+                Some(example) => format!("for example {name} = {example}"),
+                None => self.key(name).takes.describe(),
+            },
+        };
+        let finding = Finding::error(&self.place.join(name), Problem::MissingKey);
+        self.findings.put(finding.without_value().hint(hint));
+    }
+
+    fn complain(&self, place: &Place, complaint: Complaint) {
+        let mut finding = Finding::error(place, complaint.problem);
+        if let Some(hint) = complaint.hint {
+            finding = finding.hint(hint);
+        }
+        self.findings.put(finding);
+    }
+
+    fn take<T>(&self, place: Place, parsed: Parsed<T>) -> Option<Placed<T>> {
+        match parsed {
+            Ok(value) => Some(Placed { value, place }),
+            Err(complaint) => {
+                self.complain(&place, complaint);
+                None
+            }
+        }
+    }
+
+    /// A key with one value: what is written, or its preset.
+    fn scalar<T>(&self, name: &str, parse: impl Fn(&DeValue<'_>, Takes) -> Parsed<T>) -> Option<Placed<T>> {
+        let key = self.key(name);
+        if let Some((place, value)) = self.entry(name) {
+            return self.take(place, parse(value.get_ref(), key.takes));
+        }
+        match key.preset {
+            Preset::Required => {
+                self.missing(name);
+                None
+            }
+            Preset::Optional | Preset::Derived => None,
+            Preset::Value(text) => {
+                let value = preset_value(key.takes, text);
+                self.take(self.place.join(name), parse(&value, key.takes))
+            }
+        }
+    }
+
+    /// A string.
+    pub(super) fn text(&self, name: &str) -> Option<Placed<String>> {
+        self.scalar(name, |value, takes| text(value, takes))
+    }
+
+    /// A duration.
+    pub(super) fn time(&self, name: &str) -> Option<Placed<Duration>> {
+        self.scalar(name, time)
+    }
+
+    /// A whole number.
+    pub(super) fn integer(&self, name: &str) -> Option<Placed<u32>> {
+        self.scalar(name, integer)
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self, name: &str) -> Option<Placed<bool>> {
+        self.scalar(name, |value, takes| value.as_bool().ok_or_else(|| wrong_type(value, takes)))
+    }
+
+    /// Program and arguments.
+    pub(super) fn command(&self, name: &str) -> Option<Placed<Vec<String>>> {
+        self.scalar(name, command)
+    }
+
+    /// A list of strings, or one string.
+    pub(super) fn list(&self, name: &str) -> Vec<Placed<String>> {
+        let takes = self.key(name).takes;
+        let Some((place, value)) = self.entry(name) else {
+            if matches!(self.key(name).preset, Preset::Required) {
+                self.missing(name);
+            }
+            return Vec::new();
+        };
+        let Some(array) = value.get_ref().as_array() else {
+            return self.take(place, text(value.get_ref(), takes)).into_iter().collect();
+        };
+        let max = if let Takes::List(_, max) = takes { max } else { usize::MAX };
+        if array.is_empty() || array.len() > max {
+            let rule = format!("a list of 1 to {max} strings");
+            self.complain(&place, Complaint::value(rule));
+        }
+        let items = array.iter().take(max).enumerate();
+        items
+            .filter_map(|(index, item)| {
+                let place = Place { key: format!("{}[{index}]", place.key), span: item.span().into() };
+                self.take(place, text(item.get_ref(), takes))
+            })
+            .collect()
+    }
+
+    /// What each of the nodes has. `None` when the key is not written.
+    pub(super) fn per_node(&self, name: &str, nodes: &[String]) -> Option<PerNode<String>> {
+        let key = self.key(name);
+        let Some((place, value)) = self.entry(name) else {
+            if matches!(key.preset, Preset::Required) {
+                self.missing(name);
+            }
+            return None;
+        };
+        let Some(entries) = value.get_ref().as_table() else {
+            let plain = matches!(key.takes, Takes::PerNodeOrText(_)) && value.get_ref().is_str();
+            let parsed = if plain { text(value.get_ref(), key.takes) } else { Err(self.no_table(key, nodes, value)) };
+            let one = self.take(place, parsed);
+            return Some(vec![one; nodes.len()]);
+        };
+        self.check_nodes(&place, entries, nodes);
+        let read = |node: &String| {
+            let value = entries.get(node.as_str())?;
+            let place = Place { key: join(&place.key, node), span: value.span().into() };
+            self.take(place, text(value.get_ref(), key.takes))
+        };
+        Some(nodes.iter().map(read).collect())
+    }
+
+    fn no_table(&self, key: &Key, nodes: &[String], value: &Spanned<DeValue<'_>>) -> Complaint {
+        let complaint = wrong_type(value.get_ref(), key.takes);
+        let example: Vec<String> = nodes.iter().map(|node| format!("{node} = ...")).collect();
+        complaint.hint(format!("{} = {{ {} }}", key.name, example.join(", ")))
+    }
+
+    /// Every node is there, and nobody else.
+    fn check_nodes(&self, place: &Place, entries: &DeTable<'_>, nodes: &[String]) {
+        if nodes.is_empty() {
+            return;
+        }
+        for node in nodes.iter().filter(|node| !entries.contains_key(node.as_str())) {
+            let missing = Place { key: join(&place.key, node), span: place.span };
+            let hint = format!("every node of [cluster] needs one: add {node} = ...");
+            self.findings.put(Finding::error(&missing, Problem::MissingKey).without_value().hint(hint));
+        }
+        for (key, _) in entries.iter().filter(|(key, _)| !nodes.iter().any(|node| node == key.get_ref())) {
+            let written = Place { key: join(&place.key, key.get_ref()), span: key.span().into() };
+            let finding = Finding::conflict(&written, "is not a node of [cluster]").without_value();
+            self.findings.put(finding.hint(nearest_node(key.get_ref(), nodes)));
+        }
+    }
+
+    /// A table of strings, with a rule for its names.
+    pub(super) fn strings(&self, name: &str, good_name: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+        let Some((place, value)) = self.entry(name) else { return Vec::new() };
+        let Some(entries) = value.get_ref().as_table() else {
+            self.complain(&place, wrong_type(value.get_ref(), self.key(name).takes));
+            return Vec::new();
+        };
+        let read = |(key, value): (&Spanned<toml::de::DeString<'_>>, &Spanned<DeValue<'_>>)| {
+            let path = join(&place.key, key.get_ref());
+            if !good_name(key.get_ref()) {
+                let place = Place { key: path, span: key.span().into() };
+                let rule = "must be named with letters, digits and `_`, not beginning with a digit";
+                self.findings.put(Finding::conflict(&place, rule).without_value());
+                return None;
+            }
+            let place = Place { key: path, span: value.span().into() };
+            let good = value.get_ref().as_str().filter(|text| !text.contains('\0'));
+            let parsed = good.map(str::to_owned).ok_or_else(|| Complaint::value("a string without zero bytes"));
+            Some((key.get_ref().to_string(), self.take(place, parsed)?.value))
+        };
+        entries.iter().filter_map(read).collect()
+    }
+
+    /// A table of its own. One that is not written has its presets.
+    pub(super) fn table(&self, name: &str, section: &'static Section) -> Self {
+        let Some((place, value)) = self.entry(name) else {
+            if matches!(self.key(name).preset, Preset::Required) {
+                self.missing(name);
+            }
+            return Self::open(section, None, self.place.join(name), self.findings);
+        };
+        let entries = value.get_ref().as_table();
+        if entries.is_none() {
+            let two = value.get_ref().is_array();
+            let hint = if two { "there is one of it: [{}] with single brackets" } else { "begin it with [{}]" };
+            let complaint = wrong_type(value.get_ref(), self.key(name).takes);
+            self.complain(&place, complaint.hint(hint.replace("{}", section.path)));
+        }
+        Self::open(section, entries, place, self.findings)
+    }
+
+    /// Tables of their own.
+    pub(super) fn tables(&self, name: &str, section: &'static Section) -> Vec<Self> {
+        let Some((place, value)) = self.entry(name) else {
+            if matches!(self.key(name).preset, Preset::Required) {
+                self.missing(name);
+            }
+            return Vec::new();
+        };
+        let takes = self.key(name).takes;
+        let Some(array) = value.get_ref().as_array() else {
+            let hint = format!("there may be several: [[{}]] with double brackets", section.path);
+            self.complain(&place, wrong_type(value.get_ref(), takes).hint(hint));
+            return Vec::new();
+        };
+        let max = if let Takes::Tables(max) = takes { max } else { usize::MAX };
+        if array.len() > max {
+            self.complain(&place, Complaint::value(takes.describe()));
+        }
+        let mut tables = Vec::new();
+        for (index, item) in array.iter().take(max).enumerate() {
+            let Some(entries) = item.get_ref().as_table() else {
+                let place = Place { key: format!("{}[{index}]", place.key), span: item.span().into() };
+                self.complain(&place, wrong_type(item.get_ref(), Takes::Table));
+                continue;
+            };
+            // By its name where it has one: numbers mean nothing to whoever wrote the file.
+            let given = entries.get("name").and_then(|name| name.get_ref().as_str());
+            let key = match given.filter(|text| super::value::Grammar::Name.check(text).is_ok()) {
+                Some(given) => join(&place.key, given),
+                None => format!("{}[{index}]", place.key),
+            };
+            let place = Place { key, span: item.span().into() };
+            tables.push(Self::open(section, Some(entries), place, self.findings));
+        }
+        tables
+    }
+}
+
+/// What to say to somebody who wrote a node that does not exist.
+pub(super) fn nearest_node(written: &str, nodes: &[String]) -> String {
+    match nearest(written, nodes.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => format!("the nodes are {}", nodes.join(", ")),
+    }
+}
+
+/// A preset as if it had been written.
+fn preset_value(takes: Takes, text: &'static str) -> DeValue<'static> {
+    let quoted = !matches!(takes, Takes::Integer(..) | Takes::Flag);
+    let parsed = if quoted { None } else { DeValue::parse(text).ok() };
+    parsed.map_or_else(|| DeValue::String(text.into()), Spanned::into_inner)
+}
+
+fn wrong_type(value: &DeValue<'_>, takes: Takes) -> Complaint {
+    let found = match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    };
+    Complaint { problem: Problem::WrongType { expected: takes.describe(), found }, hint: None }
+}
+
+fn text(value: &DeValue<'_>, takes: Takes) -> Parsed<String> {
+    let text = value.as_str().ok_or_else(|| {
+        let complaint = wrong_type(value, takes);
+        match takes.example() {
+            Some(example) => complaint.hint(format!("for example {example}")),
+            None => complaint,
+        }
+    })?;
+    match takes {
+        Takes::Text(grammar) | Takes::List(grammar, _) | Takes::PerNode(grammar) | Takes::PerNodeOrText(grammar) => {
+            grammar.check(text)?;
+        }
+        Takes::Choice(words) if !words.contains(&text) => {
+            let meant = nearest(text, words.iter().copied());
+            let complaint = Complaint::value(takes.describe());
+            return Err(match meant {
+                Some(meant) => complaint.hint(format!("did you mean \"{meant}\"?")),
+                None => complaint,
+            });
+        }
+        Takes::Choice(_)
+        | Takes::Command
+        | Takes::Integer(..)
+        | Takes::Time(..)
+        | Takes::Seconds(..)
+        | Takes::Flag
+        | Takes::Strings
+        | Takes::Table
+        | Takes::Tables(_) => {}
+    }
+    Ok(text.to_owned())
+}
+
+fn time(value: &DeValue<'_>, takes: Takes) -> Parsed<Duration> {
+    let Some(text) = value.as_str() else {
+        let complaint = wrong_type(value, takes);
+        return Err(match value {
+            DeValue::Integer(number) => complaint.hint(format!("with a unit, such as \"{number}ms\" or \"{number}s\"")),
+            DeValue::String(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => complaint.hint("for example \"200ms\", \"1s\" or \"2m\""),
+        });
+    };
+    let duration = parse_duration(text).map_err(|error| Complaint::value(takes.describe()).hint(error.to_string()))?;
+    let (min, max) = match takes {
+        Takes::Time(min, max) => (min, max),
+        Takes::Seconds(min, max) if duration.subsec_nanos() == 0 => (min, max),
+        Takes::Seconds(..) => {
+            let whole = Duration::from_secs(duration.as_secs() + 1);
+            let hint = format!("the kernel counts it in whole seconds: \"{}\"", format_duration(whole));
+            return Err(Complaint::value(takes.describe()).hint(hint));
+        }
+        Takes::Text(_)
+        | Takes::List(..)
+        | Takes::PerNode(_)
+        | Takes::PerNodeOrText(_)
+        | Takes::Choice(_)
+        | Takes::Command
+        | Takes::Integer(..)
+        | Takes::Flag
+        | Takes::Strings
+        | Takes::Table
+        | Takes::Tables(_) => (Duration::ZERO, Duration::MAX),
+    };
+    if (min..=max).contains(&duration) { Ok(duration) } else { Err(Complaint::value(takes.describe())) }
+}
+
+fn integer(value: &DeValue<'_>, takes: Takes) -> Parsed<u32> {
+    let Some(number) = value.as_integer() else {
+        let complaint = wrong_type(value, takes);
+        let digits = value.as_str().filter(|text| text.parse::<u32>().is_ok());
+        return Err(match digits {
+            Some(text) => complaint.hint(format!("without quotes: {text}")),
+            None => complaint,
+        });
+    };
+    let (min, max) = if let Takes::Integer(min, max) = takes { (min, max) } else { (0, u32::MAX) };
+    let parsed = u32::from_str_radix(number.as_str(), number.radix()).ok();
+    parsed.filter(|number| (min..=max).contains(number)).ok_or_else(|| Complaint::value(takes.describe()))
+}
+
+fn command(value: &DeValue<'_>, takes: Takes) -> Parsed<Vec<String>> {
+    if let Some(text) = value.as_str() {
+        return split_command(text);
+    }
+    let words: Option<Vec<String>> = value
+        .as_array()
+        .map(|items| items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect())
+        .unwrap_or_default();
+    super::value::check_command(words.ok_or_else(|| wrong_type(value, takes))?)
+}

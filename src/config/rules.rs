@@ -1,0 +1,183 @@
+//! Rules over several places of the file: names and counts here, addresses and interfaces below, durations in
+//! [`super::check`].
+//!
+//! Every rule works with whatever could be read, says which two things do not go together and points at both. Warnings
+//! are for what is allowed but has a consequence that an operator should not learn at night.
+
+mod addresses;
+mod interfaces;
+
+use std::collections::BTreeMap;
+
+use super::Config;
+use super::check::{inequalities, timer_key};
+use super::derive::affected;
+use super::error::{Finding, Findings, Place, Problem};
+use super::file::{File, Kind, Resource, called};
+use super::reader::Placed;
+
+/// Name of the neutral path among the links.
+pub(super) const NEUTRAL: &str = "neutral";
+
+/// All rules about names, counts, addresses and interfaces.
+pub(super) fn check(file: &File, findings: &Findings<'_>) {
+    names(file, findings);
+    counts(file, findings);
+    services(file, findings);
+    addresses::check(file, findings);
+    interfaces::check(file, findings);
+}
+
+/// Names are unique where they are used to point at something.
+fn names(file: &File, findings: &Findings<'_>) {
+    // Hostnames are the same in any case.
+    let nodes = file.cluster.nodes.iter().map(|node| (node.to_lowercase(), node));
+    unique("nodes", nodes, findings);
+    unique("links", named(file.links.iter().map(|link| &link.name)), findings);
+    unique("groups", named(file.groups.iter().map(|group| &group.name)), findings);
+    unique("ready checks", named(file.ready.iter().map(|ready| &ready.name)), findings);
+    for group in &file.groups {
+        let what = format!("resources of {}", called(&group.place));
+        unique(&what, named(group.resources.iter().map(|resource| &resource.name)), findings);
+    }
+    for name in file.links.iter().filter_map(|link| link.name.as_ref()).filter(|name| name.value == NEUTRAL) {
+        let rule = "is the name of the path that [arbitrator] describes";
+        findings.put(Finding::conflict(&name.place, rule).hint("give the link another name"));
+    }
+}
+
+fn named<'f>(
+    names: impl Iterator<Item = &'f Option<Placed<String>>>,
+) -> impl Iterator<Item = (String, &'f Placed<String>)> {
+    names.flatten().map(|name| (name.value.clone(), name))
+}
+
+fn unique<'f>(what: &str, names: impl Iterator<Item = (String, &'f Placed<String>)>, findings: &Findings<'_>) {
+    let mut seen: BTreeMap<String, &Place> = BTreeMap::new();
+    for (name, placed) in names {
+        match seen.get(&name) {
+            Some(first) => {
+                let rule = format!("is already the name of another among the {what}");
+                findings.put(Finding::conflict(&placed.place, rule).related(first, "the other one"));
+            }
+            None => {
+                seen.insert(name, &placed.place);
+            }
+        }
+    }
+}
+
+/// A pair needs two nodes, two links and somebody to ask; a node alone needs none of them.
+fn counts(file: &File, findings: &Findings<'_>) {
+    let say = |place: &Place, rule: &str, hint: &str| {
+        findings.put(Finding::conflict(place, rule).without_value().hint(hint));
+    };
+    let top = Place::default();
+    let at = |key: &str| Place { key: key.to_owned(), ..top };
+    if file.groups.is_empty() {
+        say(&at("group"), "must name at least one group of resources", "add a [[group]] table");
+    }
+    if file.cluster.standalone {
+        let unused = "is not used: with standalone = true there is no peer to talk to";
+        let places = file.links.iter().map(|link| &link.place).chain(file.arbitrator.iter().map(|found| &found.place));
+        for place in places {
+            findings.put(Finding::warning(place, unused).without_value());
+        }
+        return;
+    }
+    if file.cluster.nodes_good && file.cluster.nodes.len() == 1 {
+        let hint = "name the other node, or say standalone = true";
+        say(&file.cluster.nodes_place, "must name at least two nodes", hint);
+    }
+    match file.links.as_slice() {
+        [] => say(&at("link"), "must be there twice: heartbeats go over two dedicated links", "add two [[link]] tables"),
+        [one] => say(
+            &one.place,
+            "must not be the only dedicated link: one cable would decide who is alive",
+            "add a second [[link]] on another interface and cable",
+        ),
+        [_, _, ..] => {}
+    }
+    match &file.arbitrator {
+        None => say(&at("arbitrator"), "is missing: nobody would decide when every link is silent", "add an [arbitrator] table"),
+        Some(found) if found.neutral.is_none() => {
+            let fact = "has no `address`: without heartbeats on the neutral path a takeover from a silent peer always waits \
+                        for the whole hold time";
+            let hint = "add address = { ... } with the addresses of the nodes on the arbitrator's interface";
+            findings.put(Finding::warning(&found.place, fact).without_value().hint(hint));
+        }
+        Some(_) => {}
+    }
+}
+
+/// Two resources must not start and stop the same thing.
+fn services(file: &File, findings: &Findings<'_>) {
+    let mut seen: BTreeMap<&str, &Place> = BTreeMap::new();
+    for resource in all_resources(file) {
+        let service = match &resource.kind {
+            Some(Kind::Lsb(service) | Kind::Systemd(service)) => service,
+            Some(Kind::Vip(_) | Kind::Exec(_)) | None => continue,
+        };
+        match seen.get(service.as_str()) {
+            Some(first) => {
+                let rule = "is already started and stopped by another resource";
+                findings.put(Finding::conflict(&service.place, rule).related(first, "the other one"));
+            }
+            None => {
+                seen.insert(&service.value, &service.place);
+            }
+        }
+    }
+}
+
+pub(super) fn all_resources(file: &File) -> impl Iterator<Item = &Resource> {
+    file.groups.iter().flat_map(|group| &group.resources)
+}
+
+/// The inequalities over durations that a file is refused for. Those that rest on something unreadable are left out.
+pub(super) fn durations(file: &File, config: &Config, findings: &Findings<'_>) {
+    let places = duration_places(file);
+    let bad = affected(file.timers.bad.iter().copied(), |name| file.timers.values.contains_key(name));
+    let bad: Vec<String> = bad.into_iter().map(timer_key).collect();
+    for broken in inequalities(config).into_iter().filter(|rule| rule.required && !rule.holds) {
+        if broken.uses.iter().any(|path| bad.contains(path)) {
+            continue;
+        }
+        let mut written = broken.uses.iter().filter_map(|path| places.get(path));
+        let place = written.next().unwrap_or(&file.cluster.place);
+        let problem = Problem::Inequality {
+            name: broken.name.clone(),
+            left: broken.left.to_string(),
+            relation: broken.relation.words(),
+            right: broken.right.to_string(),
+        };
+        let mut finding = Finding::error(place, problem).hint(format!("otherwise {}", broken.why));
+        if let Some(other) = written.find(|other| other.span != place.span) {
+            finding = finding.related(other, "this counts as well");
+        }
+        findings.put(finding);
+    }
+}
+
+/// Where durations are written, by the path of their key.
+fn duration_places(file: &File) -> BTreeMap<String, Place> {
+    let mut places = BTreeMap::new();
+    let mut add = |place: &Place| places.insert(place.key.clone(), place.clone());
+    for timer in file.timers.values.values() {
+        add(&timer.place);
+    }
+    for resource in all_resources(file) {
+        let restart = &resource.restart;
+        let times = [&restart.window, &restart.backoff, &restart.backoff_max];
+        for time in times.into_iter().flatten() {
+            add(&time.place);
+        }
+        if let Some(max) = &restart.max {
+            add(&max.place);
+        }
+        for time in [&resource.start_timeout, &resource.stop_timeout].into_iter().flatten() {
+            add(&time.place);
+        }
+    }
+    places
+}
