@@ -1,4 +1,11 @@
 //! Clusters of real nodes in a virtual world: stories with their whole course, and many seeds of random faults.
+mod checked;
+mod chronicle;
+mod faults;
+mod invariants;
+mod liveness;
+mod owners;
+mod random;
 mod shape;
-#[test]
-fn configs_parse() { println!("{:#?}", shape::Shape{neutral:true,..Default::default()}.config()); println!("{:#?}", shape::Shape{interval_ms:10,neutral:true,..Default::default()}.config().timers); }
+mod sight;
+mod strangers;
