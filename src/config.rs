@@ -34,7 +34,7 @@ use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, SafetyClass};
 
 pub use check::{Inequality, Relation, Side, inequalities};
 pub use derive::{TimerLine, TimerValue, describe_timers};
-pub use error::{ConfigError, ConfigErrors, Problem, Severity};
+pub use error::{ConfigError, ConfigErrors, FINDINGS_MAX, Problem, Severity};
 pub use keys::{Key, Preset, SECTIONS, Section, Takes};
 pub use value::{DurationError, Grammar, format_duration, parse_duration};
 
@@ -461,3 +461,6 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -670,3 +670,29 @@ impl Node {
         (z ^ (z >> 31)).max(1)
     }
 }
+
+impl Node {
+    /// Takes a new config into use that differs from the present one only in timers and limits; what else differs is said
+    /// and nothing is changed.
+    ///
+    /// # Errors
+    /// The keys that need a restart of the daemon.
+    pub fn reconfigure(&mut self, config: Arc<Config>) -> Result<(), String> {
+        let (old, new) = (&self.config, &config);
+        let parts = [
+            ("cluster", old.cluster == new.cluster && old.nodes == new.nodes && old.standalone == new.standalone),
+            ("link", old.links == new.links),
+            ("arbitrator", old.arbitrator == new.arbitrator),
+            ("group", old.groups == new.groups),
+            ("ready", old.ready == new.ready),
+            ("daemon", old.daemon == new.daemon),
+        ];
+        let differing: Vec<&str> = parts.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
+        if !differing.is_empty() {
+            return Err(differing.join(", "));
+        }
+        self.config = config;
+        self.evaluate();
+        Ok(())
+    }
+}

@@ -1,10 +1,13 @@
 //! THE WIRE FORMAT: what two nodes tell each other, many times a second.
 //!
 //! A heartbeat carries the whole state a peer must know, so a lost frame needs no repetition: the next one says the same.
-//! [`seal`](seal) wraps it in an authenticated datagram; nothing is decoded before its digest is verified.
+//! [`codec`] draws its bytes; [`seal`] wraps them in an authenticated datagram. Nothing is decoded before the digest is
+//! verified, and no input makes either of them panic.
 
 pub mod codec;
 pub mod seal;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

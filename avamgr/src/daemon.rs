@@ -1,1 +1,231 @@
-//! THE LOOP: wait, handle one input, drain actions, set the next deadline.
+//! THE LOOP of the heartbeat plane: wait, handle one input, drain its actions, set the next deadline.
+//!
+//! ```text
+//!  links ─┐                       ┌─► links, arbitrator        (here, nothing waits)
+//!  carrier├─► Node::handle ─► actions
+//!  inputs ┘        ▲              └─► hands: resources, disk, operators   (bounded channels)
+//!                  └── reports, verdicts, commands ◄──────┘
+//! ```
+//!
+//! It holds no policy. After every wake-up the sockets are drained before any deadline is judged, so that silence is
+//! believed only when nothing is waiting to be read.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use avamgr_core::config::Config;
+use avamgr_core::control::{DriverStatus, Status};
+use avamgr_core::node::{Action, Input, Node, Order, Report};
+use avamgr_core::time::Instant;
+use avamgr_core::wire::seal::Keyring;
+use tokio::sync::{mpsc, watch};
+
+use crate::arbitrators::ping::Pinger;
+use crate::clock::{self, Alarm};
+use crate::hands::Hands;
+use crate::journal::service::Pulse;
+use crate::links::Links;
+
+/// Inputs of other tasks handled before the sockets are looked at again.
+const INPUTS: usize = 64;
+/// Longest age of the published status: twice as often as its readers may expect.
+const PUBLISH: Duration = Duration::from_millis(500);
+
+/// Orders to the loop that are not the decision's business.
+#[derive(Debug)]
+pub enum Tune {
+    /// Take these keys into use.
+    Keys(Arc<Keyring>),
+    /// Take this config into use, if it differs only in what can change while running. Answered with what stands in the way.
+    Config(Arc<Config>, tokio::sync::oneshot::Sender<Result<(), String>>),
+}
+
+/// What the loop owns.
+pub struct Daemon {
+    /// The decision.
+    pub node: Node,
+    /// Heartbeat paths and the carrier of their interfaces.
+    pub links: Links,
+    /// The arbitrator, if there is one.
+    pub pinger: Option<Pinger>,
+    /// What other tasks report.
+    pub inputs: mpsc::Receiver<Input>,
+    /// Orders from outside the decision.
+    pub tunes: mpsc::Receiver<Tune>,
+    /// The other plane.
+    pub hands: Hands,
+    /// Where the status is published.
+    pub status: watch::Sender<Arc<Status>>,
+    /// Proof of life for the service manager.
+    pub pulse: Pulse,
+    /// What the status says of the daemon itself.
+    pub driver: DriverStatus,
+}
+
+/// The loop and what it has under way.
+struct Loop {
+    daemon: Daemon,
+    alarm: Alarm,
+    waiting: Vec<Input>,
+    published: Instant,
+    news: bool,
+    ended: bool,
+}
+
+impl Daemon {
+    /// Runs until the node says that the daemon may end.
+    ///
+    /// # Errors
+    /// When the kernel gives no timer.
+    pub async fn run(self) -> io::Result<()> {
+        let alarm = Alarm::new()?;
+        let published = Instant::BOOT;
+        let mut this = Loop { daemon: self, alarm, waiting: Vec::new(), published, news: true, ended: false };
+        this.drain();
+        while !this.ended {
+            this.turn();
+            if !this.ended {
+                this.wait().await?;
+            }
+        }
+        this.publish(clock::now());
+        Ok(())
+    }
+}
+
+impl Loop {
+    async fn wait(&mut self) -> io::Result<()> {
+        let (deadline, _) = self.daemon.node.poll_deadline();
+        self.alarm.set(deadline.min(self.published + PUBLISH))?;
+        let Self { daemon, alarm, waiting, .. } = self;
+        tokio::select! {
+            biased;
+            () = daemon.links.readable() => {}
+            Some(input) = daemon.inputs.recv() => waiting.push(input),
+            () = poll_fn(|cx| alarm.poll_ring(cx)) => {}
+            Some(tune) = daemon.tunes.recv() => tune_in(daemon, tune),
+        }
+        Ok(())
+    }
+
+    /// Sockets first, then what others report, then the clock.
+    fn turn(&mut self) {
+        let waiting = &mut self.waiting;
+        self.daemon.links.receive(&mut |input| waiting.push(input));
+        self.handle_waiting();
+        self.read_inputs();
+        if self.is_due() {
+            // Before anybody is held to be silent, every socket is emptied.
+            let waiting = &mut self.waiting;
+            self.daemon.links.drain(&mut |input| waiting.push(input));
+            self.handle_waiting();
+            if self.is_due() {
+                self.handle(Input::Deadline);
+            }
+        }
+        self.daemon.pulse.beat();
+        let now = clock::now();
+        if self.news || now >= self.published + PUBLISH {
+            self.publish(now);
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        clock::now() >= self.daemon.node.poll_deadline().0
+    }
+
+    fn handle_waiting(&mut self) {
+        while !self.waiting.is_empty() {
+            for input in std::mem::take(&mut self.waiting) {
+                self.handle(input);
+            }
+        }
+    }
+
+    fn read_inputs(&mut self) {
+        for _ in 0..INPUTS {
+            let Ok(input) = self.daemon.inputs.try_recv() else { return };
+            self.handle(input);
+        }
+    }
+
+    /// One input, then every action it leads to.
+    fn handle(&mut self, input: Input) {
+        self.daemon.node.handle(clock::now(), input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.daemon.node.poll_action() {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        let daemon = &mut self.daemon;
+        match action {
+            Action::Send { link, heartbeat } => daemon.links.send(link, heartbeat),
+            Action::Ask { ask, timeout } => {
+                if let Some(pinger) = &daemon.pinger {
+                    pinger.ask(ask, timeout);
+                }
+            }
+            Action::ProbeVips { probe, group, time } => daemon.hands.probe(probe, group, time),
+            Action::Persist { order, durable } => daemon.hands.write(order, durable),
+            Action::Resource { resource, order } => {
+                if !daemon.hands.order(resource, order) {
+                    let report = refused(order);
+                    self.waiting.extend(report.map(|report| Input::Report { resource, report }));
+                }
+            }
+            Action::Answer { request, answer } => daemon.hands.answer(request, answer),
+            Action::Event(event) => {
+                daemon.hands.event(event);
+                self.news = true;
+            }
+            Action::Exit => self.ended = true,
+        }
+    }
+
+    fn publish(&mut self, now: Instant) {
+        let daemon = &self.daemon;
+        let mut status = daemon.node.status(now);
+        status.driver.clone_from(&daemon.driver);
+        status.driver.bad_datagrams = counters(&daemon.links);
+        // Nobody reads it when the other plane has ended.
+        let _ = daemon.status.send(Arc::new(status));
+        self.published = now;
+        self.news = false;
+    }
+}
+
+/// A resource whose task takes no order cannot be steered any more.
+fn refused(order: Order) -> Option<Report> {
+    let reason = || "its task takes no orders (a defect: restart the daemon)".to_owned();
+    match order {
+        Order::Start => Some(Report::StartFailed(reason())),
+        Order::Stop { .. } => Some(Report::StopFailed(reason())),
+        Order::Announce => None,
+    }
+}
+
+fn counters(links: &Links) -> BTreeMap<String, u64> {
+    let named = links.iter().flat_map(|link| {
+        let counters = link.counters().named();
+        counters.into_iter().map(|(name, count)| (format!("{} {name}", link.name()), count))
+    });
+    named.filter(|(_, count)| *count > 0).collect()
+}
+
+fn tune_in(daemon: &mut Daemon, tune: Tune) {
+    match tune {
+        Tune::Keys(keys) => daemon.links.set_keys(&keys),
+        Tune::Config(config, answer) => {
+            // Who asked may have left.
+            let _ = answer.send(daemon.node.reconfigure(config));
+        }
+    }
+}

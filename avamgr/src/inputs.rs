@@ -24,6 +24,11 @@ impl Inputs {
         let _ = self.0.send(input).await;
     }
 
+    /// As [`Self::send`], from a thread that has no runtime.
+    pub fn send_blocking(&self, input: Input) {
+        let _ = self.0.blocking_send(input);
+    }
+
     /// Hands over an input that may be lost under pressure (heartbeats, verdicts). `false` = dropped.
     pub fn offer(&self, input: Input) -> bool {
         self.0.try_send(input).is_ok()

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod control;
 pub mod daemon;
 pub mod demo;
+pub mod hands;
 pub mod history;
 pub mod inputs;
 pub mod journal;
@@ -20,6 +21,13 @@ pub mod neighbours;
 pub mod netlink;
 pub mod preflight;
 pub mod process;
-pub mod recorder;
+pub mod realtime;
 pub mod resources;
 pub mod state_file;
+pub mod world;
+
+/// The last word of a program that cannot go on, for whoever started it.
+#[expect(clippy::print_stderr, reason = "this is the one place where a program complains")]
+pub fn complain(text: &str) {
+    eprintln!("{text}");
+}

@@ -29,7 +29,11 @@ pub(super) fn build(file: &File) -> Config {
         links: links(file),
         arbitrator: file.arbitrator.as_ref().filter(|_| !file.cluster.standalone).map(arbitrator),
         groups: file.groups.iter().map(group).collect(),
-        ready: file.ready.iter().filter_map(|ready| Some(ReadyConfig { name: text(ready.name.as_ref()), monitor: ready.monitor.clone()? })).collect(),
+        ready: file
+            .ready
+            .iter()
+            .filter_map(|ready| Some(ReadyConfig { name: text(ready.name.as_ref()), monitor: ready.monitor.clone()? }))
+            .collect(),
         daemon: file.daemon.clone(),
         by_hand: file.timers.values.keys().map(|name| (*name).to_owned()).collect(),
         digest: 0,

@@ -75,6 +75,8 @@ pub struct Inequality {
     pub required: bool,
     /// What goes wrong without it.
     pub why: &'static str,
+    /// What to do when it does not hold, where that is not plain.
+    pub remedy: Option<&'static str>,
     /// Paths of the keys in it; the first that is written is the one to point at.
     #[serde(skip)]
     pub(super) uses: Vec<String>,
@@ -92,11 +94,16 @@ impl Inequality {
             Relation::Less => left.value < right.value,
             Relation::AtMost => left.value <= right.value,
         };
-        Self { name: name.into(), left, relation, right, holds, required: true, why, uses: Vec::new() }
+        Self { name: name.into(), left, relation, right, holds, required: true, why, remedy: None, uses: Vec::new() }
     }
 
     fn advice(mut self) -> Self {
         self.required = false;
+        self
+    }
+
+    fn remedy(mut self, remedy: &'static str) -> Self {
+        self.remedy = Some(remedy);
         self
     }
 
@@ -147,8 +154,14 @@ fn detection(t: &Timers) -> Vec<Inequality> {
     vec![
         Inequality::new("late frame", interval(), Less, suspect(), "a link would be suspect between any two frames")
             .timers(&["suspect_time", "heartbeat_interval"]),
-        Inequality::new("suspect first", suspect(), Less, dead(), "a peer would be dead before anybody had asked again")
-            .timers(&["suspect_time", "dead_time"]),
+        Inequality::new(
+            "suspect first",
+            suspect(),
+            Less,
+            dead(),
+            "a peer would be dead before anybody had asked again",
+        )
+        .timers(&["suspect_time", "dead_time"]),
         Inequality::new(
             "a lost frame",
             side("2 x heartbeat_interval", t.heartbeat_interval * 2),
@@ -202,6 +215,7 @@ fn takeover(t: &Timers) -> Vec<Inequality> {
             side("hold_time", t.hold_time),
             "an isolated ACTIVE node could still own the addresses when its peer takes them",
         )
+        .remedy("leave hold_time out to have it derived")
         .timers(&["hold_time"])
         .timers(HOLD_FROM),
         Inequality::new(
@@ -211,6 +225,7 @@ fn takeover(t: &Timers) -> Vec<Inequality> {
             side("failover_budget", t.failover_budget),
             "a takeover without proof would take longer than was asked for",
         )
+        .remedy("raise failover_budget, or lower heartbeat_interval, arbitrator_timeout or stop_bound")
         .timers(&["hold_time", "vip_probe_time", "failover_budget"])
         .timers(HOLD_FROM),
     ]
@@ -220,12 +235,11 @@ fn switchover(config: &Config) -> Option<Inequality> {
     let step = |resource: &ResourceConfig| resource.start_timeout.max(resource.stop_timeout);
     let (group, slowest) = resources(config).max_by_key(|(_, resource)| step(resource))?;
     let key = if slowest.start_timeout >= slowest.stop_timeout { "start_timeout" } else { "stop_timeout" };
-    let path = path(group, slowest, key);
-    let left = side(path.clone(), step(slowest));
+    let left = side(format!("{key} of {}/{}", group.name, slowest.name), step(slowest));
     let right = side("switchover_timeout", config.timers.switchover_timeout);
     let why = "a switchover would be rolled back while a resource is within its time";
     let rule = Inequality::new("switchover timeout", left, Relation::Less, right, why);
-    Some(rule.timers(&["switchover_timeout"]).key(path))
+    Some(rule.timers(&["switchover_timeout"]).key(path(group, slowest, key)))
 }
 
 fn failback(config: &Config) -> Option<Inequality> {
@@ -256,7 +270,8 @@ fn guard(config: &Config) -> Vec<Inequality> {
     if !config.standalone {
         let second = Duration::from_secs(1);
         let left = side("guard_lifetime + 1s", t.guard_lifetime + second);
-        let why = "the daemon of an ACTIVE node that hangs keeps its addresses for the difference after its peer took them";
+        let why =
+            "the daemon of an ACTIVE node that hangs keeps its addresses for the difference after its peer took them";
         let rule = Inequality::new("guard within hold", left, Relation::AtMost, side("hold_time", t.hold_time), why);
         list.push(rule.timers(&["guard_lifetime", "hold_time"]).advice());
     }
@@ -264,12 +279,12 @@ fn guard(config: &Config) -> Vec<Inequality> {
 }
 
 fn stop(t: &Timers, group: &GroupConfig, resource: &ResourceConfig) -> Inequality {
-    let path = path(group, resource, "stop_timeout");
-    let left = side(path.clone(), resource.stop_timeout);
+    let left = side("stop_timeout", resource.stop_timeout);
     let right = side("stop_bound", t.stop_bound);
     let why = "a service that needs longer to stop is killed when its node is isolated";
-    let name = format!("stop of {} when isolated", resource.name);
-    Inequality::new(name, left, Relation::AtMost, right, why).key(path).timers(&["stop_bound"]).advice()
+    let name = format!("stop of {}/{} when isolated", group.name, resource.name);
+    let rule = Inequality::new(name, left, Relation::AtMost, right, why);
+    rule.key(path(group, resource, "stop_timeout")).timers(&["stop_bound"]).advice()
 }
 
 fn restart(group: &GroupConfig, resource: &ResourceConfig) -> Vec<Inequality> {
@@ -277,10 +292,10 @@ fn restart(group: &GroupConfig, resource: &ResourceConfig) -> Vec<Inequality> {
     let key = |key: &str| path(group, resource, &format!("restart.{key}"));
     let mut list = vec![
         Inequality::new(
-            format!("restart pause of {}", resource.name),
-            side(key("backoff"), restart.backoff),
+            format!("restart pause of {}/{}", group.name, resource.name),
+            side("backoff", restart.backoff),
             Relation::AtMost,
-            side(key("backoff_max"), restart.backoff_max),
+            side("backoff_max", restart.backoff_max),
             "the first pause would be longer than the longest",
         )
         .key(key("backoff"))
@@ -289,8 +304,8 @@ fn restart(group: &GroupConfig, resource: &ResourceConfig) -> Vec<Inequality> {
     if restart.max > 0 {
         let left = side(format!("the pauses before {} restarts", restart.max), pauses(resource));
         let why = "failures would be forgotten faster than they can happen, and it would never fail over";
-        let name = format!("restart window of {}", resource.name);
-        let rule = Inequality::new(name, left, Relation::Less, side(key("window"), restart.window), why);
+        let name = format!("restart window of {}/{}", group.name, resource.name);
+        let rule = Inequality::new(name, left, Relation::Less, side("window", restart.window), why);
         list.push(rule.key(key("window")).key(key("max")).key(key("backoff")).key(key("backoff_max")));
     }
     list

@@ -182,22 +182,44 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Every timer of [`Timers`], each after those it follows from.
 static RULES: [Rule; 22] = [
-    time("failover_budget", |t| &mut t.failover_budget, "max(1s, 10 x heartbeat_interval if set)", &[], |t, _| {
-        // Before it is derived the interval is zero unless set by hand.
-        SECOND.max(t.heartbeat_interval * 10)
-    }),
-    time("heartbeat_interval", |t| &mut t.heartbeat_interval, "failover_budget / 10", &["failover_budget"], |t, _| {
-        whole_millis(t.failover_budget / 10)
-    }),
-    time("suspect_time", |t| &mut t.suspect_time, "1.5 x heartbeat_interval", &["heartbeat_interval"], |t, _| {
-        t.heartbeat_interval * 3 / 2
-    }),
-    time("dead_time", |t| &mut t.dead_time, "3 x heartbeat_interval", &["heartbeat_interval"], |t, _| {
-        t.heartbeat_interval * 3
-    }),
-    time("probe_interval", |t| &mut t.probe_interval, "max(1ms, heartbeat_interval / 10)", &["heartbeat_interval"], |t, _| {
-        MS.max(t.heartbeat_interval / 10)
-    }),
+    time(
+        "failover_budget",
+        |t| &mut t.failover_budget,
+        "max(1s, 10 x heartbeat_interval if set)",
+        &[],
+        |t, _| {
+            // Before it is derived the interval is zero unless set by hand.
+            SECOND.max(t.heartbeat_interval * 10)
+        },
+    ),
+    time(
+        "heartbeat_interval",
+        |t| &mut t.heartbeat_interval,
+        "failover_budget / 10",
+        &["failover_budget"],
+        |t, _| whole_millis(t.failover_budget / 10),
+    ),
+    time(
+        "suspect_time",
+        |t| &mut t.suspect_time,
+        "1.5 x heartbeat_interval",
+        &["heartbeat_interval"],
+        |t, _| t.heartbeat_interval * 3 / 2,
+    ),
+    time(
+        "dead_time",
+        |t| &mut t.dead_time,
+        "3 x heartbeat_interval",
+        &["heartbeat_interval"],
+        |t, _| t.heartbeat_interval * 3,
+    ),
+    time(
+        "probe_interval",
+        |t| &mut t.probe_interval,
+        "max(1ms, heartbeat_interval / 10)",
+        &["heartbeat_interval"],
+        |t, _| MS.max(t.heartbeat_interval / 10),
+    ),
     count("link_rise", |t| &mut t.link_rise, 3, "3"),
     time(
         "arbitrator_timeout",
@@ -206,36 +228,66 @@ static RULES: [Rule; 22] = [
         &["heartbeat_interval"],
         |t, _| (t.heartbeat_interval / 2).clamp(MS * 20, MS * 500),
     ),
-    time("arbitrator_pace", |t| &mut t.arbitrator_pace, "arbitrator_timeout", &["arbitrator_timeout"], |t, _| {
-        t.arbitrator_timeout
-    }),
+    time(
+        "arbitrator_pace",
+        |t| &mut t.arbitrator_pace,
+        "arbitrator_timeout",
+        &["arbitrator_timeout"],
+        |t, _| t.arbitrator_timeout,
+    ),
     time("arbitrator_interval", |t| &mut t.arbitrator_interval, "1s", &[], |_, _| SECOND),
     count("arbitrator_fall", |t| &mut t.arbitrator_fall, 3, "3"),
     count("arbitrator_rise", |t| &mut t.arbitrator_rise, 2, "2"),
     time("vip_probe_time", |t| &mut t.vip_probe_time, "8ms", &[], |_, _| MS * 8),
-    time("stop_bound", |t| &mut t.stop_bound, "failover_budget / 5, from 20ms to 10s", &["failover_budget"], |t, _| {
-        whole_millis(t.failover_budget / 5).clamp(MS * 20, SECOND * 10)
-    }),
+    time(
+        "stop_bound",
+        |t| &mut t.stop_bound,
+        "failover_budget / 5, from 20ms to 10s",
+        &["failover_budget"],
+        |t, _| whole_millis(t.failover_budget / 5).clamp(MS * 20, SECOND * 10),
+    ),
     count("clock_rate_ppm", |t| &mut t.clock_rate_ppm, 1_000, "1000"),
     time("hold_time", |t| &mut t.hold_time, HOLD_FORMULA, HOLD_FROM, |t, _| hold_bound(t)),
-    time("start_grace", |t| &mut t.start_grace, "max(1s, 2 x dead_time)", &["dead_time"], |t, _| {
-        SECOND.max(t.dead_time * 2)
-    }),
-    time("guard_lifetime", |t| &mut t.guard_lifetime, "max(2s, 1s for each 200 single VIPs)", &[], |_, facts| {
-        let seconds = u64::try_from(facts.vips.div_ceil(200)).unwrap_or(u64::MAX);
-        Duration::from_secs(seconds.max(2))
-    }),
-    time("guard_refresh", |t| &mut t.guard_refresh, "guard_lifetime / 4", &["guard_lifetime"], |t, _| {
-        t.guard_lifetime / 4
-    }),
+    time(
+        "start_grace",
+        |t| &mut t.start_grace,
+        "max(1s, 2 x dead_time)",
+        &["dead_time"],
+        |t, _| SECOND.max(t.dead_time * 2),
+    ),
+    time(
+        "guard_lifetime",
+        |t| &mut t.guard_lifetime,
+        "max(2s, 1s for each 200 single VIPs)",
+        &[],
+        |_, facts| {
+            let seconds = u64::try_from(facts.vips.div_ceil(200)).unwrap_or(u64::MAX);
+            Duration::from_secs(seconds.max(2))
+        },
+    ),
+    time(
+        "guard_refresh",
+        |t| &mut t.guard_refresh,
+        "guard_lifetime / 4",
+        &["guard_lifetime"],
+        |t, _| t.guard_lifetime / 4,
+    ),
     time("announce_delay", |t| &mut t.announce_delay, "1s", &[], |_, _| SECOND),
     time("announce_refresh", |t| &mut t.announce_refresh, "1m", &[], |_, _| SECOND * 60),
-    time("switchover_timeout", |t| &mut t.switchover_timeout, "max(10s, longest start or stop + 1s)", &[], |_, facts| {
-        (SECOND * 10).max(facts.longest_step + SECOND)
-    }),
-    time("failback_settle", |t| &mut t.failback_settle, "max(1m, start_grace)", &["start_grace"], |t, _| {
-        (SECOND * 60).max(t.start_grace)
-    }),
+    time(
+        "switchover_timeout",
+        |t| &mut t.switchover_timeout,
+        "max(10s, longest start or stop + 1s)",
+        &[],
+        |_, facts| (SECOND * 10).max(facts.longest_step + SECOND),
+    ),
+    time(
+        "failback_settle",
+        |t| &mut t.failback_settle,
+        "max(1m, start_grace)",
+        &["start_grace"],
+        |t, _| (SECOND * 60).max(t.start_grace),
+    ),
 ];
 
 /// The hold time's formula, for humans.

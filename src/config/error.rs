@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 pub const FINDINGS_MAX: usize = 100;
 
 /// Characters of a value that are repeated in a message.
-const VALUE_CHARS_MAX: usize = 48;
+const VALUE_CHARS_MAX: usize = 40;
 
 /// A piece of the text, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,19 +155,17 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// The whole finding but its place: key, rule, value.
+    /// Whether a byte of the text lies in the piece it is about.
+    pub(super) fn covers(&self, at: usize) -> bool {
+        (self.span.start..=self.span.end).contains(&at)
+    }
+
+    /// The whole finding but its place: key, value, rule.
     fn title(&self) -> String {
-        let value = self.value.as_deref().unwrap_or_default();
-        match &self.problem {
-            Problem::Syntax { .. } => self.problem.to_string(),
-            Problem::BadValue { .. } if !value.is_empty() => format!("`{}` {}, not {value}", self.key, self.problem),
-            Problem::UnknownKey
-            | Problem::MissingKey
-            | Problem::WrongType { .. }
-            | Problem::BadValue { .. }
-            | Problem::Conflict { .. }
-            | Problem::Inequality { .. }
-            | Problem::Notice { .. } => format!("`{}` {}", self.key, self.problem),
+        match (self.key.as_str(), &self.value) {
+            ("", _) => self.problem.to_string(),
+            (key, None) => format!("`{key}` {}", self.problem),
+            (key, Some(value)) => format!("`{key} = {value}` {}", self.problem),
         }
     }
 }
@@ -359,7 +357,7 @@ impl<'t> Findings<'t> {
             findings.retain(|finding| finding.severity == Severity::Error);
         }
         // Stable, so that findings about one place keep the order in which the rules are written.
-        findings.sort_by_key(|finding| (finding.span, finding.key.clone()));
+        findings.sort_by_key(|finding| finding.span);
         let omitted = findings.len().saturating_sub(FINDINGS_MAX);
         findings.truncate(FINDINGS_MAX);
         ConfigErrors { source: source.to_owned(), findings, omitted, text: self.text.to_owned() }

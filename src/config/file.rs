@@ -16,7 +16,7 @@ pub(super) use group::{Group, Kind, Resource, Vip};
 use super::derive::TimerValue;
 use super::error::{Finding, Findings, Place};
 use super::keys::{self, Takes};
-use super::reader::{PerNode, Placed, Table};
+use super::reader::{Nodes, PerNode, Placed, Table};
 use super::{Check, DaemonConfig, Limits, MonitorConfig};
 
 /// The whole file.
@@ -44,7 +44,14 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn node_names(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| node.value.clone()).collect()
+        let mut names: Vec<String> = Vec::new();
+        for node in &self.nodes {
+            // One that is there twice is reported once, and not at every table for each node.
+            if !names.iter().any(|name| name.eq_ignore_ascii_case(node)) {
+                names.push(node.value.clone());
+            }
+        }
+        names
     }
 }
 
@@ -88,9 +95,13 @@ pub(super) struct Ready {
     pub(super) monitor: Option<MonitorConfig>,
 }
 
-/// `link.primary` is "link primary" in a sentence.
+/// `link.primary` is "link primary" in a sentence, `group.dre.resource.ip` is "resource ip of group dre".
 pub(super) fn called(place: &Place) -> String {
-    place.key.replacen('.', " ", 1)
+    let spaced = |key: &str| key.replacen('.', " ", 1);
+    match place.key.split_once(".resource.") {
+        Some((group, resource)) => format!("resource {resource} of {}", spaced(group)),
+        None => spaced(&place.key),
+    }
 }
 
 /// Reads the whole file; everything that is wrong is on the tray.
@@ -100,7 +111,7 @@ pub(super) fn read(entries: &DeTable<'_>, findings: &Findings<'_>) -> File {
     // Without the table one finding says it all.
     let cluster_table = Some(cluster_table).filter(Table::is_written);
     let cluster = read_cluster(cluster_table.as_ref(), &top);
-    let nodes = cluster.node_names();
+    let nodes = Nodes { names: cluster.node_names(), sure: cluster.nodes_good };
     let timers = read_timers(cluster_table.as_ref(), &top.table("timers", &keys::TIMERS));
     let limits = read_limits(&top.table("limits", &keys::LIMITS));
     let links = top.tables("link", &keys::LINK).iter().map(|table| read_link(table, &nodes)).collect();
@@ -187,11 +198,11 @@ fn parsed<T: std::str::FromStr>(text: Option<Placed<String>>) -> Option<Placed<T
     text?.and_then(|text| text.parse().ok())
 }
 
-fn per_node_addresses(table: &Table<'_>, nodes: &[String]) -> Option<PerNode<IpAddr>> {
+fn per_node_addresses(table: &Table<'_>, nodes: &Nodes) -> Option<PerNode<IpAddr>> {
     Some(table.per_node("address", nodes)?.into_iter().map(parsed).collect())
 }
 
-fn read_link(table: &Table<'_>, nodes: &[String]) -> Link {
+fn read_link(table: &Table<'_>, nodes: &Nodes) -> Link {
     Link {
         place: table.place.clone(),
         name: table.text("name"),
@@ -201,7 +212,7 @@ fn read_link(table: &Table<'_>, nodes: &[String]) -> Link {
     }
 }
 
-fn read_arbitrator(table: &Table<'_>, nodes: &[String]) -> Arbitrator {
+fn read_arbitrator(table: &Table<'_>, nodes: &Nodes) -> Arbitrator {
     let arbitrator = Arbitrator {
         place: table.place.clone(),
         ping: table.list("ping").into_iter().filter_map(|text| parsed(Some(text))).collect(),
@@ -235,7 +246,7 @@ fn read_daemon(table: &Table<'_>) -> DaemonConfig {
 /// The one check of a table that names it by its kind.
 fn read_check(table: &Table<'_>) -> Option<Check> {
     const KINDS: [&str; 4] = ["process", "tcp", "http", "script"];
-    exactly_one(table, &KINDS)?;
+    exactly_one(table, &KINDS, "process, tcp, http and script")?;
     let process = table.text("process").map(|name| Check::Process(name.value));
     let tcp = table.text("tcp").map(|address| Check::Tcp(address.value));
     let http = table.text("http").map(|url| Check::Http(url.value));
@@ -251,18 +262,18 @@ fn read_monitor(table: &Table<'_>) -> Option<MonitorConfig> {
 }
 
 /// Says so unless exactly one of the keys is written.
-fn exactly_one(table: &Table<'_>, names: &[&'static str]) -> Option<&'static str> {
+fn exactly_one(table: &Table<'_>, names: &[&'static str], list: &str) -> Option<&'static str> {
     let written: Vec<&'static str> = names.iter().copied().filter(|name| table.has(name)).collect();
     match written.as_slice() {
         [one] => Some(one),
         [] => {
-            let rule = format!("needs exactly one of {}", names.join(", "));
+            let rule = format!("needs exactly one of {list}");
             table.findings.put(Finding::conflict(&table.place, rule).without_value());
             None
         }
         [first, second, ..] => {
-            let rule = format!("cannot stand beside `{first}`: exactly one of {} is needed", names.join(", "));
-            let finding = Finding::conflict(&table.place_of(second), rule).without_value();
+            let rule = format!("cannot stand beside `{first}`: exactly one of {list} is needed");
+            let finding = Finding::conflict(&table.place_of(second), rule);
             table.findings.put(finding.related(&table.place_of(first), "the other one"));
             None
         }

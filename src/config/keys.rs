@@ -8,27 +8,27 @@ use std::time::Duration;
 use super::value::{Grammar, format_duration};
 
 /// Nodes of a cluster: a heartbeat goes to each of the others on each link.
-pub const NODES_MAX: usize = 16;
+pub(super) const NODES_MAX: usize = 16;
 /// Dedicated links; with more, the interfaces of a node run out before the limit does.
-pub const LINKS_MAX: usize = 7;
+pub(super) const LINKS_MAX: usize = 7;
 /// Addresses of the arbitrator: each is asked at each question.
-pub const ARBITRATORS_MAX: usize = 8;
+pub(super) const ARBITRATORS_MAX: usize = 8;
 /// Groups: each has its word in every heartbeat.
-pub const GROUPS_MAX: usize = 16;
+pub(super) const GROUPS_MAX: usize = 16;
 /// Resources of one group.
-pub const RESOURCES_MAX: usize = 256;
+pub(super) const RESOURCES_MAX: usize = 256;
 /// Single addresses of one resource. Beyond it a range does the same at a fraction of the cost.
-pub const VIPS_MAX: usize = 16_384;
+pub(super) const VIPS_MAX: usize = 16_384;
 /// Ranges of one resource.
-pub const RANGES_MAX: usize = 256;
+pub(super) const RANGES_MAX: usize = 256;
 /// Monitors of one resource.
-pub const MONITORS_MAX: usize = 16;
+pub(super) const MONITORS_MAX: usize = 16;
 /// Ready checks of a node.
-pub const READY_MAX: usize = 64;
+pub(super) const READY_MAX: usize = 64;
 
 /// UDP port of the heartbeats unless set. Nothing is registered for it, an ordinary socket does not get it by chance (Linux
 /// hands out 32768 and above), and Linux-HA, which may run beside us, keeps 694.
-pub const PORT: &str = "6940";
+pub(super) const PORT: &str = "6940";
 
 /// One table of the file.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +175,7 @@ const FALL: Key = key("fall", Takes::Integer(1, 1_000), Preset::Value("3"));
 const RISE: Key = key("rise", Takes::Integer(1, 1_000), Preset::Value("1"));
 
 /// The top of the file.
-pub const TOP: Section = Section {
+pub(super) const TOP: Section = Section {
     path: "",
     keys: &[
         key("cluster", Takes::Table, Preset::Required),
@@ -190,7 +190,7 @@ pub const TOP: Section = Section {
 };
 
 /// `[cluster]`
-pub const CLUSTER: Section = Section {
+pub(super) const CLUSTER: Section = Section {
     path: "cluster",
     keys: &[
         NAME,
@@ -201,7 +201,7 @@ pub const CLUSTER: Section = Section {
 };
 
 /// `[timers]`
-pub const TIMERS: Section = Section {
+pub(super) const TIMERS: Section = Section {
     path: "timers",
     keys: &[
         timer("heartbeat_interval", ms(2), secs(60)),
@@ -229,7 +229,7 @@ pub const TIMERS: Section = Section {
 };
 
 /// `[limits]`
-pub const LIMITS: Section = Section {
+pub(super) const LIMITS: Section = Section {
     path: "limits",
     keys: &[
         key("failovers", Takes::Integer(1, 1_000), Preset::Value("5")),
@@ -239,7 +239,7 @@ pub const LIMITS: Section = Section {
 };
 
 /// `[[link]]`
-pub const LINK: Section = Section {
+pub(super) const LINK: Section = Section {
     path: "link",
     keys: &[
         NAME,
@@ -250,7 +250,7 @@ pub const LINK: Section = Section {
 };
 
 /// `[arbitrator]`
-pub const ARBITRATOR: Section = Section {
+pub(super) const ARBITRATOR: Section = Section {
     path: "arbitrator",
     keys: &[
         key("ping", Takes::List(Grammar::Address, ARBITRATORS_MAX), Preset::Required),
@@ -261,7 +261,7 @@ pub const ARBITRATOR: Section = Section {
 };
 
 /// `[[group]]`
-pub const GROUP: Section = Section {
+pub(super) const GROUP: Section = Section {
     path: "group",
     keys: &[
         NAME,
@@ -272,7 +272,7 @@ pub const GROUP: Section = Section {
 };
 
 /// `[[group.resource]]`
-pub const RESOURCE: Section = Section {
+pub(super) const RESOURCE: Section = Section {
     path: "group.resource",
     keys: &[
         NAME,
@@ -295,7 +295,7 @@ pub const RESOURCE: Section = Section {
 };
 
 /// `group.resource.restart`
-pub const RESTART: Section = Section {
+pub(super) const RESTART: Section = Section {
     path: "group.resource.restart",
     keys: &[
         key("max", Takes::Integer(0, 1_000), Preset::Value("3")),
@@ -306,20 +306,18 @@ pub const RESTART: Section = Section {
 };
 
 /// `group.resource.ready`
-pub const CHECK: Section = Section { path: "group.resource.ready", keys: &[PROCESS, TCP, HTTP, SCRIPT] };
+pub(super) const CHECK: Section = Section { path: "group.resource.ready", keys: &[PROCESS, TCP, HTTP, SCRIPT] };
 
 /// `[[group.resource.monitor]]`
-pub const MONITOR: Section = Section {
-    path: "group.resource.monitor",
-    keys: &[PROCESS, TCP, HTTP, SCRIPT, INTERVAL, TIMEOUT, FALL, RISE],
-};
+pub(super) const MONITOR: Section =
+    Section { path: "group.resource.monitor", keys: &[PROCESS, TCP, HTTP, SCRIPT, INTERVAL, TIMEOUT, FALL, RISE] };
 
 /// `[[ready]]`
-pub const READY: Section =
+pub(super) const READY: Section =
     Section { path: "ready", keys: &[NAME, PROCESS, TCP, HTTP, SCRIPT, INTERVAL, TIMEOUT, FALL, RISE] };
 
 /// `[daemon]`
-pub const DAEMON: Section = Section {
+pub(super) const DAEMON: Section = Section {
     path: "daemon",
     keys: &[
         key("key_file", Takes::Text(Grammar::Path), Preset::Value("/etc/avamgr/keys")),
@@ -331,9 +329,8 @@ pub const DAEMON: Section = Section {
 };
 
 /// Every table, in the order of the manual.
-pub const SECTIONS: &[Section] = &[
-    TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, GROUP, RESOURCE, RESTART, CHECK, MONITOR, READY, DAEMON,
-];
+pub const SECTIONS: &[Section] =
+    &[TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, GROUP, RESOURCE, RESTART, CHECK, MONITOR, READY, DAEMON];
 
 /// Of these names the one that was probably meant.
 pub(super) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {

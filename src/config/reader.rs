@@ -4,15 +4,18 @@
 //! each reader gives a value with its place, or puts a finding on the tray and gives nothing. A reader never panics
 //! and never guesses.
 
+mod convert;
+
 use std::ops::Deref;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use self::convert::{command, integer, preset_value, text, time, wrong_type};
 use super::error::{Finding, Findings, Place, Problem, join};
 use super::keys::{Key, Preset, SECTIONS, Section, Takes, nearest};
-use super::value::{Complaint, format_duration, parse_duration, split_command};
+use super::value::Complaint;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,23 @@ pub(super) struct Table<'a> {
     entries: Option<&'a DeTable<'a>>,
     pub(super) place: Place,
     pub(super) findings: &'a Findings<'a>,
+}
+
+/// The nodes as far as they could be read.
+pub(super) struct Nodes {
+    pub(super) names: Vec<String>,
+    /// All of them could be read, so one that is not among them does not exist.
+    pub(super) sure: bool,
+}
+
+impl Nodes {
+    /// What to say to somebody who wrote a node that does not exist.
+    pub(super) fn nearest(&self, written: &str) -> String {
+        match nearest(written, self.names.iter().map(String::as_str)) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => format!("the nodes are {}", self.names.join(", ")),
+        }
+    }
 }
 
 /// A word about a value without the machinery of a whole key.
@@ -138,11 +158,12 @@ impl<'a> Table<'a> {
     }
 
     fn complain(&self, place: &Place, complaint: Complaint) {
-        let mut finding = Finding::error(place, complaint.problem);
-        if let Some(hint) = complaint.hint {
-            finding = finding.hint(hint);
-        }
-        self.findings.put(finding);
+        self.findings.put(finding(place, complaint));
+    }
+
+    /// About a table: its value is a header or spans many lines, and is not repeated.
+    fn complain_of_table(&self, place: &Place, complaint: Complaint) {
+        self.findings.put(finding(place, complaint).without_value());
     }
 
     fn take<T>(&self, place: Place, parsed: Parsed<T>) -> Option<Placed<T>> {
@@ -176,7 +197,7 @@ impl<'a> Table<'a> {
 
     /// A string.
     pub(super) fn text(&self, name: &str) -> Option<Placed<String>> {
-        self.scalar(name, |value, takes| text(value, takes))
+        self.scalar(name, text)
     }
 
     /// A duration.
@@ -211,7 +232,7 @@ impl<'a> Table<'a> {
         let Some(array) = value.get_ref().as_array() else {
             return self.take(place, text(value.get_ref(), takes)).into_iter().collect();
         };
-        let max = if let Takes::List(_, max) = takes { max } else { usize::MAX };
+        let (takes, max) = if let Takes::List(of, max) = takes { (Takes::Text(of), max) } else { (takes, usize::MAX) };
         if array.is_empty() || array.len() > max {
             let rule = format!("a list of 1 to {max} strings");
             self.complain(&place, Complaint::value(rule));
@@ -226,7 +247,7 @@ impl<'a> Table<'a> {
     }
 
     /// What each of the nodes has. `None` when the key is not written.
-    pub(super) fn per_node(&self, name: &str, nodes: &[String]) -> Option<PerNode<String>> {
+    pub(super) fn per_node(&self, name: &str, nodes: &Nodes) -> Option<PerNode<String>> {
         let key = self.key(name);
         let Some((place, value)) = self.entry(name) else {
             if matches!(key.preset, Preset::Required) {
@@ -238,7 +259,7 @@ impl<'a> Table<'a> {
             let plain = matches!(key.takes, Takes::PerNodeOrText(_)) && value.get_ref().is_str();
             let parsed = if plain { text(value.get_ref(), key.takes) } else { Err(self.no_table(key, nodes, value)) };
             let one = self.take(place, parsed);
-            return Some(vec![one; nodes.len()]);
+            return Some(vec![one; nodes.names.len()]);
         };
         self.check_nodes(&place, entries, nodes);
         let read = |node: &String| {
@@ -246,29 +267,29 @@ impl<'a> Table<'a> {
             let place = Place { key: join(&place.key, node), span: value.span().into() };
             self.take(place, text(value.get_ref(), key.takes))
         };
-        Some(nodes.iter().map(read).collect())
+        Some(nodes.names.iter().map(read).collect())
     }
 
-    fn no_table(&self, key: &Key, nodes: &[String], value: &Spanned<DeValue<'_>>) -> Complaint {
+    fn no_table(&self, key: &Key, nodes: &Nodes, value: &Spanned<DeValue<'_>>) -> Complaint {
         let complaint = wrong_type(value.get_ref(), key.takes);
-        let example: Vec<String> = nodes.iter().map(|node| format!("{node} = ...")).collect();
+        let example: Vec<String> = nodes.names.iter().map(|node| format!("{node} = ...")).collect();
         complaint.hint(format!("{} = {{ {} }}", key.name, example.join(", ")))
     }
 
     /// Every node is there, and nobody else.
-    fn check_nodes(&self, place: &Place, entries: &DeTable<'_>, nodes: &[String]) {
-        if nodes.is_empty() {
+    fn check_nodes(&self, place: &Place, entries: &DeTable<'_>, nodes: &Nodes) {
+        if !nodes.sure {
             return;
         }
-        for node in nodes.iter().filter(|node| !entries.contains_key(node.as_str())) {
+        for node in nodes.names.iter().filter(|node| !entries.contains_key(node.as_str())) {
             let missing = Place { key: join(&place.key, node), span: place.span };
             let hint = format!("every node of [cluster] needs one: add {node} = ...");
             self.findings.put(Finding::error(&missing, Problem::MissingKey).without_value().hint(hint));
         }
-        for (key, _) in entries.iter().filter(|(key, _)| !nodes.iter().any(|node| node == key.get_ref())) {
+        for (key, _) in entries.iter().filter(|(key, _)| !nodes.names.iter().any(|node| node == key.get_ref())) {
             let written = Place { key: join(&place.key, key.get_ref()), span: key.span().into() };
             let finding = Finding::conflict(&written, "is not a node of [cluster]").without_value();
-            self.findings.put(finding.hint(nearest_node(key.get_ref(), nodes)));
+            self.findings.put(finding.hint(nodes.nearest(key.get_ref())));
         }
     }
 
@@ -308,7 +329,7 @@ impl<'a> Table<'a> {
             let two = value.get_ref().is_array();
             let hint = if two { "there is one of it: [{}] with single brackets" } else { "begin it with [{}]" };
             let complaint = wrong_type(value.get_ref(), self.key(name).takes);
-            self.complain(&place, complaint.hint(hint.replace("{}", section.path)));
+            self.complain_of_table(&place, complaint.hint(hint.replace("{}", section.path)));
         }
         Self::open(section, entries, place, self.findings)
     }
@@ -324,18 +345,18 @@ impl<'a> Table<'a> {
         let takes = self.key(name).takes;
         let Some(array) = value.get_ref().as_array() else {
             let hint = format!("there may be several: [[{}]] with double brackets", section.path);
-            self.complain(&place, wrong_type(value.get_ref(), takes).hint(hint));
+            self.complain_of_table(&place, wrong_type(value.get_ref(), takes).hint(hint));
             return Vec::new();
         };
         let max = if let Takes::Tables(max) = takes { max } else { usize::MAX };
         if array.len() > max {
-            self.complain(&place, Complaint::value(takes.describe()));
+            self.complain_of_table(&place, Complaint::value(takes.describe()));
         }
         let mut tables = Vec::new();
         for (index, item) in array.iter().take(max).enumerate() {
             let Some(entries) = item.get_ref().as_table() else {
                 let place = Place { key: format!("{}[{index}]", place.key), span: item.span().into() };
-                self.complain(&place, wrong_type(item.get_ref(), Takes::Table));
+                self.complain_of_table(&place, wrong_type(item.get_ref(), Takes::Table));
                 continue;
             };
             // By its name where it has one: numbers mean nothing to whoever wrote the file.
@@ -351,124 +372,10 @@ impl<'a> Table<'a> {
     }
 }
 
-/// What to say to somebody who wrote a node that does not exist.
-pub(super) fn nearest_node(written: &str, nodes: &[String]) -> String {
-    match nearest(written, nodes.iter().map(String::as_str)) {
-        Some(meant) => format!("did you mean \"{meant}\"?"),
-        None => format!("the nodes are {}", nodes.join(", ")),
+fn finding(place: &Place, complaint: Complaint) -> Finding {
+    let finding = Finding::error(place, complaint.problem);
+    match complaint.hint {
+        Some(hint) => finding.hint(hint),
+        None => finding,
     }
-}
-
-/// A preset as if it had been written.
-fn preset_value(takes: Takes, text: &'static str) -> DeValue<'static> {
-    let quoted = !matches!(takes, Takes::Integer(..) | Takes::Flag);
-    let parsed = if quoted { None } else { DeValue::parse(text).ok() };
-    parsed.map_or_else(|| DeValue::String(text.into()), Spanned::into_inner)
-}
-
-fn wrong_type(value: &DeValue<'_>, takes: Takes) -> Complaint {
-    let found = match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) | DeValue::Float(_) => "a number",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    };
-    Complaint { problem: Problem::WrongType { expected: takes.describe(), found }, hint: None }
-}
-
-fn text(value: &DeValue<'_>, takes: Takes) -> Parsed<String> {
-    let text = value.as_str().ok_or_else(|| {
-        let complaint = wrong_type(value, takes);
-        match takes.example() {
-            Some(example) => complaint.hint(format!("for example {example}")),
-            None => complaint,
-        }
-    })?;
-    match takes {
-        Takes::Text(grammar) | Takes::List(grammar, _) | Takes::PerNode(grammar) | Takes::PerNodeOrText(grammar) => {
-            grammar.check(text)?;
-        }
-        Takes::Choice(words) if !words.contains(&text) => {
-            let meant = nearest(text, words.iter().copied());
-            let complaint = Complaint::value(takes.describe());
-            return Err(match meant {
-                Some(meant) => complaint.hint(format!("did you mean \"{meant}\"?")),
-                None => complaint,
-            });
-        }
-        Takes::Choice(_)
-        | Takes::Command
-        | Takes::Integer(..)
-        | Takes::Time(..)
-        | Takes::Seconds(..)
-        | Takes::Flag
-        | Takes::Strings
-        | Takes::Table
-        | Takes::Tables(_) => {}
-    }
-    Ok(text.to_owned())
-}
-
-fn time(value: &DeValue<'_>, takes: Takes) -> Parsed<Duration> {
-    let Some(text) = value.as_str() else {
-        let complaint = wrong_type(value, takes);
-        return Err(match value {
-            DeValue::Integer(number) => complaint.hint(format!("with a unit, such as \"{number}ms\" or \"{number}s\"")),
-            DeValue::String(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_)
-            | DeValue::Table(_) => complaint.hint("for example \"200ms\", \"1s\" or \"2m\""),
-        });
-    };
-    let duration = parse_duration(text).map_err(|error| Complaint::value(takes.describe()).hint(error.to_string()))?;
-    let (min, max) = match takes {
-        Takes::Time(min, max) => (min, max),
-        Takes::Seconds(min, max) if duration.subsec_nanos() == 0 => (min, max),
-        Takes::Seconds(..) => {
-            let whole = Duration::from_secs(duration.as_secs() + 1);
-            let hint = format!("the kernel counts it in whole seconds: \"{}\"", format_duration(whole));
-            return Err(Complaint::value(takes.describe()).hint(hint));
-        }
-        Takes::Text(_)
-        | Takes::List(..)
-        | Takes::PerNode(_)
-        | Takes::PerNodeOrText(_)
-        | Takes::Choice(_)
-        | Takes::Command
-        | Takes::Integer(..)
-        | Takes::Flag
-        | Takes::Strings
-        | Takes::Table
-        | Takes::Tables(_) => (Duration::ZERO, Duration::MAX),
-    };
-    if (min..=max).contains(&duration) { Ok(duration) } else { Err(Complaint::value(takes.describe())) }
-}
-
-fn integer(value: &DeValue<'_>, takes: Takes) -> Parsed<u32> {
-    let Some(number) = value.as_integer() else {
-        let complaint = wrong_type(value, takes);
-        let digits = value.as_str().filter(|text| text.parse::<u32>().is_ok());
-        return Err(match digits {
-            Some(text) => complaint.hint(format!("without quotes: {text}")),
-            None => complaint,
-        });
-    };
-    let (min, max) = if let Takes::Integer(min, max) = takes { (min, max) } else { (0, u32::MAX) };
-    let parsed = u32::from_str_radix(number.as_str(), number.radix()).ok();
-    parsed.filter(|number| (min..=max).contains(number)).ok_or_else(|| Complaint::value(takes.describe()))
-}
-
-fn command(value: &DeValue<'_>, takes: Takes) -> Parsed<Vec<String>> {
-    if let Some(text) = value.as_str() {
-        return split_command(text);
-    }
-    let words: Option<Vec<String>> = value
-        .as_array()
-        .map(|items| items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect())
-        .unwrap_or_default();
-    super::value::check_command(words.ok_or_else(|| wrong_type(value, takes))?)
 }

@@ -90,7 +90,9 @@ fn counts(file: &File, findings: &Findings<'_>) {
         say(&file.cluster.nodes_place, "must name at least two nodes", hint);
     }
     match file.links.as_slice() {
-        [] => say(&at("link"), "must be there twice: heartbeats go over two dedicated links", "add two [[link]] tables"),
+        [] => {
+            say(&at("link"), "must be there twice: heartbeats go over two dedicated links", "add two [[link]] tables")
+        }
         [one] => say(
             &one.place,
             "must not be the only dedicated link: one cable would decide who is alive",
@@ -99,7 +101,11 @@ fn counts(file: &File, findings: &Findings<'_>) {
         [_, _, ..] => {}
     }
     match &file.arbitrator {
-        None => say(&at("arbitrator"), "is missing: nobody would decide when every link is silent", "add an [arbitrator] table"),
+        None => say(
+            &at("arbitrator"),
+            "is missing: nobody would decide when every link is silent",
+            "add an [arbitrator] table",
+        ),
         Some(found) if found.neutral.is_none() => {
             let fact = "has no `address`: without heartbeats on the neutral path a takeover from a silent peer always waits \
                         for the whole hold time";
@@ -151,7 +157,8 @@ pub(super) fn durations(file: &File, config: &Config, findings: &Findings<'_>) {
             relation: broken.relation.words(),
             right: broken.right.to_string(),
         };
-        let mut finding = Finding::error(place, problem).hint(format!("otherwise {}", broken.why));
+        let remedy = broken.remedy.map(|remedy| format!("{remedy}; ")).unwrap_or_default();
+        let mut finding = Finding::error(place, problem).hint(format!("{remedy}otherwise {}", broken.why));
         if let Some(other) = written.find(|other| other.span != place.span) {
             finding = finding.related(other, "this counts as well");
         }

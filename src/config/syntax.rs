@@ -16,7 +16,8 @@ pub(super) fn report(tree: &Spanned<DeTable<'_>>, errors: &[toml::de::Error], fi
     let broken = roots(errors, findings);
     let lines: BTreeSet<usize> = broken.iter().map(|(line, _)| *line).collect();
     file::read(tree.get_ref(), findings);
-    findings.retain(|finding| is_sound(finding) && !lines.contains(&finding.line));
+    let swallowed = |finding: &ConfigError| errors.iter().any(|error| finding.covers(start(error)));
+    findings.retain(|finding| is_sound(finding) && !lines.contains(&finding.line) && !swallowed(finding));
     for (_, error) in broken {
         let place = Place { key: String::new(), span: error.span().unwrap_or_default().into() };
         let finding = Finding::error(&place, Problem::Syntax { message: error.message().to_owned() });
@@ -27,15 +28,22 @@ pub(super) fn report(tree: &Spanned<DeTable<'_>>, errors: &[toml::de::Error], fi
     }
 }
 
-/// The first error of each line; of a list that is not closed only the first of all.
+fn start(error: &toml::de::Error) -> usize {
+    error.span().unwrap_or_default().start
+}
+
+/// The first error of each line. A list that is not closed makes nonsense of everything after it.
 fn roots<'e>(errors: &'e [toml::de::Error], findings: &Findings<'_>) -> Vec<(usize, &'e toml::de::Error)> {
     let mut roots: Vec<(usize, &toml::de::Error)> = Vec::new();
+    let in_list = |error: &toml::de::Error| error.message().contains("array");
+    let never_closed = errors.iter().any(|error| error.message().contains("unclosed array"));
     for error in errors {
-        let line = findings.line(error.span().unwrap_or_default().start);
-        let in_list = |error: &toml::de::Error| error.message().contains("array");
-        let follows = roots.last().is_some_and(|(last, root)| *last == line || (in_list(root) && in_list(error)));
-        if !follows {
+        let line = findings.line(start(error));
+        if roots.last().is_none_or(|(last, _)| *last != line) {
             roots.push((line, error));
+        }
+        if never_closed && in_list(error) {
+            break;
         }
     }
     roots
@@ -59,7 +67,7 @@ fn hint(message: &str) -> Option<&'static str> {
     } else if message.contains("duplicate key") {
         Some("it is already written further up; a table that may be there several times has double brackets: [[link]]")
     } else if message.contains("array") {
-        Some("a list is written [\"one\", \"two\"]")
+        Some("is the list before it closed? It is written [\"one\", \"two\"]")
     } else {
         None
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::error::{Finding, Place};
 use crate::config::keys;
-use crate::config::reader::{PerNode, Placed, Table, nearest_node};
+use crate::config::reader::{Nodes, PerNode, Placed, Table};
 use crate::config::{ExecConfig, Failback, IpNet, MonitorConfig};
 
 use super::{parsed, read_check, read_monitor};
@@ -53,7 +53,7 @@ pub(in crate::config) struct Restart {
     pub(in crate::config) backoff_max: Option<Placed<Duration>>,
 }
 
-pub(super) fn read(table: &Table<'_>, nodes: &[String]) -> Group {
+pub(super) fn read(table: &Table<'_>, nodes: &Nodes) -> Group {
     let auto = table.text("failback").is_some_and(|word| word.as_str() == "auto");
     let resources = table.tables("resource", &keys::RESOURCE);
     if table.has("resource") && resources.is_empty() {
@@ -69,17 +69,17 @@ pub(super) fn read(table: &Table<'_>, nodes: &[String]) -> Group {
     }
 }
 
-fn read_preferred(table: &Table<'_>, nodes: &[String]) -> Option<usize> {
+fn read_preferred(table: &Table<'_>, nodes: &Nodes) -> Option<usize> {
     let preferred = table.text("preferred")?;
-    let index = nodes.iter().position(|node| *node == preferred.value);
-    if index.is_none() && !nodes.is_empty() {
+    let index = nodes.names.iter().position(|node| *node == preferred.value);
+    if index.is_none() && nodes.sure {
         let finding = Finding::conflict(&preferred.place, "must be a node of [cluster]");
-        table.findings.put(finding.hint(nearest_node(&preferred, nodes)));
+        table.findings.put(finding.hint(nodes.nearest(&preferred)));
     }
     index
 }
 
-fn read_resource(table: &Table<'_>, nodes: &[String]) -> Resource {
+fn read_resource(table: &Table<'_>, nodes: &Nodes) -> Resource {
     Resource {
         place: table.place.clone(),
         name: table.text("name"),
@@ -102,9 +102,9 @@ fn read_restart(table: &Table<'_>) -> Restart {
 
 /// Exactly one kind; addresses and ranges may stand together. Every kind that is written is read, so that two mistakes in
 /// one resource are both seen.
-fn read_kind(table: &Table<'_>, nodes: &[String]) -> Option<Kind> {
+fn read_kind(table: &Table<'_>, nodes: &Nodes) -> Option<Kind> {
     let vip = if table.has("vip") { "vip" } else { "range" };
-    let kind = super::exactly_one(table, &[vip, "exec", "lsb", "systemd"]);
+    let kind = super::exactly_one(table, &[vip, "exec", "lsb", "systemd"], "vip (or range), exec, lsb and systemd");
     let addresses = table.list("vip").into_iter().filter_map(|text| parsed(Some(text))).collect();
     let ranges = table.list("range").into_iter().filter_map(|text| parsed(Some(text))).collect();
     let interfaces = table.per_node("interface", nodes);
@@ -139,7 +139,7 @@ fn belongs(table: &Table<'_>, kind: &str) {
     let strangers = strangers.chain(OF_EXEC.iter().filter(|_| !is_exec).map(|key| (key, "`exec`")));
     for (key, owner) in strangers.filter(|(key, _)| table.has(key)) {
         let rule = format!("goes with {owner}, not with `{kind}`");
-        let finding = Finding::conflict(&table.place_of(key), rule).without_value();
+        let finding = Finding::conflict(&table.place_of(key), rule);
         table.findings.put(finding.related(&table.place_of(kind), "the resource is this"));
     }
 }

@@ -1,6 +1,6 @@
 //! Every address belongs to one thing only, and to one that can have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::config::IpNet;
@@ -80,7 +80,8 @@ fn one_family(addresses: &PerNode<IpAddr>, findings: &Findings<'_>) {
 fn sane(net: &Placed<IpNet>, findings: &Findings<'_>) {
     let IpNet { address, prefix } = net.value;
     if address.is_loopback() {
-        findings.put(Finding::conflict(&net.place, "must be an address that other hosts can reach, not a loopback one"));
+        findings
+            .put(Finding::conflict(&net.place, "must be an address that other hosts can reach, not a loopback one"));
     }
     // In the smallest IPv4 networks, and in IPv6, every address is a host.
     if address.is_ipv4() && prefix < 31 && (address == net.first() || address == net.last()) {
@@ -128,7 +129,8 @@ fn aligned(range: &Placed<IpNet>, findings: &Findings<'_>) {
         findings.put(Finding::conflict(&range.place, rule).hint("a larger range belongs to a router"));
     }
     if first.is_loopback() {
-        findings.put(Finding::conflict(&range.place, "must be addresses that other hosts can reach, not loopback ones"));
+        findings
+            .put(Finding::conflict(&range.place, "must be addresses that other hosts can reach, not loopback ones"));
     }
 }
 
@@ -137,14 +139,17 @@ fn arbitrator(file: &File, book: &Book<'_>, findings: &Findings<'_>) {
     let mut seen: BTreeMap<IpAddr, &Place> = BTreeMap::new();
     for ping in file.arbitrator.iter().flat_map(|found| &found.ping) {
         let ranges = vips(file).flat_map(|vip| &vip.ranges);
-        let range = ranges.filter(|range| range.contains(ping.value)).map(|range| ("in a virtual range".to_owned(), &range.place));
+        let range = ranges
+            .filter(|range| range.contains(ping.value))
+            .map(|range| ("in a virtual range".to_owned(), &range.place));
         let single = book.get(&ping.value).map(|owner| (owner.what.clone(), owner.place));
         if let Some((what, place)) = single.into_iter().chain(range).next() {
             let rule = format!("must be a third party, but {} is {what}", ping.value);
             findings.put(Finding::conflict(&ping.place, rule).related(place, "written here"));
         }
         if ping.is_loopback() {
-            findings.put(Finding::conflict(&ping.place, "must be a third party: a node always reaches its own loopback"));
+            findings
+                .put(Finding::conflict(&ping.place, "must be a third party: a node always reaches its own loopback"));
         }
         if let Some(first) = seen.insert(ping.value, &ping.place) {
             findings.put(Finding::conflict(&ping.place, "is there twice").related(first, "first written here"));
@@ -155,22 +160,36 @@ fn arbitrator(file: &File, book: &Book<'_>, findings: &Findings<'_>) {
 /// Two links in one subnet are one link as soon as the kernel chooses the way. The file shows no prefix lengths, so what
 /// must be wrong is refused and what looks wrong is mentioned.
 fn distinct_subnets(links: &[Link], findings: &Findings<'_>) {
-    for (index, link) in links.iter().enumerate() {
-        let Some((place, subnet)) = subnet(link) else { continue };
-        for other in &links[..index] {
-            let Some((other_place, other_subnet)) = self::subnet(other) else { continue };
-            let one = subnet.contains(other_subnet.first()) || other_subnet.contains(subnet.first());
-            let usual = if subnet.address.is_ipv4() { 24 } else { 64 };
-            let looks = IpNet { address: subnet.address, prefix: usual.min(subnet.prefix) };
-            if one && subnet.first() != subnet.last() {
-                let rule = format!("must lie in another subnet than {}: both need {subnet} at least", other.called());
-                findings.put(Finding::conflict(place, rule).without_value().related(other_place, "the other one"));
-            } else if looks.contains(other_subnet.first()) {
-                let fact = format!("seems to lie in the same subnet as {}: each link needs one of its own", other.called());
-                findings.put(Finding::warning(place, fact).without_value().related(other_place, "the other one"));
+    let subnets: Vec<(&Link, &Place, IpNet)> =
+        links.iter().filter_map(|link| subnet(link).map(|(place, net)| (link, place, net))).collect();
+    for (index, (link, place, net)) in subnets.iter().enumerate() {
+        for (other, other_place, other_net) in &subnets[..index] {
+            if share_an_address(link, other) {
+                continue;
+            }
+            let wider = if net.prefix < other_net.prefix { net } else { other_net };
+            let overlap = net.contains(other_net.first()) || other_net.contains(net.first());
+            let usual = if net.address.is_ipv4() { 24 } else { 64 };
+            let looks = IpNet { address: net.address, prefix: usual.min(net.prefix) };
+            // Nodes further apart than a usual subnet may be routed to each other, and then nothing is certain.
+            if overlap && wider.prefix >= usual {
+                let subnet = IpNet { address: wider.first(), prefix: wider.prefix };
+                let rule = format!("must lie in another subnet than {}: even {subnet} holds both", other.called());
+                findings.put(Finding::conflict(place, rule).related(other_place, "the other one"));
+            } else if overlap || looks.contains(other_net.first()) {
+                let fact =
+                    format!("seems to lie in the same subnet as {}: each link needs one of its own", other.called());
+                findings.put(Finding::warning(place, fact).related(other_place, "the other one"));
             }
         }
     }
+}
+
+/// That is an error by itself, and says more.
+fn share_an_address(link: &Link, other: &Link) -> bool {
+    let addresses =
+        |link: &Link| -> BTreeSet<IpAddr> { link.addresses.iter().flatten().map(|own| own.value).collect() };
+    !addresses(link).is_disjoint(&addresses(other))
 }
 
 /// The smallest subnet that holds all addresses of a link. Link-local addresses are told apart by their interface.
@@ -193,7 +212,8 @@ fn links_in_vip_subnets(file: &File, paths: &[(String, &PerNode<IpAddr>)], findi
         let inside = |net: &&Placed<IpNet>| addresses.iter().flatten().any(|own| net.contains(own.value));
         if let Some(net) = vips(file).flat_map(|vip| &vip.addresses).find(inside) {
             let subnet = IpNet { address: net.first(), prefix: net.prefix };
-            let fact = format!("brings {subnet} to its interface, and {what} is in it: heartbeats may take the wrong way");
+            let fact =
+                format!("brings {subnet} to its interface, and {what} is in it: heartbeats may take the wrong way");
             findings.put(Finding::warning(&net.place, fact));
         }
     }

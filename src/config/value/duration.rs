@@ -3,8 +3,14 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-const NANOS: [(&str, u64); 6] =
-    [("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)];
+const NANOS: [(&str, u64); 6] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+];
 
 /// Why a text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +43,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     loop {
         let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (digits, tail) = rest.split_at(number);
+        let tail = tail.trim_start();
         let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.' || c.is_whitespace()).unwrap_or(tail.len());
         let (name, tail) = tail.split_at(unit);
         if digits.is_empty() {
@@ -74,7 +81,7 @@ fn part_nanos(digits: &str, unit: u64) -> Result<u64, DurationError> {
     let mut nanos = whole.checked_mul(unit).ok_or(DurationError::TooLong)?;
     let mut scale = unit;
     for digit in fraction.bytes().map(|byte| u64::from(byte - b'0')) {
-        if digit > 0 && scale % 10 != 0 {
+        if digit > 0 && !scale.is_multiple_of(10) {
             return Err(DurationError::TooFine);
         }
         scale /= 10;

@@ -1,0 +1,273 @@
+//! One client: its requests, one after the other.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use avamgr_core::config::Config;
+use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, decode, encode};
+use avamgr_core::control::words;
+use avamgr_core::control::{Answer, Command, HistoryEntry, Reply, Request};
+use avamgr_core::node::Input;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::clock;
+use crate::control::policy::{Caller, Level};
+use crate::control::{Ports, Reload};
+
+/// A client that takes no byte for this long is dropped.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A client that asks nothing for this long is dropped. Followers ask nothing and are exempt.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How often a client that waits for a command is told that it still waits.
+const PENDING_PACE: Duration = Duration::from_secs(2);
+
+/// Age of the snapshot at which the loop counts as hung: it renews it every second.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// What a command may take at most without any event, besides what the config allows its resources.
+const COMMAND_MARGIN: Duration = Duration::from_secs(10);
+
+/// What reading and checking the config file may take.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes read at once.
+const PIECE: usize = 4096;
+
+/// One connection.
+pub(super) struct Client {
+    stream: UnixStream,
+    caller: Caller,
+    ports: Ports,
+    lines: Lines,
+}
+
+/// The connection is over: left, dropped or broken.
+struct Gone;
+
+impl From<io::Error> for Gone {
+    fn from(_: io::Error) -> Self {
+        Self
+    }
+}
+
+impl Client {
+    pub(super) fn new(stream: UnixStream, caller: Caller, ports: Ports) -> Self {
+        Self { stream, caller, ports, lines: Lines::new(MAX_REQUEST_BYTES) }
+    }
+
+    /// Answers requests until the client leaves or is dropped.
+    pub(super) async fn serve(mut self) {
+        // Every way out is an end of the connection; there is nothing to add.
+        let Err(Gone) = self.requests().await;
+    }
+
+    async fn requests(&mut self) -> Result<std::convert::Infallible, Gone> {
+        loop {
+            while let Some(line) = self.lines.next_line() {
+                match line.and_then(|line| decode::<Request>(&line)) {
+                    Ok(request) => self.request(request).await?,
+                    Err(error) => self.send(&Reply::Error { reason: error.to_string() }).await?,
+                }
+            }
+            let Ok(read) = timeout(IDLE, self.read()).await else {
+                return self.dismiss("nothing asked for a minute").await;
+            };
+            read?;
+        }
+    }
+
+    async fn request(&mut self, request: Request) -> Result<(), Gone> {
+        match request {
+            Request::Status => {
+                let status = Arc::clone(&self.ports.status.borrow());
+                self.send(&Reply::Status { status: Box::new(status.as_ref().clone()) }).await
+            }
+            Request::Config => {
+                let config = Arc::clone(&self.ports.config.borrow());
+                self.send(&Reply::Config { config: Box::new(config.as_ref().clone()) }).await
+            }
+            Request::History { last, follow } => self.history(last, follow).await,
+            Request::Command(command) => {
+                let what = words::command(&command);
+                if self.may_steer(&what).await? { self.command(command, &what).await } else { Ok(()) }
+            }
+            Request::Reload => {
+                if self.may_steer("reload").await? {
+                    self.reload().await
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    async fn may_steer(&mut self, what: &str) -> Result<bool, Gone> {
+        match self.caller.level {
+            Level::Operator => Ok(true),
+            Level::Viewer => {
+                tracing::warn!(who = self.caller.who, "control socket: not permitted: {what}");
+                let operators = match &self.ports.config.borrow().daemon.operators {
+                    Some(group) => format!("root or a member of group {group}"),
+                    None => "root (the config names no daemon.operators group)".to_owned(),
+                };
+                let reason = format!("not permitted: {what} needs {operators}, you are {}", self.caller.who);
+                self.send(&Reply::Error { reason }).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn history(&mut self, last: usize, follow: bool) -> Result<(), Gone> {
+        let (past, mut live) = self.ports.history.follow(last);
+        for entry in past {
+            self.send_event(&entry).await?;
+        }
+        self.send(&Reply::EndOfHistory).await?;
+        if follow { self.follow(&mut live).await } else { Ok(()) }
+    }
+
+    /// Tells each event as it happens, until the client leaves or asks something else.
+    async fn follow(&mut self, live: &mut Receiver<Arc<HistoryEntry>>) -> Result<(), Gone> {
+        loop {
+            tokio::select! {
+                next = live.recv() => match next {
+                    Ok(entry) => self.send_event(&entry).await?,
+                    Err(RecvError::Lagged(missed)) => {
+                        let reason = format!("too slow: {missed} events went by unread, ask again for the history");
+                        return self.dismiss(&reason).await.map(|never| match never {});
+                    }
+                    Err(RecvError::Closed) => return Err(Gone),
+                },
+                read = self.read() => return read,
+            }
+        }
+    }
+
+    async fn command(&mut self, command: Command, what: &str) -> Result<(), Gone> {
+        tracing::info!(who = self.caller.who, "control socket: {what}");
+        let patience = patience(&self.ports.config.borrow());
+        let (_, mut live) = self.ports.history.follow(0);
+        let mut waiting = self.ports.answers.open();
+        let input = Input::Command { request: waiting.request, who: self.caller.who.clone(), command };
+        if timeout(STALLED, self.ports.inputs.send(input)).await.is_err() {
+            return self.fail(format!("{what}: the daemon is too busy to take it; nothing was done")).await;
+        }
+        let begun = Instant::now();
+        let mut progress = begun;
+        let mut pace = interval(PENDING_PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut waiting.answer => {
+                    self.send_rest(&mut live).await?;
+                    let lost = Answer::Failed { reason: format!("{what}: the answer was lost, see `avamgr status`") };
+                    return self.send(&Reply::Answer { answer: answer.unwrap_or(lost) }).await;
+                }
+                Ok(entry) = live.recv() => {
+                    progress = Instant::now();
+                    self.send_event(&entry).await?;
+                }
+                _ = pace.tick() => {
+                    if let Some(reason) = self.given_up(progress, patience) {
+                        return self.fail(format!("{what}: {reason}: it is unknown how it ends, see `avamgr status`")).await;
+                    }
+                    self.send(&Reply::Pending { waited: begun.elapsed() }).await?;
+                }
+            }
+        }
+    }
+
+    /// Why there is no point in waiting any longer.
+    fn given_up(&self, progress: Instant, patience: Duration) -> Option<String> {
+        let age = clock::now().since(self.ports.status.borrow().now);
+        if age > STALLED {
+            return Some(format!("the decision loop has not run for {}", words::duration(age)));
+        }
+        let silence = progress.elapsed();
+        (silence > patience).then(|| format!("nothing happened for {}", words::duration(silence)))
+    }
+
+    async fn send_rest(&mut self, live: &mut Receiver<Arc<HistoryEntry>>) -> Result<(), Gone> {
+        loop {
+            match live.try_recv() {
+                Ok(entry) => self.send_event(&entry).await?,
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), Gone> {
+        let (sender, answer) = oneshot::channel();
+        let order = Reload { who: self.caller.who.clone(), answer: sender };
+        if self.ports.reload.try_send(order).is_err() {
+            let answer = Answer::Refused { reason: "another reload is under way".to_owned() };
+            return self.send(&Reply::Answer { answer }).await;
+        }
+        match timeout(RELOAD_PATIENCE, answer).await {
+            Ok(Ok(answer)) => self.send(&Reply::Answer { answer }).await,
+            Ok(Err(_forgotten)) => self.fail("reload: the daemon gave no answer".to_owned()).await,
+            Err(_elapsed) => self.fail(format!("reload: no answer within {}", words::duration(RELOAD_PATIENCE))).await,
+        }
+    }
+
+    async fn fail(&mut self, reason: String) -> Result<(), Gone> {
+        self.send(&Reply::Answer { answer: Answer::Failed { reason } }).await
+    }
+
+    async fn dismiss(&mut self, reason: &str) -> Result<std::convert::Infallible, Gone> {
+        tracing::info!(who = self.caller.who, "control socket: client dropped: {reason}");
+        self.send(&Reply::Error { reason: reason.to_owned() }).await?;
+        Err(Gone)
+    }
+
+    async fn send_event(&mut self, entry: &HistoryEntry) -> Result<(), Gone> {
+        self.send(&Reply::Event { entry: entry.clone() }).await
+    }
+
+    async fn send(&mut self, reply: &Reply) -> Result<(), Gone> {
+        let line = match encode(reply, MAX_REPLY_BYTES) {
+            Ok(line) => line,
+            Err(error) => {
+                let reason = format!("the answer cannot be sent: {error}");
+                encode(&Reply::Error { reason }, MAX_REPLY_BYTES).map_err(|_| Gone)?
+            }
+        };
+        let Ok(written) = timeout(WRITE_PATIENCE, self.stream.write_all(&line)).await else {
+            let patience = words::duration(WRITE_PATIENCE);
+            tracing::info!(who = self.caller.who, "control socket: client dropped: it read nothing for {patience}");
+            return Err(Gone);
+        };
+        Ok(written?)
+    }
+
+    /// Waits for the next piece of the stream.
+    async fn read(&mut self) -> Result<(), Gone> {
+        let mut piece = [0; PIECE];
+        match self.stream.read(&mut piece).await? {
+            0 => Err(Gone),
+            count => {
+                self.lines.push(&piece[..count]);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How long a command may take without any event: the slowest group stops and starts everything it has.
+fn patience(config: &Config) -> Duration {
+    let slowest = config.groups.iter().map(|group| {
+        let times = group.resources.iter().map(|resource| resource.start_timeout.saturating_add(resource.stop_timeout));
+        times.fold(Duration::ZERO, Duration::saturating_add)
+    });
+    slowest.max().unwrap_or_default() + config.timers.switchover_timeout + COMMAND_MARGIN
+}

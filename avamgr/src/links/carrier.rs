@@ -1,0 +1,219 @@
+//! The carrier watch: which of our interfaces can pass frames, told by the kernel the moment it changes.
+//!
+//! One netlink socket listens to link changes. What it tells is kept in each [`Interface`] and handed to the loop as
+//! `Input::Carrier`, once at the start and then at each change.
+//!
+//! Two things the kernel does are worked around here:
+//! * It answers questions (and dumps) under a lock that others may hold for a long time, while thousands of addresses are
+//!   added, say. So questions are asked from another thread, and never as a dump, which would go on in our `recv`.
+//! * It announces the loss of a physical carrier at most once a second for all interfaces together. When one link goes, the
+//!   others are asked after, again and again for that second: a power-off takes both.
+//!
+//! Never here: waiting, or a word about interfaces nobody named.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use avamgr_core::cluster::LinkId;
+use avamgr_core::node::Input;
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Sleep, sleep};
+
+use super::interface::Interface;
+use super::notice::{Notice, notices};
+use super::sys::{self, Reading};
+
+/// The multicast group of link changes (`RTMGRP_LINK` of Linux's rtnetlink.h).
+const LINK_CHANGES: u32 = 1;
+/// Bytes of one message of the kernel: it never sends more at a time when it is not asked for a dump.
+const MESSAGE_BYTES: usize = 32 * 1024;
+/// Messages handled in one turn; what is left wakes us again.
+const TURN: usize = 64;
+/// From the loss of one carrier to the first question after the others; doubles up to the last.
+const FIRST_QUESTION: Duration = Duration::from_millis(1);
+/// The last question: by then more than the second has passed in which the kernel may keep a loss to itself.
+const LAST_QUESTION: Duration = Duration::from_millis(1024);
+
+/// An interface and the links that run over it.
+#[derive(Debug)]
+struct Watched {
+    interface: Arc<Interface>,
+    links: Vec<LinkId>,
+    told: Option<bool>,
+}
+
+/// The watch over all our interfaces.
+pub struct Carriers {
+    socket: AsyncFd<Arc<Socket>>,
+    /// The socket's number for the kernel.
+    port: u32,
+    watched: Vec<Watched>,
+    buffer: Vec<u8>,
+    /// The next question after the others, and the pause before the one after it.
+    question: Option<(Pin<Box<Sleep>>, Duration)>,
+}
+
+impl Carriers {
+    /// Listens from now on and asks after the present state of each interface, which serves the links given with it (none:
+    /// it is watched for somebody else). Must be called within a runtime.
+    pub fn open(interfaces: impl IntoIterator<Item = (Arc<Interface>, Vec<LinkId>)>) -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind(&SocketAddr::new(0, LINK_CHANGES))?;
+        let mut address = SocketAddr::new(0, 0);
+        socket.get_address(&mut address)?;
+        let port = address.port_number();
+        socket.set_non_blocking(true)?;
+        let watched =
+            interfaces.into_iter().map(|(interface, links)| Watched { interface, links, told: None }).collect();
+        let socket = sys::watched(Arc::new(socket), Interest::READABLE)?;
+        let carriers = Self { socket, port, watched, buffer: Vec::with_capacity(MESSAGE_BYTES), question: None };
+        carriers.ask();
+        Ok(carriers)
+    }
+
+    /// Waits until `receive` has something to do. May be dropped at any time.
+    pub async fn readable(&mut self) {
+        poll_fn(|cx| self.poll_readable(cx)).await;
+    }
+
+    /// As `readable`.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some((sleep, _)) = &mut self.question
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(());
+        }
+        // An error of the socket shows when it is read.
+        self.socket.poll_read_ready(cx).map(|_| ())
+    }
+
+    /// Takes note of what the kernel has said, without waiting, and hands over what is new.
+    pub fn receive(&mut self, sink: &mut impl FnMut(Input)) {
+        self.read(Reading::WhenReady, sink);
+    }
+
+    /// As `receive`, after a stall.
+    pub fn drain(&mut self, sink: &mut impl FnMut(Input)) {
+        self.read(Reading::Always, sink);
+    }
+
+    pub(super) fn read(&mut self, reading: Reading, sink: &mut impl FnMut(Input)) {
+        self.ask_when_due();
+        for _ in 0..TURN {
+            self.buffer.clear();
+            let buffer = &mut self.buffer;
+            match sys::read(&self.socket, reading, |socket| Ok((socket.recv_from(buffer, 0)?, false))) {
+                // Only port 0 is the kernel; any process may send us a message.
+                Some(Ok((_, from))) if from.port_number() != 0 => {}
+                Some(Ok(_)) => self.take_note(sink),
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Too much was said at once (ENOBUFS) and some of it is lost.
+                Some(Err(_)) => self.ask(),
+                None => return,
+            }
+        }
+    }
+
+    fn take_note(&mut self, sink: &mut impl FnMut(Input)) {
+        let (mut lost, mut unsure) = (false, false);
+        for notice in notices(self.port, &self.buffer) {
+            for (number, watched) in (1..).zip(self.watched.iter_mut()) {
+                unsure |= watched.take_note(number, &notice);
+                lost |= watched.tell(sink);
+            }
+        }
+        if unsure {
+            self.ask();
+        }
+        if lost && self.watched.iter().any(|watched| watched.told == Some(true)) {
+            self.question = Some((Box::pin(sleep(FIRST_QUESTION)), FIRST_QUESTION * 2));
+        }
+    }
+
+    fn ask_when_due(&mut self) {
+        let Some((sleep, pause)) = &mut self.question else { return };
+        if !sleep.is_elapsed() {
+            return;
+        }
+        if *pause > LAST_QUESTION {
+            self.question = None;
+        } else {
+            sleep.as_mut().reset(tokio::time::Instant::now() + *pause);
+            *pause *= 2;
+        }
+        self.ask();
+    }
+
+    /// Asks after each interface by name, from another thread. The answers come in with the changes, in order.
+    fn ask(&self) {
+        let request = questions(self.watched.iter().map(|watched| watched.interface.name()));
+        let socket = Arc::clone(self.socket.get_ref());
+        tokio::task::spawn_blocking(move || {
+            // What is not answered now is told at the next change, and a link without carrier is silent anyway.
+            let _ = socket.send_to(&request, &SocketAddr::new(0, 0), 0);
+        });
+    }
+}
+
+impl Watched {
+    /// Takes note of one notice; `number` is the question's. `true` = somebody had better ask again.
+    fn take_note(&self, number: u32, notice: &Notice<'_>) -> bool {
+        let ours = |index: u32| self.interface.index() == Some(index);
+        match *notice {
+            Notice::Link { question, index, name, up } => {
+                let answer = question == number;
+                let change = question == 0 && name == self.interface.name();
+                // Ours under another name: either it was renamed, or the config has one of its other names.
+                let unsure = question == 0 && !change && ours(index);
+                if answer || change || unsure {
+                    self.interface.set(index, up);
+                }
+                return unsure;
+            }
+            Notice::Gone { index } if ours(index) => self.interface.set(0, false),
+            Notice::NoSuchInterface { question } if question == number => self.interface.set(0, false),
+            Notice::Gone { .. } | Notice::NoSuchInterface { .. } => {}
+        }
+        false
+    }
+
+    /// Hands over what is new. `true` = the carrier was there and is gone.
+    fn tell(&mut self, sink: &mut impl FnMut(Input)) -> bool {
+        let Some(up) = self.interface.up() else { return false };
+        let before = self.told.replace(up);
+        if before != Some(up) {
+            for link in &self.links {
+                sink(Input::Carrier { link: *link, up });
+            }
+        }
+        before == Some(true) && !up
+    }
+}
+
+/// One question per name, numbered from 1, as bytes of one message.
+fn questions<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (number, name) in (1..).zip(names) {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST;
+        header.sequence_number = number;
+        let mut question = NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::GetLink(message)));
+        question.finalize();
+        let start = bytes.len();
+        // Messages begin at multiples of four bytes.
+        bytes.resize(start + question.buffer_len().next_multiple_of(4), 0);
+        question.serialize(&mut bytes[start..]);
+    }
+    bytes
+}

@@ -1,0 +1,110 @@
+//! Who may speak on a link: from a datagram to an input, or to a number in the counters.
+//!
+//! The order is that of cost. A stranger's address is refused by comparison; a flood is cut before anything is computed; then
+//! comes the digest; then the frame must be from the node whose address it came from, for us, on this link.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use avamgr_core::cluster::{LinkId, NodeId};
+use avamgr_core::node::Input;
+use avamgr_core::node::input::BadDatagram;
+use avamgr_core::time::Instant;
+use avamgr_core::wire::Heartbeat;
+use avamgr_core::wire::seal::Keyring;
+
+use super::bucket::Bucket;
+use super::counters::Counters;
+use super::sys::Datagram;
+
+/// Datagrams of one peer beyond one in this time are dropped before their digest is computed: 10,000 a second. The fastest
+/// heartbeats and a probe storm with its answers stay below a tenth of it; refusing that many costs less than a hundredth of a core.
+const PEER_PERIOD: Duration = Duration::from_micros(100);
+/// Datagrams of one peer at once: more than a full receive buffer after a stall, so that none of those is lost here.
+const PEER_BURST: u32 = 2_048;
+/// Datagrams of strangers beyond one in this time are counted only: the loop need not hear of each.
+const STRANGER_PERIOD: Duration = Duration::from_millis(10);
+/// Datagrams of strangers at once.
+const STRANGER_BURST: u32 = 64;
+
+/// The rules of one link at one node.
+pub(super) struct Judge {
+    pub(super) link: LinkId,
+    pub(super) node: NodeId,
+    pub(super) port: u16,
+    /// Of each node.
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) keys: Arc<Keyring>,
+    pub(super) counters: Counters,
+    peers: Vec<Bucket>,
+    strangers: Bucket,
+}
+
+/// The two clocks, read once for all datagrams of a batch, and the bounds of their arrival.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clocks {
+    /// Now.
+    pub(super) now: Instant,
+    /// The wall clock at the same moment, in nanoseconds.
+    pub(super) wall_nanos: u64,
+    /// When nothing was left to read: what is read now has come since.
+    pub(super) emptied: Instant,
+}
+
+impl Judge {
+    pub(super) fn new(link: LinkId, node: NodeId, port: u16, addresses: Vec<IpAddr>, keys: Arc<Keyring>) -> Self {
+        let peers = vec![Bucket::new(PEER_PERIOD, PEER_BURST); addresses.len()];
+        let strangers = Bucket::new(STRANGER_PERIOD, STRANGER_BURST);
+        Self { link, node, port, addresses, keys, counters: Counters::default(), peers, strangers }
+    }
+
+    /// What becomes of a datagram; `None` = it is only counted.
+    pub(super) fn judge(&mut self, datagram: Datagram<'_>, clocks: Clocks) -> Option<Input> {
+        let peer = self.peer(datagram.source);
+        let bucket = peer.and_then(|peer| self.peers.get_mut(peer.index())).unwrap_or(&mut self.strangers);
+        if !bucket.take(clocks.now) {
+            self.counters.flooded += 1;
+            return None;
+        }
+        match self.open(peer, datagram.bytes) {
+            Ok(heartbeat) => {
+                self.counters.received += 1;
+                let wall_millis = datagram.wall_nanos.unwrap_or(clocks.wall_nanos) / 1_000_000;
+                let arrived = clocks.arrival(datagram.wall_nanos);
+                Some(Input::Heartbeat { link: self.link, arrived, wall_millis, heartbeat })
+            }
+            Err(cause) => {
+                self.counters.count_bad(cause);
+                Some(Input::BadDatagram { link: self.link, cause })
+            }
+        }
+    }
+
+    /// The peer with this address. Peers send from the port they listen on.
+    fn peer(&self, source: Option<(IpAddr, u16)>) -> Option<NodeId> {
+        let (address, port) = source?;
+        let position = self.addresses.iter().position(|known| *known == address)?;
+        let peer = NodeId(u8::try_from(position).ok()?);
+        (port == self.port && peer != self.node).then_some(peer)
+    }
+
+    fn open(&self, peer: Option<NodeId>, bytes: &[u8]) -> Result<Heartbeat, BadDatagram> {
+        let peer = peer.ok_or(BadDatagram::Source)?;
+        let heartbeat = self.keys.open(bytes)?;
+        let ours = heartbeat.from == peer && heartbeat.to == self.node && heartbeat.link == self.link;
+        if ours { Ok(heartbeat) } else { Err(BadDatagram::Source) }
+    }
+}
+
+impl Clocks {
+    /// When a datagram arrived, from the kernel's stamp on the wall clock. The wall clock may have been set meanwhile, so the
+    /// answer is held between the moment nothing was left to read and now.
+    fn arrival(self, wall_nanos: Option<u64>) -> Instant {
+        let age = wall_nanos.map_or(0, |stamp| self.wall_nanos.saturating_sub(stamp));
+        (self.now - Duration::from_nanos(age)).max(self.emptied).min(self.now)
+    }
+}
+
+#[cfg(test)]
+mod tests;

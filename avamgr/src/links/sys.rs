@@ -1,0 +1,218 @@
+//! The system calls of the links that have no safe wrapper that fits: socket options by number, many datagrams with one call
+//! and with their kernel timestamps, and the readiness of a socket.
+//!
+//! Every `unsafe` block of the links is here. Nothing here blocks.
+#![allow(unsafe_code, reason = "setsockopt by number, recvmmsg with control data and AsyncFd have no safe wrapper")]
+
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+
+use libc::{c_int, c_uint, c_void, iovec, mmsghdr, sockaddr_storage, socklen_t};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Datagrams fetched with one call: one is the rule, more wait after a stall or in a flood.
+pub(super) const BATCH: usize = 16;
+/// Bytes kept of a datagram: one more than ours may have, so that a longer one is seen to be too long.
+pub(super) const SLOT: usize = avamgr_core::wire::codec::MAX_DATAGRAM + 1;
+/// Words of control data: one timestamp takes 32 bytes.
+const CONTROL: usize = 8;
+/// Words of `SO_MEMINFO`, and the place of the drop counter among them.
+const MEMINFO_WORDS: usize = 9;
+const MEMINFO_DROPS: usize = 8;
+/// `SO_MEMINFO` of Linux's asm-generic/socket.h; not in libc's list.
+const SO_MEMINFO: c_int = 55;
+
+/// Sets an option whose value is one number.
+pub(crate) fn set_int(socket: &impl AsRawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    set_bytes(socket, level, name, &value.to_ne_bytes())
+}
+
+/// Sets an option whose value is a structure, given as its bytes.
+pub(crate) fn set_bytes(socket: &impl AsRawFd, level: c_int, name: c_int, value: &[u8]) -> io::Result<()> {
+    let length = socklen_t::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the pointer and the length describe `value`, which the kernel only reads.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast::<c_void>(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Reads an option whose value is `N` numbers; what the kernel does not fill in stays zero.
+fn get_ints<const N: usize>(socket: &impl AsRawFd, level: c_int, name: c_int) -> io::Result<[u32; N]> {
+    let mut values = [0u32; N];
+    let mut length = socklen_t::try_from(size_of::<[u32; N]>()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the pointer and the length describe `values`; every bit pattern is a number.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, name, values.as_mut_ptr().cast::<c_void>(), &raw mut length)
+    };
+    if result == 0 { Ok(values) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Index of the interface a socket is bound to; 0 = none.
+pub(crate) fn bound_interface(socket: &impl AsRawFd) -> io::Result<u32> {
+    get_ints::<1>(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX).map(|[index]| index)
+}
+
+/// Datagrams the kernel dropped because this socket's buffer was full.
+pub(super) fn kernel_drops(socket: &impl AsRawFd) -> u64 {
+    let info = get_ints::<MEMINFO_WORDS>(socket, libc::SOL_SOCKET, SO_MEMINFO);
+    info.ok().and_then(|words| words.get(MEMINFO_DROPS).copied()).map_or(0, u64::from)
+}
+
+/// A socket whose readability (and, where `interest` says so, waiting errors) wakes a task. Writability does not: it would
+/// wake us after every frame sent.
+pub(super) fn watched<T: AsRawFd>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    // SAFETY: the types used here (Socket, Arc<Socket>) own their descriptor until they are dropped, and nobody swaps it.
+    unsafe { AsyncFd::register_with_interest(socket, interest) }.map_err(io::Error::from)
+}
+
+/// How a socket is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// If the runtime has noticed that there is something.
+    WhenReady,
+    /// In any case: after a stall the runtime has not had the time to notice.
+    Always,
+}
+
+/// Reads once, without waiting; `None` = there was no reason to. `read` also says whether nothing is left; then, or when it
+/// finds nothing, the runtime is told to wait for more.
+pub(super) fn read<T: AsRawFd, R>(
+    socket: &AsyncFd<T>,
+    reading: Reading,
+    read: impl FnOnce(&T) -> io::Result<(R, bool)>,
+) -> Option<io::Result<R>> {
+    let (mut read, mut result) = (Some(read), None);
+    let _ = socket.try_io(Interest::READABLE, |inner| {
+        result = read.take().map(|read| read(inner));
+        match &result {
+            Some(Ok((_, false))) => Ok(()),
+            Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Ok(()),
+            Some(Ok((_, true)) | Err(_)) | None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    });
+    if result.is_none() && reading == Reading::Always {
+        result = read.map(|read| read(socket.get_ref()));
+    }
+    result.map(|result| result.map(|(value, _)| value))
+}
+
+/// Room for the datagrams of one call.
+pub(super) struct Batch {
+    slots: Box<[[u8; SLOT]; BATCH]>,
+    names: Box<[sockaddr_storage; BATCH]>,
+    control: Box<[[u64; CONTROL]; BATCH]>,
+    arrivals: [Arrival; BATCH],
+}
+
+/// What the kernel says about one datagram.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    length: usize,
+    source: Option<(IpAddr, u16)>,
+    wall_nanos: Option<u64>,
+}
+
+/// One datagram of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Datagram<'a> {
+    /// Address and port it came from; `None` = of a family we do not know.
+    pub source: Option<(IpAddr, u16)>,
+    /// When the kernel got it, on the wall clock.
+    pub wall_nanos: Option<u64>,
+    /// Its content, cut to `SLOT` bytes.
+    pub bytes: &'a [u8],
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        // SAFETY: all-zero bytes are a valid sockaddr_storage (family 0, "unspecified").
+        let names = Box::new(unsafe { zeroed::<[sockaddr_storage; BATCH]>() });
+        let nothing = Arrival { length: 0, source: None, wall_nanos: None };
+        let control = Box::new([[0; CONTROL]; BATCH]);
+        Self { slots: Box::new([[0; SLOT]; BATCH]), names, control, arrivals: [nothing; BATCH] }
+    }
+
+    /// Fetches what is there, at most `BATCH` datagrams; fewer than that means that nothing is left. Never waits.
+    pub(super) fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
+        // SAFETY: all-zero bytes are a valid iovec and mmsghdr: null pointers with length zero.
+        let (mut iov, mut headers) = unsafe { (zeroed::<[iovec; BATCH]>(), zeroed::<[mmsghdr; BATCH]>()) };
+        let places = self.slots.iter_mut().zip(self.names.iter_mut()).zip(self.control.iter_mut());
+        for (((slot, name), control), (iov, header)) in places.zip(iov.iter_mut().zip(headers.iter_mut())) {
+            *iov = iovec { iov_base: slot.as_mut_ptr().cast::<c_void>(), iov_len: SLOT };
+            let header = &mut header.msg_hdr;
+            header.msg_iov = iov;
+            header.msg_iovlen = 1;
+            header.msg_name = (&raw mut *name).cast::<c_void>();
+            header.msg_namelen = size_of::<sockaddr_storage>() as socklen_t;
+            header.msg_control = control.as_mut_ptr().cast::<c_void>();
+            header.msg_controllen = size_of::<[u64; CONTROL]>() as _;
+        }
+        // SAFETY: every header points to memory of its own of the length given with it: the slots, names and control words of
+        // `self` and the local iovecs. All outlive the call, and the kernel keeps none of the pointers.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                BATCH as c_uint,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        for ((arrival, header), name) in self.arrivals.iter_mut().zip(&headers).zip(self.names.iter()).take(count) {
+            // SAFETY: the kernel has filled in this header and what it points to.
+            let wall_nanos = unsafe { kernel_stamp(&header.msg_hdr) };
+            let length = usize::try_from(header.msg_len).unwrap_or(0).min(SLOT);
+            *arrival = Arrival { length, source: source(name), wall_nanos };
+        }
+        Ok(count.min(BATCH))
+    }
+
+    /// The datagrams of the last call that returned `count`.
+    pub(super) fn datagrams(&self, count: usize) -> impl Iterator<Item = Datagram<'_>> {
+        self.arrivals.iter().zip(self.slots.iter()).take(count).map(|(arrival, slot)| Datagram {
+            source: arrival.source,
+            wall_nanos: arrival.wall_nanos,
+            bytes: slot.get(..arrival.length).unwrap_or_default(),
+        })
+    }
+}
+
+/// The kernel's receive timestamp among the control data of a message.
+///
+/// # Safety
+/// The header must have been filled in by the kernel, and its control buffer must still be there.
+unsafe fn kernel_stamp(header: &libc::msghdr) -> Option<u64> {
+    // SAFETY: the macros walk the control buffer within the length the kernel has set; the data of this type is a timespec,
+    // not necessarily aligned.
+    unsafe {
+        let mut item = libc::CMSG_FIRSTHDR(header);
+        while let Some(control) = item.as_ref() {
+            if control.cmsg_level == libc::SOL_SOCKET && control.cmsg_type == libc::SCM_TIMESTAMPNS {
+                let time = libc::CMSG_DATA(item).cast::<libc::timespec>().read_unaligned();
+                let seconds = u64::try_from(time.tv_sec).ok()?;
+                return seconds.checked_mul(1_000_000_000)?.checked_add(u64::try_from(time.tv_nsec).ok()?);
+            }
+            item = libc::CMSG_NXTHDR(header, item);
+        }
+    }
+    None
+}
+
+/// Address and port in a socket address of the kernel.
+fn source(name: &sockaddr_storage) -> Option<(IpAddr, u16)> {
+    // SAFETY: sockaddr_storage is large enough and aligned for both types; every bit pattern is a value of them.
+    match c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
+            Some((IpAddr::from(name.sin_addr.s_addr.to_ne_bytes()), u16::from_be(name.sin_port)))
+        }
+        libc::AF_INET6 => {
+            let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
+            Some((IpAddr::from(name.sin6_addr.s6_addr), u16::from_be(name.sin6_port)))
+        }
+        _other => None,
+    }
+}

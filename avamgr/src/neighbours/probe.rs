@@ -1,0 +1,160 @@
+//! Who has these addresses?
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use avamgr_core::node::input::VipOwner;
+use avamgr_core::time::Instant;
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use tokio::io::unix::AsyncFd;
+
+use super::packet::{FRAME_BYTES, Hears, PacketSocket, register};
+use super::{Claim, Error, claim, filter, question};
+use crate::clock;
+use crate::netlink::{Interface, Mac, Netlink};
+
+/// Addresses asked for on one interface. One owner has all of them or none, so a few are enough; more would only make the
+/// owner's answers later.
+pub const ASKED_MAX: usize = 8;
+/// How often each question is asked: one lost frame in a hundred is common, three in a row are not.
+const ROUNDS: u32 = 3;
+const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+
+/// Asks on an interface who has one of these addresses, and returns at the first answer, or after `time` without one.
+/// Of many addresses, a few are asked for, evenly spread. Answers of this host's own interfaces do not count. No neighbour's
+/// table changes.
+pub async fn probe(interface: &str, addresses: &[IpAddr], time: Duration) -> Result<Option<VipOwner>, Error> {
+    let mut netlink = Netlink::open()?;
+    let name = || interface.to_owned();
+    let link = netlink.interface(interface).await?.ok_or_else(|| Error::Missing { interface: name() })?;
+    if !link.up {
+        return Err(Error::Down { interface: name() });
+    }
+    if !link.carrier {
+        return Err(Error::NoCarrier { interface: name() });
+    }
+    let Some(mac) = link.mac else { return Err(Error::NotEthernet { interface: name() }) };
+    if addresses.is_empty() {
+        return Ok(None);
+    }
+    let asked = spread(addresses, ASKED_MAX);
+    let mut ear = Ear::open(&link, mac, asked)?;
+    let start = clock::now();
+    for round in 1..=ROUNDS {
+        ear.ask()?;
+        let until = start + time * round / ROUNDS;
+        while let Some(claim) = ear.hear(until).await? {
+            if !is_own(&mut netlink, claim.mac).await? {
+                return Ok(Some(VipOwner { address: claim.address, mac: claim.mac.to_string() }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// An answer can come from another interface of this host that is on the same network.
+async fn is_own(netlink: &mut Netlink, mac: Mac) -> Result<bool, Error> {
+    Ok(netlink.interfaces().await?.iter().any(|link| link.hardware == Some(mac)))
+}
+
+/// `count` elements at even distances.
+pub(super) fn spread<T: Copy>(all: &[T], count: usize) -> Vec<T> {
+    if all.len() <= count {
+        return all.to_vec();
+    }
+    (0..count).filter_map(|place| all.get((2 * place + 1) * all.len() / (2 * count)).copied()).collect()
+}
+
+/// The sockets that ask and hear, one for each family that is asked for.
+struct Ear {
+    asked: Vec<IpAddr>,
+    questions: Vec<Vec<u8>>,
+    arp: Option<PacketSocket>,
+    ipv6: Option<PacketSocket>,
+}
+
+impl Ear {
+    fn open(link: &Interface, mac: Mac, asked: Vec<IpAddr>) -> Result<Self, Error> {
+        let questions = asked.iter().map(|address| question(mac, *address)).collect();
+        let arp = if asked.iter().any(IpAddr::is_ipv4) {
+            Some(PacketSocket::open(link, Hears::Frames(ETHERTYPE_ARP, filter::arp_from(&asked, mac)))?)
+        } else {
+            None
+        };
+        let ipv6 = if asked.iter().any(IpAddr::is_ipv6) {
+            Some(PacketSocket::open(link, Hears::Frames(ETHERTYPE_IPV6, filter::advertisements_of(&asked)))?)
+        } else {
+            None
+        };
+        Ok(Self { asked, questions, arp, ipv6 })
+    }
+
+    /// Asks for each address. What finds no room now is asked for again in the next round.
+    fn ask(&self) -> Result<(), Error> {
+        match self.arp.as_ref().or(self.ipv6.as_ref()) {
+            Some(socket) => socket.send(&self.questions).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The next claim to one of the addresses asked for; `None` when the time is over.
+    async fn hear(&mut self, until: Instant) -> Result<Option<Claim>, Error> {
+        let (mut arp, mut ipv6) = ([0; FRAME_BYTES], [0; FRAME_BYTES]);
+        loop {
+            let frame = tokio::select! {
+                biased;
+                length = receive(self.arp.as_ref(), &mut arp) => arp.get(..length?),
+                length = receive(self.ipv6.as_ref(), &mut ipv6) => ipv6.get(..length?),
+                () = alarm(until) => return Ok(None),
+            };
+            let claim = frame.and_then(claim).filter(|claim| self.asked.contains(&claim.address));
+            if claim.is_some() {
+                return Ok(claim);
+            }
+        }
+    }
+}
+
+async fn receive(socket: Option<&PacketSocket>, frame: &mut [u8]) -> Result<usize, Error> {
+    match socket {
+        Some(socket) => socket.receive(frame).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sleeps to the microsecond: the timers of the runtime come up to two milliseconds late, and every takeover from a silent
+/// peer waits for the end of a probe.
+async fn alarm(until: Instant) {
+    let left = until.since(clock::now());
+    if left.is_zero() {
+        return;
+    }
+    match timer(left) {
+        Ok(timer) => drop(timer.readable().await),
+        // Out of file descriptors: late is better than never.
+        Err(_) => tokio::time::sleep(left).await,
+    }
+}
+
+fn timer(left: Duration) -> std::io::Result<AsyncFd<OwnedFd>> {
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+    timer.set(Expiration::OneShot(TimeSpec::from_duration(left)), TimerSetTimeFlags::empty())?;
+    register(timer.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_are_all_asked_for_and_many_at_even_distances() {
+        assert_eq!(spread(&[1, 2, 3], 8), [1, 2, 3]);
+        let all: Vec<u32> = (0..4000).collect();
+        assert_eq!(spread(&all, 8), [250, 750, 1250, 1750, 2250, 2750, 3250, 3750]);
+        assert_eq!(spread(&[1, 2, 3], 2), [1, 3]);
+        assert!(spread::<u8>(&[], 8).is_empty());
+    }
+}

@@ -1,0 +1,96 @@
+//! The two kinds of route we add: a prefix whose every address is ours, and the way to the neighbours of an IPv6 address.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use avamgr_core::config::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
+
+use super::{Error, Netlink, Outcome, PROTOCOL, Refusal, prefix};
+
+const TABLE_LOCAL: u8 = 255;
+/// Of our IPv6 routes: behind those the kernel makes for addresses (256), so that the two are never one.
+const METRIC: u32 = 1024;
+/// The same prefix can be there several times, with different metrics.
+const COPIES_MAX: u32 = 8;
+
+/// A route on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Route {
+    /// Every address of this prefix is ours (`ip route add local PREFIX dev IF table local`).
+    Local(IpNet),
+    /// The addresses of this IPv6 prefix are neighbours on the interface. Stands beside the one that the kernel makes for
+    /// the host's own address, and does not touch it.
+    OnLink(IpNet),
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(net) => write!(f, "the range {}", prefix::show(*net)),
+            Self::OnLink(net) => write!(f, "the route to {}", prefix::show(*net)),
+        }
+    }
+}
+
+impl Netlink {
+    /// Adds a route, marked as ours; one that is there already is ours now.
+    pub async fn put_route(&mut self, index: u32, route: Route) -> Result<Outcome, Error> {
+        let request = RouteNetlinkMessage::NewRoute(message(index, route));
+        self.route_request("add a route", NLM_F_CREATE | NLM_F_REPLACE, request).await
+    }
+
+    /// Removes a route, for good: `Ok` means that no copy of it is left. A local one goes whoever added it.
+    pub async fn remove_route(&mut self, index: u32, route: Route) -> Result<Outcome, Error> {
+        for _ in 0..COPIES_MAX {
+            let mut request = message(index, route);
+            if let Route::Local(_) = route {
+                request.header.protocol = RouteProtocol::Unspec;
+                request.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Priority(_)));
+            }
+            let request = RouteNetlinkMessage::DelRoute(request);
+            if let Err(refusal) = self.route_request("remove a route", 0, request).await? {
+                let gone = matches!(refusal.errno, Errno::ESRCH | Errno::ENODEV);
+                return Ok(if gone { Ok(()) } else { Err(refusal) });
+            }
+        }
+        Ok(Err(Refusal { errno: Errno::EEXIST, text: Some(format!("still there after {COPIES_MAX} removals")) }))
+    }
+
+    async fn route_request(
+        &mut self,
+        what: &'static str,
+        flags: u16,
+        request: RouteNetlinkMessage,
+    ) -> Result<Outcome, Error> {
+        let outcomes = self.transport.exchange(what, flags, std::iter::once(request)).await?;
+        Ok(outcomes.into_iter().next().unwrap_or(Ok(())))
+    }
+}
+
+fn message(index: u32, route: Route) -> RouteMessage {
+    let (net, table, kind, scope) = match route {
+        Route::Local(net) => (net, TABLE_LOCAL, RouteType::Local, RouteScope::Host),
+        Route::OnLink(net) => (net, RouteHeader::RT_TABLE_MAIN, RouteType::Unicast, RouteScope::Universe),
+    };
+    let mut message = RouteMessage::default();
+    message.header.address_family = match net.address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.destination_prefix_length = net.prefix;
+    message.header.table = table;
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    message.header.scope = scope;
+    message.header.kind = kind;
+    message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(net.address)), RouteAttribute::Oif(index)];
+    if net.address.is_ipv6() {
+        message.attributes.push(RouteAttribute::Priority(METRIC));
+    }
+    message
+}

@@ -1,0 +1,191 @@
+//! Finding and removing what belongs to a resource, from /proc.
+//!
+//! A group is easy to signal, but a process can leave it. Three things follow it: its session, which it can leave as
+//! well; its parent, until that dies; and the environment it was started with, where we leave a [`Mark`]. The mark also
+//! outlives the daemon: what an earlier daemon left behind is found by it.
+//!
+//! What overwrites its own environment (some programs do, to change their title) *and* has left its session is not found.
+
+use std::fmt;
+use std::fs;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::time::{Instant, sleep};
+
+/// The variable that names the resource in the environment of every process of it.
+pub const MARK_VARIABLE: &str = "AVAMGR_RESOURCE";
+
+/// The longest pause between two looks.
+const LOOK_PACE_MAX: Duration = Duration::from_millis(50);
+
+/// Names one resource on one node, the same in every life of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark(String);
+
+impl Mark {
+    /// The node belongs to the name: two nodes of a cluster may run on one machine and see each other's processes.
+    pub fn new(cluster: &str, node: &str, group: &str, resource: &str) -> Self {
+        Self(format!("{cluster}/{node}/{group}/{resource}"))
+    }
+
+    /// The value of [`MARK_VARIABLE`].
+    pub fn value(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Everything that belongs to a resource.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// What carries this mark.
+    pub mark: Mark,
+    /// What is in this session: the number of a child of ours that has not been collected before the last look.
+    pub session: Option<i32>,
+}
+
+impl Family {
+    /// The living, ourselves excepted.
+    pub async fn members(&self) -> Vec<i32> {
+        let family = self.clone();
+        scan(move |process| Some(process.session) == family.session || process.carries(&family.mark)).await
+    }
+
+    /// Stops them: TERM, from `kill_at` on KILL, until nobody is left. Answers how many there were.
+    ///
+    /// # Errors
+    /// With those who are left at `give_up_at`.
+    pub async fn clear(&self, kill_at: Instant, give_up_at: Instant) -> Result<usize, super::StillThere> {
+        let mut asked: Vec<i32> = Vec::new();
+        let mut pace = Duration::from_millis(1);
+        loop {
+            let pids = self.members().await;
+            let now = Instant::now();
+            if pids.is_empty() {
+                return Ok(asked.len());
+            }
+            for pid in &pids {
+                // Between looking and signalling are microseconds; a number comes back only after all others were used.
+                if now >= kill_at {
+                    let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+                } else if !asked.contains(pid) {
+                    let _ = kill(Pid::from_raw(*pid), Signal::SIGTERM);
+                    let _ = kill(Pid::from_raw(*pid), Signal::SIGCONT);
+                }
+                if !asked.contains(pid) {
+                    asked.push(*pid);
+                }
+            }
+            if now >= give_up_at {
+                return Err(super::StillThere { pids });
+            }
+            sleep(pace.min(give_up_at - now)).await;
+            pace = (pace * 2).min(LOOK_PACE_MAX);
+        }
+    }
+}
+
+/// Whether a process of this number exists, dead or alive.
+pub(super) fn exists(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+/// The living of a process group.
+pub(super) async fn living_in_group(group: i32) -> Vec<i32> {
+    scan(move |process| process.group == group).await
+}
+
+/// `process 123 (dre), process 124 (dre)`.
+pub(super) fn list(pids: &[i32]) -> String {
+    let names = pids.iter().map(|pid| format!("process {pid} ({})", Process::read(*pid).map_or_else(|| "?".to_owned(), |p| p.name)));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The living processes that `wanted` holds for. Reading /proc takes about 10 µs a process: not on our thread.
+async fn scan(wanted: impl Fn(&Process) -> bool + Send + 'static) -> Vec<i32> {
+    let scan = move || pids().filter_map(Process::read).filter(|p| p.alive && wanted(p)).map(|p| p.pid).collect();
+    tokio::task::spawn_blocking(scan).await.unwrap_or_default()
+}
+
+/// All process numbers but our own.
+pub(crate) fn pids() -> impl Iterator<Item = i32> {
+    let own = Pid::this().as_raw();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(move |pid| *pid != own)
+}
+
+/// What /proc says about a process.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    /// Name of its program, cut to 15 bytes by the kernel.
+    pub(crate) name: String,
+    /// Neither a zombie nor on its way to be one.
+    pub(crate) alive: bool,
+    group: i32,
+    session: i32,
+}
+
+impl Process {
+    /// `None` when it is gone.
+    pub(crate) fn read(pid: i32) -> Option<Self> {
+        Self::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
+    }
+
+    /// `pid (name) state parent group session …`; the name may hold spaces and parentheses.
+    fn parse(stat: &str) -> Option<Self> {
+        let (pid, rest) = stat.split_once(" (")?;
+        let (name, rest) = rest.rsplit_once(") ")?;
+        let mut fields = rest.split(' ');
+        let alive = !matches!(fields.next()?, "Z" | "X" | "x");
+        let _parent = fields.next()?;
+        let group = fields.next()?.parse().ok()?;
+        let session = fields.next()?.parse().ok()?;
+        Some(Self { pid: pid.parse().ok()?, name: name.to_owned(), alive, group, session })
+    }
+
+    fn carries(&self, mark: &Mark) -> bool {
+        let Ok(environment) = fs::read(format!("/proc/{}/environ", self.pid)) else {
+            return false;
+        };
+        let mut variables = environment.split(|byte| *byte == 0);
+        let wanted = |variable: &[u8]| {
+            variable.strip_prefix(MARK_VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) == Some(mark.value().as_bytes())
+        };
+        variables.any(wanted) && same_host(self.pid)
+    }
+}
+
+/// Whether it lives under the same host name as we do: several hosts of one name may be played on one machine.
+fn same_host(pid: i32) -> bool {
+    let host = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/uts")).ok();
+    host("self").is_some_and(|own| host(&pid.to_string()) == Some(own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_is_read() {
+        let process = Process::parse("12 (a) b (c) S 1 34 56 0 -1").unwrap();
+        assert_eq!((process.pid, process.group, process.session), (12, 34, 56));
+        assert_eq!(process.name, "a) b (c");
+        assert!(process.alive);
+    }
+
+    #[test]
+    fn the_dead_and_the_malformed_do_not_count() {
+        assert!(!Process::parse("12 (x) Z 1 34 56 0").unwrap().alive);
+        assert!(Process::parse("12 x S 1").is_none());
+        assert!(Process::parse("").is_none());
+    }
+}

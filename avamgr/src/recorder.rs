@@ -1,1 +1,0 @@
-//! Every input with its instant, in a bounded file, for replay.

@@ -1,0 +1,252 @@
+//! A child process that we supervise.
+//!
+//! Started means: its `ready` check holds, or, without one, it has lived for a moment. Stopped means: no process of its
+//! group, of its session or with its mark is left. It is expected to stay in the foreground; one that puts itself into the
+//! background looks like one that has ended, and is reported so.
+
+use std::time::Duration;
+
+use avamgr_core::config::{Check, ExecConfig, ResourceConfig};
+use thiserror::Error;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Identity, Seen, Service};
+use crate::checks::{Change, Checker, Monitors};
+use crate::process::family::Family;
+use crate::process::{Child, Executable, Exit, Program, ProgramError, StillThere, log_to, quoted};
+
+/// A program without a `ready` check counts as started after this: long enough for one that cannot read its config or open
+/// its port to end, short beside any failover budget.
+const SETTLE_TIME: Duration = Duration::from_millis(50);
+
+/// Pauses between two ready checks: quick at first, as most services are, then sparing.
+const READY_PACE_MIN: Duration = Duration::from_millis(20);
+const READY_PACE_MAX: Duration = Duration::from_millis(200);
+
+/// One ready check may take this long: one that hangs while the service is half up must not eat the whole start.
+const READY_CHECK_TIME: Duration = Duration::from_secs(2);
+
+/// From KILL to giving up, when nobody bounds the stop: memory of many gigabytes takes a second to be freed.
+const KILL_TIME: Duration = Duration::from_secs(5);
+
+/// Of a bounded stop, this part is kept for KILL to work, within limits.
+const KILL_SHARE: u32 = 4;
+const KILL_RESERVE_MIN: Duration = Duration::from_millis(10);
+const KILL_RESERVE_MAX: Duration = Duration::from_millis(500);
+
+/// Ends sooner than this, with status 0: it has probably put itself into the background.
+const DAEMON_AGE: Duration = Duration::from_secs(5);
+
+/// Why it did not start, or does not run any more.
+#[derive(Debug, Error)]
+pub enum ExecError {
+    /// It cannot be run here.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// It ended.
+    #[error("{program} {exit} after {age:.1?}{hint}{output}")]
+    Ended {
+        /// The program.
+        program: String,
+        /// How.
+        exit: Exit,
+        /// How long it lived.
+        age: Duration,
+        /// What may be wrong.
+        hint: &'static str,
+        /// What it said last.
+        output: String,
+    },
+    /// It is not ready in time.
+    #[error("{program} was not ready within {time:?}: {seen}{output}")]
+    NeverReady {
+        /// The program.
+        program: String,
+        /// How long it had.
+        time: Duration,
+        /// What the check saw last.
+        seen: String,
+        /// What it said last.
+        output: String,
+    },
+    /// What an earlier daemon left behind cannot be removed.
+    #[error("left by an earlier life and {0}")]
+    Leftover(#[from] StillThere),
+}
+
+/// The resource.
+#[derive(Debug)]
+pub(crate) struct Exec {
+    identity: Identity,
+    program: Program,
+    /// Found when it was looked for last, so that a start need not ask a user database that may be away.
+    executable: Option<Executable>,
+    ready: Option<Check>,
+    start_timeout: Duration,
+    stop_timeout: Duration,
+    monitors: Monitors,
+    child: Option<Child>,
+    /// Its end has been reported.
+    end_told: bool,
+    /// Nothing of an earlier life is here.
+    swept: bool,
+    /// When the stop under way began: an order that replaces it does not give it its grace again.
+    stopping: Option<Instant>,
+}
+
+impl Exec {
+    pub(crate) fn new(resource: &ResourceConfig, exec: &ExecConfig, identity: Identity) -> Self {
+        let program = Program {
+            command: exec.command.clone(),
+            environment: exec.environment.clone(),
+            directory: exec.directory.clone(),
+            user: exec.user.clone(),
+            mark: Some(identity.mark.clone()),
+        };
+        Self {
+            identity,
+            program,
+            executable: None,
+            ready: exec.ready.clone(),
+            start_timeout: resource.start_timeout,
+            stop_timeout: resource.stop_timeout,
+            monitors: Monitors::new(&resource.monitors),
+            child: None,
+            end_told: false,
+            swept: false,
+            stopping: None,
+        }
+    }
+
+    async fn try_start(&mut self) -> Result<(), ExecError> {
+        if !self.swept {
+            self.sweep(Instant::now() + self.stop_timeout, Instant::now() + self.stop_timeout + KILL_TIME).await?;
+        }
+        let executable = match self.executable.take() {
+            Some(executable) => executable,
+            None => self.program.resolve().await?,
+        };
+        let child = self.child.insert(Child::spawn(&executable, log_to(&self.identity.label))?);
+        self.executable = Some(executable);
+        self.end_told = false;
+        self.stopping = None;
+        self.monitors.reset();
+        let ready = wait_ready(self.ready.as_ref(), self.start_timeout);
+        let seen = tokio::select! {
+            biased;
+            exit = child.exited() => return Err(self.ended(exit)),
+            seen = ready => seen,
+        };
+        let output = || quoted(self.child.as_ref().and_then(Child::last_line));
+        seen.map_err(|seen| ExecError::NeverReady { program: self.program_name(), time: self.start_timeout, seen, output: output() })
+    }
+
+    async fn try_stop(&mut self, by: Option<Instant>) -> Result<(), StillThere> {
+        let now = Instant::now();
+        let began = *self.stopping.get_or_insert(now);
+        let (kill_at, give_up_at) = bounds(now, began + self.stop_timeout, by);
+        if let Some(child) = &mut self.child {
+            child.stop(kill_at, give_up_at).await?;
+        }
+        self.sweep(kill_at, give_up_at).await?;
+        self.child = None;
+        self.stopping = None;
+        Ok(())
+    }
+
+    /// Removes what has left the group, or was left by an earlier daemon.
+    async fn sweep(&mut self, kill_at: Instant, give_up_at: Instant) -> Result<(), StillThere> {
+        let family = Family { mark: self.identity.mark.clone(), session: self.child.as_ref().map(Child::pid) };
+        let found = family.clear(kill_at, give_up_at).await?;
+        if found > 0 {
+            tracing::warn!(resource = %self.identity.label, "{found} left-over processes stopped");
+        }
+        self.swept = true;
+        Ok(())
+    }
+
+    fn ended(&self, exit: Exit) -> ExecError {
+        let age = self.child.as_ref().map(Child::age).unwrap_or_default();
+        let hint = if exit.success() && age < DAEMON_AGE {
+            " (a program that puts itself into the background must be told to stay in the foreground)"
+        } else {
+            ""
+        };
+        let output = quoted(self.child.as_ref().and_then(Child::last_line));
+        ExecError::Ended { program: self.program_name(), exit, age, hint, output }
+    }
+
+    fn program_name(&self) -> String {
+        self.program.command.first().cloned().unwrap_or_default()
+    }
+}
+
+impl Service for Exec {
+    async fn able(&mut self) -> Result<(), String> {
+        match self.program.resolve().await {
+            Ok(executable) => {
+                self.executable = Some(executable);
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn start(&mut self) -> Result<(), String> {
+        self.try_start().await.map_err(|error| error.to_string())
+    }
+
+    async fn stop(&mut self, by: Option<Instant>) -> Result<(), String> {
+        self.try_stop(by).await.map_err(|error| error.to_string())
+    }
+
+    async fn watch(&mut self) -> Seen {
+        let end = async {
+            match &mut self.child {
+                Some(child) if !self.end_told => child.exited().await,
+                Some(_) | None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            exit = end => {
+                self.end_told = true;
+                Seen::Failed(self.ended(exit).to_string())
+            }
+            change = self.monitors.change() => match change {
+                Change::Failing(reason) => Seen::Failed(reason),
+                Change::Well(what) if self.monitors.well() && !self.end_told => Seen::Well(what),
+                Change::Well(what) => Seen::Notice(format!("well again: {what}, but not the rest")),
+            }
+        }
+    }
+}
+
+/// When to send KILL and when to give up: the resource's own times, or earlier when time is short.
+fn bounds(now: Instant, grace_end: Instant, by: Option<Instant>) -> (Instant, Instant) {
+    let Some(by) = by else {
+        return (grace_end, grace_end.max(now) + KILL_TIME);
+    };
+    let left = by.saturating_duration_since(now);
+    let reserve = (left / KILL_SHARE).clamp(KILL_RESERVE_MIN, KILL_RESERVE_MAX).min(left);
+    (grace_end.min(by - reserve), by)
+}
+
+/// Waits until the check holds, or for a moment; answers with what was seen last when that takes too long.
+async fn wait_ready(ready: Option<&Check>, time: Duration) -> Result<(), String> {
+    let Some(check) = ready else {
+        sleep(SETTLE_TIME).await;
+        return Ok(());
+    };
+    let mut checker = Checker::new(check);
+    let mut seen = "its check did not answer".to_owned();
+    let poll = async {
+        let mut pace = READY_PACE_MIN;
+        while let Err(error) = checker.run(READY_CHECK_TIME).await {
+            seen = error.to_string();
+            sleep(pace).await;
+            pace = (pace * 3 / 2).min(READY_PACE_MAX);
+        }
+    };
+    if timeout(time, poll).await.is_ok() { Ok(()) } else { Err(seen) }
+}

@@ -1,0 +1,231 @@
+//! A systemd unit, started and stopped over D-Bus.
+//!
+//! Every job is followed to its end (JobRemoved), and then the unit's own state has the last word. systemd keeps the
+//! unit's processes together in a cgroup, so a stop that takes too long ends in KILL to all of them.
+//!
+//! The unit is not our child: it survives the daemon, and a start finds it running. Its own `Restart=` should be off: two
+//! that restart do not know of each other. A connection that breaks is no failure of the unit.
+
+mod bus;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use avamgr_core::config::{ResourceConfig, SystemdConfig};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::time::{Instant, sleep, timeout_at};
+use zbus::OwnedObjectPath;
+
+use super::{Seen, Service};
+use crate::checks::{Change, Monitors};
+use bus::{Bus, Signal, State};
+
+pub use bus::SystemdError;
+
+/// Signals tell of a change at once; this often we look without one, in case it was lost with a connection.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// From KILL to giving up, when nobody bounds the stop.
+const KILL_TIME: Duration = Duration::from_secs(5);
+
+/// Of a bounded stop, this part is left to the unit's own way of stopping.
+const STOP_SHARE: f64 = 0.6;
+
+/// The resource.
+#[derive(Debug)]
+pub(crate) struct Systemd {
+    unit: Unit,
+    start_timeout: Duration,
+    stop_timeout: Duration,
+    monitors: Monitors,
+}
+
+/// The unit as we know it.
+#[derive(Debug)]
+struct Unit {
+    name: String,
+    /// Of the bus; the system bus unless set.
+    address: Option<String>,
+    bus: Option<Bus>,
+    /// It was down when looked at last, and that has been said.
+    down_told: bool,
+    /// The same for systemd itself.
+    lost_told: bool,
+}
+
+impl Systemd {
+    pub(crate) fn new(resource: &ResourceConfig, config: &SystemdConfig, address: Option<String>) -> Self {
+        Self {
+            unit: Unit { name: config.unit.clone(), address, bus: None, down_told: false, lost_told: false },
+            start_timeout: resource.start_timeout,
+            stop_timeout: resource.stop_timeout,
+            monitors: Monitors::new(&resource.monitors),
+        }
+    }
+}
+
+impl Service for Systemd {
+    async fn able(&mut self) -> Result<(), String> {
+        self.unit.look().await.map_err(|error| error.to_string())
+    }
+
+    async fn start(&mut self) -> Result<(), String> {
+        self.monitors.reset();
+        self.unit.start(self.start_timeout).await.map_err(|error| error.to_string())
+    }
+
+    async fn stop(&mut self, by: Option<Instant>) -> Result<(), String> {
+        let stop = self.unit.stop(self.stop_timeout, by);
+        // Every question has its own bound, but several of them may be too many.
+        let stopped = match by {
+            Some(by) => timeout_at(by, stop).await.unwrap_or(Err(SystemdError::Silent { what: "the stop" })),
+            None => stop.await,
+        };
+        stopped.map_err(|error| error.to_string())
+    }
+
+    async fn watch(&mut self) -> Seen {
+        tokio::select! {
+            biased;
+            seen = self.unit.watch() => seen,
+            change = self.monitors.change() => match change {
+                Change::Failing(reason) => Seen::Failed(reason),
+                Change::Well(what) if self.monitors.well() && !self.unit.down_told => Seen::Well(what),
+                Change::Well(what) => Seen::Notice(format!("well again: {what}, but not the rest")),
+            },
+        }
+    }
+}
+
+impl Unit {
+    async fn look(&mut self) -> Result<(), SystemdError> {
+        self.connect().await?.loaded().await
+    }
+
+    async fn start(&mut self, time: Duration) -> Result<(), SystemdError> {
+        let unit = self.name.clone();
+        let until = Instant::now() + time;
+        let bus = self.connect().await?;
+        bus.loaded().await?;
+        bus.reset_failed().await;
+        let mut signals = bus.signals().await?;
+        let job = bus.job("StartUnit").await?;
+        let result = job_end(&mut signals, &job, until).await;
+        let state = bus.state().await?;
+        // systemd's word is not enough: a unit may have ended right after its start.
+        if state.up() {
+            self.down_told = false;
+            self.lost_told = false;
+            return Ok(());
+        }
+        Err(match result {
+            Some(result) => SystemdError::Job { what: "the start", unit, result, state: state.into() },
+            None => SystemdError::Slow { what: "the start", unit, time, state: state.into() },
+        })
+    }
+
+    async fn stop(&mut self, own: Duration, by: Option<Instant>) -> Result<(), SystemdError> {
+        let unit = self.name.clone();
+        let began = Instant::now();
+        let left = by.map(|by| by.saturating_duration_since(began));
+        let time = left.map_or(own, |left| own.min(left.mul_f64(STOP_SHARE)));
+        let bus = match self.connect().await {
+            // No systemd, no units.
+            Err(SystemdError::NotBooted) => return Ok(()),
+            other => other?,
+        };
+        let mut signals = bus.signals().await?;
+        match bus.job("StopUnit").await {
+            Ok(job) => drop(job_end(&mut signals, &job, began + time).await),
+            // It is down already if there is no such unit; anything else shows in its state.
+            Err(SystemdError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if bus.state().await?.down() {
+            return Ok(());
+        }
+        tracing::warn!(%unit, "not stopped within {time:.1?}: killing all its processes");
+        let until = by.unwrap_or_else(|| Instant::now() + KILL_TIME);
+        bus.kill().await?;
+        let mut state = bus.state().await?;
+        while !state.down() && timeout_at(until, signals.next()).await.is_ok_and(|signal| signal.is_some()) {
+            state = bus.state().await?;
+        }
+        if state.down() {
+            return Ok(());
+        }
+        Err(SystemdError::Slow { what: "the stop (KILL included)", unit, time: began.elapsed(), state: state.into() })
+    }
+
+    /// The connection, made anew when the last one has broken.
+    async fn connect(&mut self) -> Result<&Bus, SystemdError> {
+        let alive = match &self.bus {
+            Some(bus) => bus.alive().await,
+            None => false,
+        };
+        let bus = match self.bus.take() {
+            Some(bus) if alive => bus,
+            Some(_) | None => Bus::connect(self.address.as_deref(), &self.name).await?,
+        };
+        Ok(self.bus.insert(bus))
+    }
+
+    /// Looks at it until there is something to say.
+    async fn watch(&mut self) -> Seen {
+        loop {
+            match self.state_unlike_last().await {
+                Ok(state) if state.up() => {
+                    self.lost_told = false;
+                    self.down_told = false;
+                    return Seen::Well(format!("unit {} is {state}", self.name));
+                }
+                Ok(state) => {
+                    self.lost_told = false;
+                    self.down_told = true;
+                    return Seen::Failed(format!("unit {} is {state}{}", self.name, hint(&state)));
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.lost_told, true) {
+                        return Seen::Notice(format!("unit {} cannot be watched: {error}", self.name));
+                    }
+                    sleep(LOOK_INTERVAL).await;
+                }
+            }
+        }
+    }
+
+    /// Its state as soon as it is not what was said last.
+    async fn state_unlike_last(&mut self) -> Result<State, SystemdError> {
+        let down_told = self.down_told;
+        let bus = self.connect().await?;
+        let mut signals = bus.signals().await?;
+        loop {
+            let state = bus.state().await?;
+            if state.up() == down_told {
+                return Ok(state);
+            }
+            // A stream that has ended is a connection that has broken: the next question says so.
+            let _ = timeout_at(Instant::now() + LOOK_INTERVAL, signals.next()).await;
+        }
+    }
+}
+
+/// The result of a job, `None` when it takes too long.
+async fn job_end(signals: &mut BoxStream<'static, Signal>, job: &OwnedObjectPath, until: Instant) -> Option<String> {
+    loop {
+        match timeout_at(until, signals.next()).await.ok()?? {
+            Signal::JobRemoved(removed, result) if removed == *job => return Some(result),
+            Signal::JobRemoved(..) | Signal::Changed => {}
+        }
+    }
+}
+
+fn hint(state: &State) -> &'static str {
+    match (state.active.as_str(), state.sub.as_str()) {
+        ("activating", "auto-restart") => " (systemd restarts it by itself: set Restart=no in the unit and leave that to us)",
+        ("deactivating" | "inactive", _) => " (somebody else stopped it)",
+        _ => "",
+    }
+}

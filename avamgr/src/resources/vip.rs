@@ -1,0 +1,444 @@
+//! Virtual addresses of one resource: put on their interface, announced, guarded, mended and taken off again.
+//!
+//! One task for each resource ([`run`]). It never blocks: the kernel is asked in batches that take milliseconds, and
+//! everything that takes longer (4,000 additions, their announcement, a refresh of all lifetimes) is done in steps, with
+//! a look at the orders between two of them. So a stop waits for one step, not for the work it ends.
+//!
+//! * *Start*: routes of ranges, then the addresses, IPv4 first; each batch is announced as soon as it is on. Then all are
+//!   listed, and those the kernel does not answer for (duplicates, undecided ones) are removed and put on once more. An
+//!   address that is there already becomes ours, with a notice when somebody else had put it there.
+//! * *Stop*: takes off every address of the config, whoever put it there, looks whether they are gone, and only then says
+//!   so. A stop is always carried through. Addresses of others that go with ours are put back.
+//! * While it is up: lifetimes are refreshed ([`guard`]), addresses that somebody takes away are put back, a link that
+//!   comes back finds everything as before. All of it is announced.
+//! * After standing still for longer than the guard's lifetime it gives the addresses up instead of refreshing them: the
+//!   kernel has withdrawn them, or should have, and who owns them now is not for this task to say.
+//!
+//! It never takes an address on its own account: only between `Start` and `Stop`. It never touches an address that is not
+//! in its config, but to put one back.
+
+mod announcer;
+mod fill;
+pub mod group;
+pub mod guard;
+mod plan;
+mod refresh;
+mod withdraw;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use avamgr_core::cluster::{NodeId, ResourceId};
+use avamgr_core::config::{Timers, VipConfig};
+use avamgr_core::node::{Order, Report};
+use avamgr_core::time::Instant;
+use tokio::sync::mpsc;
+
+pub use group::{Answer, Question, probe_group, questions};
+pub use guard::guard_description;
+
+use crate::clock;
+use crate::inputs::Inputs;
+use crate::neighbours::{self, Form, Responder};
+use crate::netlink::{self, Change, Interface, Netlink, Scope, Watcher};
+use announcer::Announcer;
+use fill::Filling;
+use guard::Rhythm;
+use plan::Wanted;
+use refresh::Refresh;
+
+/// Before trying again what the system refused (sockets, listening).
+const RETRY: Duration = Duration::from_secs(1);
+/// After waking up too late: the decision hears of it at the same time, and its orders come first.
+const HOLD_OFF: Duration = Duration::from_millis(50);
+
+/// Looks after the addresses of one resource until its orders end. Then it leaves everything as it is: the guard takes the
+/// addresses away unless a new daemon adopts them.
+pub async fn run(
+    id: ResourceId,
+    config: VipConfig,
+    node: NodeId,
+    timers: Timers,
+    mut orders: mpsc::Receiver<Order>,
+    inputs: Inputs,
+) {
+    loop {
+        let error = match Task::open(id, &config, node, &timers, &inputs).await {
+            Ok(mut task) => return task.live(&mut orders).await,
+            Err(error) => error.to_string(),
+        };
+        inputs.report(id, Report::Unable(error.clone())).await;
+        let refuse = async {
+            while let Some(order) = orders.recv().await {
+                match order {
+                    Order::Start => inputs.report(id, Report::StartFailed(error.clone())).await,
+                    Order::Stop { within: _ } => inputs.report(id, Report::StopFailed(error.clone())).await,
+                    Order::Announce => {}
+                }
+            }
+        };
+        if tokio::time::timeout(RETRY, refuse).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Where the resource stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing of it should be here.
+    Down,
+    /// On its way up.
+    Starting,
+    /// All of it is here.
+    Up,
+}
+
+struct Task {
+    id: ResourceId,
+    timers: Timers,
+    inputs: Inputs,
+    wanted: Wanted,
+    /// Name of the interface.
+    name: String,
+    netlink: Netlink,
+    /// `None` while the kernel cannot be listened to.
+    watcher: Option<Watcher>,
+    listen_again: Option<Instant>,
+    link: Option<Interface>,
+    phase: Phase,
+    /// What was said last about being able to start.
+    said: Option<Result<(), String>>,
+    announcer: Announcer,
+    responder: Option<Responder>,
+    /// Addresses on their way to the interface.
+    filling: Option<Filling>,
+    v4: Refresh,
+    v6: Refresh,
+    /// The second burst, and the next slow repetition.
+    second_burst: Option<Instant>,
+    slow_round: Option<Instant>,
+    mending: Mending,
+    /// Taken off by ourselves: the kernel's word about it is still to come.
+    own_removals: BTreeSet<IpAddr>,
+    /// A refresh has failed, and that was said.
+    in_trouble: bool,
+    /// When it last did anything; a gap tells that it stood still.
+    last_turn: Instant,
+    /// Nothing is done before this but orders.
+    hold_until: Instant,
+}
+
+/// What may be missing, and when to look.
+#[derive(Default)]
+struct Mending {
+    due: Option<Instant>,
+    last: Option<Instant>,
+    /// Grows while somebody takes away again and again what was put back.
+    pause: Duration,
+    lost: BTreeSet<IpAddr>,
+    /// Routes may be missing too.
+    routes: bool,
+    /// The link was away: everybody is told everything, and nobody is to blame.
+    link_was_away: bool,
+    /// It failed, and that was said.
+    failed: bool,
+}
+
+enum Event {
+    Order(Option<Order>),
+    Change(Result<Change, netlink::Error>),
+    Responder(neighbours::Error),
+    Due,
+}
+
+impl Task {
+    async fn open(
+        id: ResourceId,
+        config: &VipConfig,
+        node: NodeId,
+        timers: &Timers,
+        inputs: &Inputs,
+    ) -> Result<Self, netlink::Error> {
+        let wanted = Wanted::new(config);
+        let name = group::interface_name(config, node);
+        let watcher = Watcher::open(&name, Scope::Everything).await?;
+        let v6 = wanted.addresses.len() - wanted.v4;
+        Ok(Self {
+            id,
+            timers: timers.clone(),
+            inputs: inputs.clone(),
+            v4: Refresh::new(0..wanted.v4, Rhythm::v4(timers)),
+            v6: Refresh::new(wanted.v4..wanted.addresses.len(), Rhythm::v6(v6, timers)),
+            wanted,
+            name,
+            netlink: Netlink::open()?,
+            link: watcher.link().cloned(),
+            watcher: Some(watcher),
+            listen_again: None,
+            phase: Phase::Down,
+            said: None,
+            announcer: Announcer::default(),
+            responder: None,
+            filling: None,
+            second_burst: None,
+            slow_round: None,
+            mending: Mending::default(),
+            own_removals: BTreeSet::new(),
+            in_trouble: false,
+            last_turn: clock::now(),
+            hold_until: Instant::BOOT,
+        })
+    }
+
+    async fn live(&mut self, orders: &mut mpsc::Receiver<Order>) {
+        self.say_ability().await;
+        loop {
+            let planned = self.due().max(clock::now());
+            let event = tokio::select! {
+                biased;
+                order = orders.recv() => Event::Order(order),
+                change = listen(self.watcher.as_mut()) => Event::Change(change),
+                error = serve(self.responder.as_ref()) => Event::Responder(error),
+                () = sleep_until(planned) => Event::Due,
+            };
+            self.woke(planned).await;
+            match event {
+                Event::Order(None) => return,
+                Event::Order(Some(Order::Start)) => self.start().await,
+                Event::Order(Some(Order::Stop { within })) => self.stop(within).await,
+                Event::Order(Some(Order::Announce)) => self.announce_all(),
+                Event::Change(Ok(change)) => self.changed(change).await,
+                Event::Change(Err(error)) => self.deaf(&error).await,
+                Event::Responder(error) => self.mute(&error).await,
+                Event::Due => self.step().await,
+            }
+        }
+    }
+
+    /// When there is something to do.
+    fn due(&self) -> Instant {
+        let mut due = self.listen_again;
+        let mut consider = |other: Option<Instant>| due = due.into_iter().chain(other).min();
+        if self.phase != Phase::Down {
+            let held = |instant: Instant| instant.max(self.hold_until);
+            consider(self.filling.as_ref().map(|filling| held(filling.not_before)));
+            consider(self.announcer.due().map(held));
+            consider(self.v4.due.map(held));
+            consider(self.v6.due.map(held));
+            consider(self.second_burst.map(held));
+            consider(self.slow_round.map(held));
+            consider(self.mending.due.map(held));
+            // Only to notice when we stand still.
+            consider(Some(self.last_turn + self.timers.guard_refresh));
+        }
+        due.unwrap_or(Instant::NEVER)
+    }
+
+    /// Does one of the things that are due; what keeps an address alive comes first, what takes long last.
+    async fn step(&mut self) {
+        let now = clock::now();
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if is_due(self.listen_again) {
+            return self.listen_again().await;
+        }
+        if self.phase == Phase::Down || now < self.hold_until {
+            return;
+        }
+        if is_due(self.v4.due) {
+            self.refresh_v4().await;
+        } else if is_due(self.announcer.due()) {
+            self.announce_some().await;
+        } else if is_due(self.filling.as_ref().map(|filling| filling.not_before)) {
+            self.fill().await;
+        } else if is_due(self.mending.due) {
+            self.mend().await;
+        } else if is_due(self.second_burst) {
+            self.second_burst = None;
+            self.announce_all();
+        } else if is_due(self.slow_round) {
+            self.slow_round = Some(now + self.timers.announce_refresh);
+            self.announcer.round(&self.wanted.addresses, &self.wanted.ranges, Form::Request);
+        } else if is_due(self.v6.due) {
+            self.refresh_v6().await;
+        }
+    }
+
+    /// Notices that we stood still: stopped by a signal, starved, or the whole machine asleep.
+    async fn woke(&mut self, planned: Instant) {
+        let now = clock::now();
+        let still = now.since(self.last_turn);
+        self.last_turn = now;
+        if self.phase == Phase::Down {
+            return;
+        }
+        if still >= self.timers.guard_lifetime {
+            let seconds = still.as_secs_f32();
+            let what =
+                format!("stood still for {seconds:.1} s, longer than the guard allows: the addresses were withdrawn");
+            self.give_up(what).await;
+        } else if now.since(planned) >= self.timers.dead_time {
+            self.hold_until = now + HOLD_OFF;
+        }
+    }
+
+    fn announce_all(&mut self) {
+        if self.phase == Phase::Up {
+            self.announcer.burst(&self.wanted.addresses, &self.wanted.ranges);
+        }
+    }
+
+    async fn announce_some(&mut self) {
+        if let Err(error) = self.announcer.turn() {
+            // An interface that is gone or down is told about by the watcher.
+            if !matches!(error, neighbours::Error::Down { .. } | neighbours::Error::Missing { .. }) {
+                self.report(Report::Notice(format!("could not announce: {error}"))).await;
+            }
+        }
+    }
+
+    async fn changed(&mut self, change: Change) {
+        match change {
+            Change::Link(link) => {
+                self.link = link;
+                self.link_changed().await;
+            }
+            Change::AddressRemoved(address) => {
+                if self.phase != Phase::Down && self.wanted.has(address) && !self.own_removals.remove(&address) {
+                    self.mending.lost.insert(address);
+                    self.mend_soon();
+                }
+            }
+            Change::RouteRemoved(_) | Change::Missed => {
+                if self.phase != Phase::Down {
+                    self.mending.routes = true;
+                    self.mend_soon();
+                }
+            }
+        }
+    }
+
+    async fn link_changed(&mut self) {
+        let obstacle = self.obstacle();
+        match (self.phase, obstacle) {
+            (Phase::Down, _) => self.say_ability().await,
+            (Phase::Starting, Some(why)) => self.start_failed(why).await,
+            (Phase::Up, Some(_)) => {
+                self.announcer.clear();
+                self.responder = None;
+                self.mending.link_was_away = true;
+                if self.said.take().is_some() {
+                    self.report(Report::Failed(self.loss())).await;
+                }
+            }
+            (Phase::Starting | Phase::Up, None) => {
+                // Another hardware address is told like a link that was away.
+                self.mending.link_was_away = true;
+                self.mending.routes = true;
+                self.mend_soon();
+                if let Err(error) = self.open_sockets() {
+                    self.report(Report::Notice(format!("could not announce: {error}"))).await;
+                }
+                self.say_ability().await;
+            }
+        }
+    }
+
+    /// Sockets for the interface as it is now.
+    fn open_sockets(&mut self) -> Result<(), neighbours::Error> {
+        self.responder = None;
+        if let Some(link) = &self.link {
+            self.announcer.open(link)?;
+            self.responder = Responder::open(link, &self.wanted.ranges)?;
+        }
+        Ok(())
+    }
+
+    async fn deaf(&mut self, error: &netlink::Error) {
+        self.watcher = None;
+        self.listen_again = Some(clock::now() + RETRY);
+        self.report(Report::Notice(format!("does not see changes of {}: {error}", self.name))).await;
+    }
+
+    async fn listen_again(&mut self) {
+        self.listen_again = None;
+        match Watcher::open(&self.name, Scope::Everything).await {
+            Ok(watcher) => {
+                let link = watcher.link().cloned();
+                self.watcher = Some(watcher);
+                if link != self.link {
+                    self.changed(Change::Link(link)).await;
+                }
+                self.changed(Change::Missed).await;
+            }
+            Err(error) => self.deaf(&error).await,
+        }
+    }
+
+    async fn mute(&mut self, error: &neighbours::Error) {
+        self.responder = None;
+        // An interface that went down takes its sockets' right to receive with it; its return opens new ones.
+        if !matches!(error, neighbours::Error::Down { .. } | neighbours::Error::Missing { .. }) {
+            self.report(Report::Notice(format!("does not answer for IPv6 ranges: {error}"))).await;
+        }
+    }
+
+    /// What keeps addresses from being of use on the interface.
+    fn obstacle(&self) -> Option<String> {
+        let name = &self.name;
+        match &self.link {
+            None => Some(format!("interface {name} does not exist")),
+            Some(link) if !link.up => Some(format!("interface {name} is down")),
+            Some(link) if !link.carrier => Some(format!("interface {name} has no carrier")),
+            Some(_) => None,
+        }
+    }
+
+    /// The same as something that has just happened.
+    fn loss(&self) -> String {
+        let name = &self.name;
+        match &self.link {
+            None => format!("interface {name} disappeared"),
+            Some(link) if !link.up => format!("interface {name} went down"),
+            Some(_) => format!("interface {name} lost its carrier"),
+        }
+    }
+
+    async fn say_ability(&mut self) {
+        let ability = self.obstacle().map_or(Ok(()), Err);
+        if self.said.as_ref() == Some(&ability) {
+            return;
+        }
+        self.said = Some(ability.clone());
+        self.report(ability.map_or_else(Report::Unable, |()| Report::Able)).await;
+    }
+
+    async fn report(&self, report: Report) {
+        self.inputs.report(self.id, report).await;
+    }
+}
+
+async fn listen(watcher: Option<&mut Watcher>) -> Result<Change, netlink::Error> {
+    match watcher {
+        Some(watcher) => watcher.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn serve(responder: Option<&Responder>) -> neighbours::Error {
+    match responder {
+        Some(responder) => responder.serve().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lets the other tasks of the thread have their turn even when it is late.
+async fn sleep_until(due: Instant) {
+    let left = due.since(clock::now());
+    if left.is_zero() {
+        tokio::task::yield_now().await;
+    } else {
+        tokio::time::sleep(left).await;
+    }
+}

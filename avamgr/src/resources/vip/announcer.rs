@@ -1,0 +1,151 @@
+//! What is still to be announced, and when.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use avamgr_core::config::IpNet;
+use avamgr_core::time::Instant;
+
+use crate::clock;
+use crate::neighbours::{Error, Form, Sender};
+use crate::netlink::{Interface, prefix};
+
+/// Addresses of one range that are announced. More would be heard for too long (65,536 frames take 0.4 s), and neighbours
+/// keep a few thousand entries at most.
+const RANGE_MAX: u64 = 65_536;
+/// Addresses handed to the sender at once.
+const BATCH: u64 = 128;
+/// An interface that takes nothing for so long takes nothing.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Announcements under way on one interface.
+#[derive(Default)]
+pub(super) struct Announcer {
+    sender: Option<Sender>,
+    queue: VecDeque<Pass>,
+    /// The interface takes no more since then.
+    stuck: Option<Instant>,
+}
+
+/// One announcement of each address of a list, under way.
+struct Pass {
+    what: What,
+    form: Form,
+    done: u64,
+}
+
+enum What {
+    List(Vec<IpAddr>),
+    Range(IpNet),
+}
+
+impl Announcer {
+    /// Takes a socket for the interface as it is now; what was under way is forgotten.
+    pub(super) fn open(&mut self, interface: &Interface) -> Result<(), Error> {
+        self.clear();
+        self.sender = Sender::open(interface)?;
+        Ok(())
+    }
+
+    /// Forgets what is under way.
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.stuck = None;
+    }
+
+    /// Addresses that were just added come before everything else.
+    pub(super) fn urgent(&mut self, addresses: Vec<IpAddr>) {
+        self.push(What::List(addresses), Form::Request, true);
+    }
+
+    /// Each address once in each form: all of them soon, then all of them for those who listen only to the other one.
+    pub(super) fn burst(&mut self, addresses: &[IpNet], ranges: &[IpNet]) {
+        self.round(addresses, ranges, Form::Request);
+        self.round(addresses, ranges, Form::Reply);
+    }
+
+    /// Each address once.
+    pub(super) fn round(&mut self, addresses: &[IpNet], ranges: &[IpNet], form: Form) {
+        self.push(What::List(addresses.iter().map(|net| net.address).collect()), form, false);
+        for range in ranges {
+            self.push(What::Range(*range), form, false);
+        }
+    }
+
+    /// When there is something to do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let waiting: u64 = self.queue.iter().map(Pass::left).sum();
+        let sender = self.sender.as_ref().filter(|_| waiting > 0)?;
+        Some(sender.next(usize::try_from(waiting).unwrap_or(usize::MAX)))
+    }
+
+    /// Sends what may leave now. After an error everything is forgotten: it is told again later anyway.
+    pub(super) fn turn(&mut self) -> Result<(), Error> {
+        let result = self.send();
+        if result.is_err() {
+            self.clear();
+        }
+        result
+    }
+
+    fn send(&mut self) -> Result<(), Error> {
+        let Some(sender) = &mut self.sender else { return Ok(()) };
+        while let Some(pass) = self.queue.front_mut() {
+            let batch = pass.batch();
+            let sent = sender.announce(&batch, pass.form)?;
+            pass.done += u64::try_from(sent).unwrap_or(u64::MAX);
+            if pass.left() == 0 {
+                self.queue.pop_front();
+            }
+            if sent > 0 {
+                self.stuck = None;
+            }
+            if sent < batch.len() {
+                break;
+            }
+        }
+        if self.queue.is_empty() {
+            return Ok(());
+        }
+        let now = clock::now();
+        if now.since(*self.stuck.get_or_insert(now)) > PATIENCE {
+            self.clear();
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, what: What, form: Form, urgent: bool) {
+        let pass = Pass { what, form, done: 0 };
+        // Without a sender nothing is ever announced.
+        if self.sender.is_none() || pass.left() == 0 {
+            return;
+        }
+        if urgent {
+            self.queue.push_front(pass);
+        } else {
+            self.queue.push_back(pass);
+        }
+    }
+}
+
+impl Pass {
+    fn left(&self) -> u64 {
+        let all = match &self.what {
+            What::List(addresses) => u64::try_from(addresses.len()).unwrap_or(u64::MAX),
+            What::Range(range) => u64::try_from(prefix::size(*range)).unwrap_or(u64::MAX).min(RANGE_MAX),
+        };
+        all.saturating_sub(self.done)
+    }
+
+    fn batch(&self) -> Vec<IpAddr> {
+        let places = self.done..self.done + self.left().min(BATCH);
+        match &self.what {
+            What::List(addresses) => {
+                let place = |place: u64| usize::try_from(place).ok().and_then(|place| addresses.get(place)).copied();
+                places.filter_map(place).collect()
+            }
+            What::Range(range) => places.map(|place| prefix::member(*range, u128::from(place))).collect(),
+        }
+    }
+}

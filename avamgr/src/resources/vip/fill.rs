@@ -1,0 +1,262 @@
+//! Addresses on their way to the interface: at a start, and when some are missing.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use avamgr_core::config::IpNet;
+use avamgr_core::node::Report;
+use avamgr_core::time::Instant;
+
+use super::plan::{Gap, list};
+use super::{Phase, Task};
+use crate::clock;
+use crate::neighbours::Form;
+use crate::netlink::{Assign, Present, prefix};
+
+/// How often addresses that are not as they should be are removed and put on once more.
+const ROUNDS_MAX: u32 = 3;
+/// Before the second and each later of those rounds: whoever disturbs them needs a moment to be done.
+const ROUND_PAUSE: Duration = Duration::from_millis(100);
+/// Somebody who takes away what we put back is given longer and longer pauses, up to this one.
+const MEND_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The first of them.
+const MEND_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Quiet for so long: it was somebody else.
+const MEND_FORGET: Duration = Duration::from_secs(10);
+
+/// Addresses that are put on, batch by batch.
+pub(super) struct Filling {
+    queue: Vec<IpNet>,
+    done: usize,
+    round: u32,
+    began: Instant,
+    pub(super) not_before: Instant,
+}
+
+impl Filling {
+    fn new(queue: Vec<IpNet>, now: Instant) -> Self {
+        Self { queue, done: 0, round: 0, began: now, not_before: now }
+    }
+}
+
+impl Task {
+    pub(super) async fn start(&mut self) {
+        if let Some(why) = self.obstacle() {
+            return self.start_failed(why).await;
+        }
+        self.phase = Phase::Starting;
+        if let Err(why) = self.prepare().await {
+            self.start_failed(why).await;
+        }
+    }
+
+    /// Nothing of it stays here.
+    pub(super) async fn start_failed(&mut self, why: String) {
+        self.go_down();
+        let why = match self.withdraw(clock::now()).await {
+            Ok(()) => why,
+            Err(remains) => format!("{why}; and then {remains}"),
+        };
+        self.report(Report::StartFailed(why)).await;
+        self.say_ability().await;
+    }
+
+    async fn prepare(&mut self) -> Result<(), String> {
+        self.open_sockets().map_err(|error| error.to_string())?;
+        self.put_routes().await?;
+        let gap = self.look().await?;
+        if !gap.foreign.is_empty() {
+            let nets: Vec<_> = gap.foreign.iter().map(|present| present.net).collect();
+            let (which, name) = (list(&nets), &self.name);
+            let notice = format!("{which}: already on {name}, put there by somebody else; ours now");
+            self.report(Report::Notice(notice)).await;
+        }
+        self.remove_first(gap.remove).await?;
+        self.announcer.round(&[], &self.wanted.ranges, Form::Request);
+        // Also those that are there and ours, from an earlier run: their lifetime is running out.
+        self.filling = Some(Filling::new(self.wanted.addresses.clone(), clock::now()));
+        Ok(())
+    }
+
+    /// Puts one batch on, and announces it.
+    pub(super) async fn fill(&mut self) {
+        let Some(mut filling) = self.filling.take() else { return };
+        let end = filling.queue.len().min(filling.done + self.netlink.chunk());
+        let batch = filling.queue.get(filling.done..end).unwrap_or_default().to_vec();
+        if let Err(why) = self.put(&batch).await {
+            return self.fill_failed(why).await;
+        }
+        self.announcer.urgent(batch.iter().map(|net| net.address).collect());
+        self.announce_some().await;
+        filling.done = end;
+        if self.phase == Phase::Starting && self.v4.due.is_none() && end >= self.wanted.v4 {
+            self.v4.begin(filling.began);
+        }
+        if end < filling.queue.len() {
+            self.filling = Some(filling);
+        } else {
+            self.check(filling).await;
+        }
+    }
+
+    /// Believes only what the kernel lists.
+    async fn check(&mut self, mut filling: Filling) {
+        let gap = match self.look().await {
+            Ok(gap) => gap,
+            Err(why) => return self.fill_failed(why).await,
+        };
+        if gap.is_closed() {
+            return self.filled(&filling).await;
+        }
+        if filling.round >= ROUNDS_MAX {
+            let why = gap.reason.unwrap_or_else(|| format!("{} did not stay on {}", list(&gap.put), self.name));
+            return self.fill_failed(why).await;
+        }
+        let now = clock::now();
+        filling.not_before = if filling.round == 0 { now } else { now + ROUND_PAUSE };
+        filling.round += 1;
+        filling.done = 0;
+        filling.queue = gap.put;
+        // Kernels that do not change the mark of an address that is there give it to a new one.
+        let bad = gap.remove.into_iter().chain(gap.foreign).collect();
+        if let Err(why) = self.remove_first(bad).await {
+            return self.fill_failed(why).await;
+        }
+        self.filling = Some(filling);
+    }
+
+    async fn filled(&mut self, filling: &Filling) {
+        self.mending.failed = false;
+        self.own_removals.clear();
+        if self.phase == Phase::Up {
+            self.announcer.round(&filling.queue, &[], Form::Reply);
+            return;
+        }
+        self.phase = Phase::Up;
+        let now = clock::now();
+        if self.v4.due.is_none() {
+            self.v4.begin(filling.began);
+        }
+        self.v6.begin(now);
+        self.announcer.round(&self.wanted.addresses, &self.wanted.ranges, Form::Reply);
+        self.second_burst = Some(now + self.timers.announce_delay);
+        let slow = self.timers.announce_refresh;
+        self.slow_round = (!slow.is_zero()).then(|| now + slow);
+        self.report(Report::Started).await;
+    }
+
+    async fn fill_failed(&mut self, why: String) {
+        if self.phase == Phase::Starting {
+            return self.start_failed(why).await;
+        }
+        self.mending.due = Some(clock::now() + MEND_PAUSE_MAX);
+        if !self.mending.failed {
+            self.mending.failed = true;
+            self.report(Report::Failed(why)).await;
+        }
+    }
+
+    /// Looks for what is missing soon: at once, or after a pause when that was not long ago.
+    pub(super) fn mend_soon(&mut self) {
+        let now = clock::now();
+        let earliest = match self.mending.last {
+            Some(last) if now.since(last) < MEND_FORGET => last + self.mending.pause,
+            Some(_) | None => {
+                self.mending.pause = Duration::ZERO;
+                now
+            }
+        };
+        self.mending.due.get_or_insert(earliest.max(now));
+    }
+
+    /// Puts back what is missing.
+    pub(super) async fn mend(&mut self) {
+        self.mending.due = None;
+        // A start is verified at its end; a link that is away brings us here again when it is back.
+        if self.phase != Phase::Up || self.obstacle().is_some() {
+            return;
+        }
+        if self.filling.is_some() {
+            self.mending.due = Some(clock::now() + MEND_PAUSE_MIN);
+            return;
+        }
+        self.mending.last = Some(clock::now());
+        self.mending.pause = (self.mending.pause * 2).clamp(MEND_PAUSE_MIN, MEND_PAUSE_MAX);
+        if let Err(why) = self.find_and_mend().await {
+            self.fill_failed(why).await;
+        }
+    }
+
+    async fn find_and_mend(&mut self) -> Result<(), String> {
+        let after_link = std::mem::take(&mut self.mending.link_was_away);
+        if std::mem::take(&mut self.mending.routes) {
+            self.put_routes().await?;
+            self.announcer.round(&[], &self.wanted.ranges, Form::Request);
+        }
+        let gap = self.look().await?;
+        let lost = std::mem::take(&mut self.mending.lost);
+        let missing = |net: &&IpNet| lost.contains(&net.address) || gap.put.contains(net);
+        let queue: Vec<_> = self.wanted.addresses.iter().filter(missing).copied().collect();
+        if after_link {
+            self.announce_all();
+        }
+        if queue.is_empty() {
+            return Ok(());
+        }
+        let (which, name) = (list(&queue), &self.name);
+        let notice = if after_link {
+            format!("{which}: went with the link of {name}, put back")
+        } else {
+            format!("{which}: taken off {name} by somebody else, put back")
+        };
+        self.report(Report::Notice(notice)).await;
+        self.remove_first(gap.remove).await?;
+        self.filling = Some(Filling::new(queue, clock::now()));
+        Ok(())
+    }
+
+    pub(super) async fn put(&mut self, addresses: &[IpNet]) -> Result<(), String> {
+        let Some(index) = self.index() else { return Err(format!("interface {} does not exist", self.name)) };
+        let assigns: Vec<_> = addresses.iter().map(|net| self.assign(*net)).collect();
+        let outcomes = self.netlink.put(index, &assigns).await.map_err(|error| error.to_string())?;
+        for (net, outcome) in addresses.iter().zip(outcomes) {
+            outcome.map_err(|refusal| format!("{} cannot be put on {}: {refusal}", prefix::show(*net), self.name))?;
+        }
+        Ok(())
+    }
+
+    fn assign(&self, net: IpNet) -> Assign {
+        let rhythm = if net.address.is_ipv4() { self.v4.rhythm } else { self.v6.rhythm };
+        let label = self.wanted.label.clone().filter(|_| net.address.is_ipv4());
+        Assign { net, label, lifetime: rhythm.lifetime }
+    }
+
+    async fn put_routes(&mut self) -> Result<(), String> {
+        let Some(index) = self.index() else { return Err(format!("interface {} does not exist", self.name)) };
+        for route in self.wanted.routes() {
+            let outcome = self.netlink.put_route(index, route).await.map_err(|error| error.to_string())?;
+            outcome.map_err(|refusal| format!("{route} cannot be added on {}: {refusal}", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// What stands between what is there and what is wanted.
+    async fn look(&mut self) -> Result<Gap, String> {
+        let Some(index) = self.index() else { return Err(format!("interface {} does not exist", self.name)) };
+        let present = self.netlink.addresses(index).await.map_err(|error| error.to_string())?;
+        Ok(self.wanted.gap(&present))
+    }
+
+    /// Takes off what cannot be mended, so that it can be put on anew.
+    async fn remove_first(&mut self, bad: Vec<Present>) -> Result<(), String> {
+        if bad.is_empty() {
+            return Ok(());
+        }
+        self.own_removals.extend(bad.iter().map(|present| present.net.address).collect::<Vec<IpAddr>>());
+        self.take_off(&bad).await
+    }
+
+    pub(super) fn index(&self) -> Option<u32> {
+        self.link.as_ref().map(|link| link.index)
+    }
+}

@@ -1,0 +1,89 @@
+//! Keeping the lifetimes of the addresses from running out.
+
+use std::ops::Range;
+
+use avamgr_core::node::Report;
+use avamgr_core::time::Instant;
+
+use super::Task;
+use super::guard::Rhythm;
+use crate::clock;
+
+/// The refresh of the addresses of one family, round after round.
+pub(super) struct Refresh {
+    pub(super) rhythm: Rhythm,
+    /// Their places among the wanted ones.
+    all: Range<usize>,
+    /// The next one of this round.
+    next: usize,
+    round_began: Instant,
+    pub(super) due: Option<Instant>,
+}
+
+impl Refresh {
+    pub(super) fn new(all: Range<usize>, rhythm: Rhythm) -> Self {
+        Self { rhythm, next: all.start, all, round_began: Instant::BOOT, due: None }
+    }
+
+    /// All addresses got their lifetime at or after `since`.
+    pub(super) fn begin(&mut self, since: Instant) {
+        self.next = self.all.start;
+        self.due = (!self.all.is_empty()).then(|| since + self.rhythm.refresh);
+    }
+
+    pub(super) fn end(&mut self) {
+        self.due = None;
+    }
+
+    /// The places of the next batch.
+    fn batch(&mut self, count: usize, now: Instant) -> Range<usize> {
+        if self.next == self.all.start {
+            self.round_began = now;
+        }
+        self.next..self.all.end.min(self.next + count)
+    }
+
+    fn done(&mut self, up_to: usize, now: Instant) {
+        self.next = up_to;
+        if up_to < self.all.end {
+            self.due = Some(now);
+            return;
+        }
+        self.next = self.all.start;
+        // A round that takes as long as the time between two rounds leaves room for other things.
+        self.due = Some((self.round_began + self.rhythm.refresh).max(now + self.rhythm.refresh / 4));
+    }
+}
+
+impl Task {
+    pub(super) async fn refresh_v4(&mut self) {
+        let batch = self.v4.batch(self.netlink.chunk(), clock::now());
+        // IPv4 addresses stay on an interface that is down.
+        if self.link.is_some() {
+            self.refresh(batch.clone()).await;
+        }
+        self.v4.done(batch.end, clock::now());
+    }
+
+    pub(super) async fn refresh_v6(&mut self) {
+        let batch = self.v6.batch(self.netlink.chunk(), clock::now());
+        // IPv6 addresses go with the link and are put back when it returns.
+        if self.link.as_ref().is_some_and(|link| link.up) {
+            self.refresh(batch.clone()).await;
+        }
+        self.v6.done(batch.end, clock::now());
+    }
+
+    async fn refresh(&mut self, places: Range<usize>) {
+        let batch = self.wanted.addresses.get(places).unwrap_or_default().to_vec();
+        match self.put(&batch).await {
+            Ok(()) => self.in_trouble = false,
+            Err(why) => {
+                if !self.in_trouble {
+                    self.in_trouble = true;
+                    self.report(Report::Notice(format!("lifetime not refreshed: {why}"))).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Taking everything off the interface, and believing it only when it is seen.
+
+use std::time::Duration;
+
+use avamgr_core::node::Report;
+use avamgr_core::time::Instant;
+
+use super::plan::{collateral, list};
+use super::{Mending, Phase, Task};
+use crate::clock;
+use crate::netlink::{Interface, Present};
+
+/// For a stop without a bound of its own. One attempt takes milliseconds for an address and a second for thousands; what
+/// fails for so long is not going to succeed.
+const STOP_TIME: Duration = Duration::from_secs(5);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Task {
+    pub(super) async fn stop(&mut self, within: Option<Duration>) {
+        self.go_down();
+        let until = clock::now() + within.unwrap_or(STOP_TIME);
+        let report = match self.withdraw(until).await {
+            Ok(()) => Report::Stopped,
+            Err(why) => Report::StopFailed(why),
+        };
+        self.report(report).await;
+        self.say_ability().await;
+    }
+
+    /// Without an order: we stood still for too long to know whether the addresses are still ours.
+    pub(super) async fn give_up(&mut self, why: String) {
+        self.go_down();
+        let why = match self.withdraw(clock::now() + STOP_TIME).await {
+            Ok(()) => why,
+            Err(remains) => format!("{why}, but {remains}"),
+        };
+        self.report(Report::Failed(why)).await;
+        self.say_ability().await;
+    }
+
+    /// Forgets everything that was under way; from here on nothing is put on or announced.
+    pub(super) fn go_down(&mut self) {
+        self.phase = Phase::Down;
+        self.filling = None;
+        self.v4.end();
+        self.v6.end();
+        self.announcer.clear();
+        self.responder = None;
+        self.second_burst = None;
+        self.slow_round = None;
+        self.mending = Mending::default();
+        self.own_removals.clear();
+        self.in_trouble = false;
+    }
+
+    /// Takes everything off, again and again until it is gone or `until` has come; at least once.
+    pub(super) async fn withdraw(&mut self, until: Instant) -> Result<(), String> {
+        loop {
+            let Err(why) = self.withdraw_once().await else { return Ok(()) };
+            if clock::now() + PAUSE > until {
+                return Err(why);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn withdraw_once(&mut self) -> Result<(), String> {
+        // What the watcher last said may be older than the order.
+        let found = self.netlink.interface(&self.name).await.map_err(|error| error.to_string())?;
+        let Some(Interface { index, .. }) = found else { return Ok(()) };
+        let present = self.addresses(index).await?;
+        let leaving = self.wanted.leaving(&present);
+        let refused = self.remove(&present, &leaving).await?;
+        for route in self.wanted.routes() {
+            let outcome = self.netlink.remove_route(index, route).await.map_err(|error| error.to_string())?;
+            outcome.map_err(|refusal| format!("{route} cannot be removed from {}: {refusal}", self.name))?;
+        }
+        if leaving.is_empty() {
+            return Ok(());
+        }
+        let after = self.addresses(index).await?;
+        let left = self.wanted.leaving(&after);
+        if left.is_empty() {
+            return Ok(());
+        }
+        let left: Vec<_> = left.iter().map(|present| present.net).collect();
+        let because = refused.unwrap_or_else(|| "somebody puts it back".to_owned());
+        Err(format!("{} cannot be taken off {}: {because}", list(&left), self.name))
+    }
+
+    /// Takes addresses off the interface as it is known.
+    pub(super) async fn take_off(&mut self, leaving: &[Present]) -> Result<(), String> {
+        let Some(index) = self.index() else { return Ok(()) };
+        let present = self.addresses(index).await?;
+        match self.remove(&present, leaving).await? {
+            None => Ok(()),
+            Some(refusal) => {
+                let nets: Vec<_> = leaving.iter().map(|present| present.net).collect();
+                Err(format!("{} cannot be taken off {}: {refusal}", list(&nets), self.name))
+            }
+        }
+    }
+
+    /// Removes addresses and puts back those of others that went with them; returns what the kernel refused first.
+    async fn remove(&mut self, present: &[Present], leaving: &[Present]) -> Result<Option<String>, String> {
+        if leaving.is_empty() {
+            return Ok(None);
+        }
+        let outcomes = self.netlink.remove(leaving).await.map_err(|error| error.to_string())?;
+        let refused = outcomes.into_iter().find_map(Result::err).map(|refusal| refusal.to_string());
+        // Only a primary address takes others with it.
+        if leaving.iter().any(|address| address.net.address.is_ipv4() && !address.is_secondary()) {
+            self.restore_others(present, leaving).await?;
+        }
+        Ok(refused)
+    }
+
+    async fn restore_others(&mut self, before: &[Present], leaving: &[Present]) -> Result<(), String> {
+        if !before.iter().any(Present::is_secondary) {
+            return Ok(());
+        }
+        let Some(index) = leaving.first().map(Present::index) else { return Ok(()) };
+        let after = self.addresses(index).await?;
+        let lost = collateral(before, &after, leaving);
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let outcomes = self.netlink.restore(&lost).await.map_err(|error| error.to_string())?;
+        let nets: Vec<_> = lost.iter().map(|present| present.net).collect();
+        let (which, name) = (list(&nets), &self.name);
+        let notice = match outcomes.into_iter().find_map(Result::err) {
+            None => format!("{which}: went from {name} with our address, put back"),
+            Some(refusal) => format!("{which}: went from {name} with our address and cannot be put back: {refusal}"),
+        };
+        self.report(Report::Notice(notice)).await;
+        Ok(())
+    }
+
+    async fn addresses(&mut self, index: u32) -> Result<Vec<Present>, String> {
+        self.netlink.addresses(index).await.map_err(|error| error.to_string())
+    }
+}
