@@ -1,0 +1,223 @@
+//! Inputs, actions and facts in few words, for a column of a log.
+
+use crate::cluster::{NodeId, ResourceId};
+use crate::config::Config;
+use crate::control::Answer;
+use crate::node::event::{Cause, LinkDownCause, ResourceChange, SwitchoverStep};
+use crate::node::{Action, Fact, Input, Order, Report};
+use crate::wire::Heartbeat;
+
+/// A fact as a human would note it down.
+pub(super) fn fact(config: &Config, fact: &Fact) -> String {
+    let node = |id: NodeId| config.node_name(id);
+    match fact {
+        Fact::RoleChanged { group, from: _, to, term, cause: why } => {
+            format!("{} {to} (term {term}): {}", config.group_name(*group), cause(config, why))
+        }
+        Fact::LinkUp { link, peer } => format!("{} to {} up", config.link_name(*link), node(*peer)),
+        Fact::LinkSuspect { link, peer, .. } => format!("{} to {} late", config.link_name(*link), node(*peer)),
+        Fact::LinkDown { link, peer, cause } => {
+            format!("{} to {} down: {}", config.link_name(*link), node(*peer), link_cause(*cause))
+        }
+        Fact::PeerAlive { peer } => format!("{} alive", node(*peer)),
+        Fact::PeerDegraded { peer } => format!("{} heard on the neutral path only", node(*peer)),
+        Fact::PeerSilent { peer } => format!("{} silent", node(*peer)),
+        Fact::PeerRestarted { peer } => format!("{} restarted", node(*peer)),
+        Fact::PeerLeft { peer } => format!("{} left", node(*peer)),
+        Fact::ArbitratorReachable => "arbitrator reachable".to_owned(),
+        Fact::ArbitratorUnreachable => "arbitrator unreachable".to_owned(),
+        Fact::Isolated => "ISOLATED".to_owned(),
+        Fact::NotIsolated => "not isolated any more".to_owned(),
+        Fact::VipAnswered { group, owner } => {
+            format!("{}: {} answers at {}", config.group_name(*group), owner.address, owner.mac)
+        }
+        Fact::VipProbeFailed { group, error } => {
+            format!("{}: cannot probe the VIPs: {error}", config.group_name(*group))
+        }
+        Fact::DualActive { group, peer, ours, theirs } => {
+            format!("{}: DUAL ACTIVE with {} (terms {ours}, {theirs})", config.group_name(*group), node(*peer))
+        }
+        Fact::ConflictEnded { group } => format!("{}: conflict over", config.group_name(*group)),
+        Fact::Resource { resource, change } => resource_change(config, *resource, change),
+        Fact::CheckReady { check } => format!("check {} is well", config.check_name(*check)),
+        Fact::CheckFailed { check, reason } => format!("check {} fails: {reason}", config.check_name(*check)),
+        Fact::Hold { hold, on, .. } => format!("hold {hold:?} {}", if *on { "set" } else { "lifted" }),
+        Fact::FlapLimit { group, count } => format!("{}: FLAP LIMIT after {count}", config.group_name(*group)),
+        Fact::Switchover { group, to, step, .. } => {
+            format!("{}: switchover to {}: {}", config.group_name(*group), node(*to), switchover_step(step))
+        }
+        Fact::Stalled { duration } => format!("stalled for {duration:?}"),
+        Fact::Command { refused, .. } => refused.as_ref().map_or("command accepted".to_owned(), |_| "command refused".to_owned()),
+        Fact::PersistFailed { error } => format!("cannot write state: {error}"),
+        Fact::PersistRecovered => "can write state again".to_owned(),
+        Fact::ConfigMismatch { peer } => format!("config of {} DIFFERS", node(*peer)),
+        Fact::ConfigMatches { peer } => format!("config of {} matches", node(*peer)),
+        Fact::DuplicateNode { link } => format!("DUPLICATE NODE on {}", config.link_name(*link)),
+        Fact::ClockOffset { peer, offset_millis } => format!("clock of {} is OFF by {offset_millis} ms", node(*peer)),
+        Fact::ClockAgrees { peer } => format!("clock of {} agrees", node(*peer)),
+        Fact::Started { node: me } => format!("{} starts", node(*me)),
+        Fact::Stopping { reason } => format!("stopping: {reason}"),
+    }
+}
+
+fn cause(config: &Config, cause: &Cause) -> String {
+    let node = |id: NodeId| config.node_name(id);
+    match cause {
+        Cause::Start => "start".to_owned(),
+        Cause::LeftoversRemoved => "leftovers removed".to_owned(),
+        Cause::FirstInRank => "first in rank".to_owned(),
+        Cause::Standalone => "standalone".to_owned(),
+        Cause::ReleasedToUs { by } => format!("released by {}", node(*by)),
+        Cause::PeerSilent { silence, asked_all } => {
+            let how = if *asked_all { "every path asked" } else { "hold time over" };
+            format!("peer silent for {} ms, {how}", silence.as_millis())
+        }
+        Cause::ResourcesUp => "resources up".to_owned(),
+        Cause::ResourcesDown => "resources down".to_owned(),
+        Cause::Isolated => "isolated".to_owned(),
+        Cause::OlderTerm { peer, term } => format!("yields to {} (term {term})", node(*peer)),
+        Cause::ClaimLost { peer } => format!("claim lost to {}", node(*peer)),
+        Cause::Operator { .. } => "operator".to_owned(),
+        Cause::Switchover { to } => format!("switchover to {}", node(*to)),
+        Cause::Rollback => "rollback".to_owned(),
+        Cause::Failback => "failback".to_owned(),
+        Cause::ResourceFailed { resource, .. } => format!("{} failed", config.resource_name(*resource)),
+        Cause::NotReady { check } => format!("check {} fails", config.check_name(*check)),
+        Cause::StopFailed { resource, .. } => format!("{} cannot be stopped", config.resource_name(*resource)),
+        Cause::FaultCleared => "fault cleared".to_owned(),
+        Cause::Held { hold } => format!("held: {hold:?}"),
+        Cause::RightLost => "right lost".to_owned(),
+        Cause::Shutdown => "shutdown".to_owned(),
+    }
+}
+
+fn link_cause(cause: LinkDownCause) -> &'static str {
+    match cause {
+        LinkDownCause::Silence => "silence",
+        LinkDownCause::NoCarrier => "no carrier",
+        LinkDownCause::Refused => "refused",
+        LinkDownCause::NotHeard => "it does not hear us",
+        LinkDownCause::Restarted => "restarted",
+        LinkDownCause::Left => "left",
+    }
+}
+
+fn switchover_step(step: &SwitchoverStep) -> String {
+    match step {
+        SwitchoverStep::Begun => "begun".to_owned(),
+        SwitchoverStep::Stopping => "stopping here".to_owned(),
+        SwitchoverStep::Released => "released".to_owned(),
+        SwitchoverStep::Done => "done".to_owned(),
+        SwitchoverStep::RolledBack { reason } => format!("rolled back: {reason}"),
+    }
+}
+
+fn resource_change(config: &Config, resource: ResourceId, change: &ResourceChange) -> String {
+    let name = config.resource_name(resource);
+    match change {
+        ResourceChange::Started => format!("{name} started"),
+        ResourceChange::StartFailed { reason } => format!("{name} did not start: {reason}"),
+        ResourceChange::Stopped => format!("{name} stopped"),
+        ResourceChange::StopFailed { reason } => format!("{name} DID NOT STOP: {reason}"),
+        ResourceChange::Failed { reason } => format!("{name} failed: {reason}"),
+        ResourceChange::Restarting { after, attempt, max } => {
+            format!("{name} restarts in {} ms ({attempt} of {max})", after.as_millis())
+        }
+        ResourceChange::Able => format!("{name} able"),
+        ResourceChange::Unable { reason } => format!("{name} unable: {reason}"),
+        ResourceChange::Notice { text } => format!("{name}: {text}"),
+        ResourceChange::Cleared => format!("{name} cleared"),
+    }
+}
+
+/// An action.
+pub(super) fn action(config: &Config, action: &Action) -> String {
+    match action {
+        Action::Send { link, heartbeat } => format!("{}: {}", config.link_name(*link), frame(config, heartbeat)),
+        Action::Ask { ask, .. } => format!("ask the arbitrator #{}", ask.0),
+        Action::ProbeVips { probe, group, time } => {
+            format!("probe the VIPs of {} #{} for {time:?}", config.group_name(*group), probe.0)
+        }
+        Action::Persist { order, durable } => format!("persist #{order} {durable:?}"),
+        Action::Resource { resource, order } => {
+            let name = config.resource_name(*resource);
+            match order {
+                Order::Start => format!("start {name}"),
+                Order::Stop { within } => format!("stop {name} within {within:?}"),
+                Order::Announce => format!("announce {name}"),
+            }
+        }
+        Action::Answer { answer, .. } => match answer {
+            Answer::Done { text } => format!("answer: done: {text}"),
+            Answer::Plan { steps, obstacles } => format!("answer: plan {steps:?}, obstacles {obstacles:?}"),
+            Answer::Refused { reason } => format!("answer: refused: {reason}"),
+            Answer::Failed { reason } => format!("answer: failed: {reason}"),
+        },
+        Action::Event(event) => fact(config, &event.fact),
+        Action::Exit => "exit".to_owned(),
+    }
+}
+
+/// An input.
+pub(super) fn input(config: &Config, input: &Input) -> String {
+    match input {
+        Input::Heartbeat { link, heartbeat, .. } => format!("{}: {}", config.link_name(*link), frame(config, heartbeat)),
+        Input::BadDatagram { link, cause } => format!("{}: bad datagram: {cause:?}", config.link_name(*link)),
+        Input::Carrier { link, up } => format!("{}: carrier {up}", config.link_name(*link)),
+        Input::Refused { link, .. } => format!("{}: refused", config.link_name(*link)),
+        Input::Verdict { ask, answers, .. } => format!("arbitrator #{}: {answers:?}", ask.0),
+        Input::VipProbe { probe, owner, error, .. } => format!("probe #{}: {owner:?} {error:?}", probe.0),
+        Input::Report { resource, report } => format!("{} {}", config.resource_name(*resource), report_text(report)),
+        Input::Ready { check, result } => format!("check {}: {result:?}", config.check_name(*check)),
+        Input::Persisted { order, result } => format!("persisted #{order}: {result:?}"),
+        Input::Command { command, .. } => format!("{command:?}"),
+        Input::Shutdown => "shutdown".to_owned(),
+        Input::Deadline => "deadline".to_owned(),
+    }
+}
+
+fn report_text(report: &Report) -> String {
+    match report {
+        Report::Started => "started".to_owned(),
+        Report::StartFailed(reason) => format!("start failed: {reason}"),
+        Report::Stopped => "stopped".to_owned(),
+        Report::StopFailed(reason) => format!("stop failed: {reason}"),
+        Report::Failed(reason) => format!("failed: {reason}"),
+        Report::Able => "able".to_owned(),
+        Report::Unable(reason) => format!("unable: {reason}"),
+        Report::Notice(text) => format!("notice: {text}"),
+    }
+}
+
+fn frame(config: &Config, frame: &Heartbeat) -> String {
+    let mut text = format!("{} > {} #{}", config.node_name(frame.from), config.node_name(frame.to), frame.sequence);
+    if frame.hears_you {
+        text += " hears";
+    }
+    if frame.probe {
+        text += " probe";
+    }
+    if frame.leaving {
+        text += " leaving";
+    }
+    for group in &frame.groups {
+        text += &format!(" [{:?} t{}", group.role, group.term);
+        if group.claim {
+            text += " claim";
+        }
+        if !group.able {
+            text += " unable";
+        }
+        if let Some(to) = group.released_to {
+            text += &format!(" released to {}", config.node_name(to));
+        }
+        if let Some(handover) = group.handover {
+            text += &format!(" handover to {} {:?}", config.node_name(handover.to), handover.stage);
+        }
+        text += "]";
+    }
+    if let Some(request) = frame.request {
+        text += &format!(" asks for switchover to {}", config.node_name(request.to));
+    }
+    text
+}

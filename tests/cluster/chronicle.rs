@@ -1,0 +1,258 @@
+//! What has been seen of each node so far: the memory of the invariants.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use avamgr_core::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, ResourceId, Role, Term};
+use avamgr_core::control::{Answer, Command};
+use avamgr_core::node::action::RequestId;
+use avamgr_core::node::event::{Cause, HoldKind};
+use avamgr_core::node::{Action, Fact, Input, Order, Report};
+use avamgr_core::sim::{DaemonChange, KernelChange, Note, What, World};
+use avamgr_core::time::Instant;
+
+/// Everything seen of one node. What a restart of its daemon makes void is in [`Run`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) run: Run,
+    /// The highest term in which it ever began to start a group.
+    pub(crate) launched: BTreeMap<GroupId, Term>,
+    /// When each thing came up in its kernel.
+    pub(crate) up: BTreeMap<ResourceId, Instant>,
+    pub(crate) paused: Option<Instant>,
+}
+
+/// Everything seen of one run of a daemon.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) started: Instant,
+    pub(crate) incarnation: Option<Incarnation>,
+    /// The last fresh frame of each peer, by link: when it arrived, in the world's time.
+    pub(crate) heard: BTreeMap<(NodeId, LinkId), Instant>,
+    /// The highest term in which a peer has said that it leads.
+    pub(crate) peers_term: BTreeMap<GroupId, Term>,
+    /// What has reported that nothing of it is left.
+    pub(crate) removed: BTreeSet<ResourceId>,
+    pub(crate) unable: BTreeSet<ResourceId>,
+    pub(crate) failing: BTreeSet<CheckId>,
+    /// When the last answered question to the arbitrator was asked, and whether it answered.
+    pub(crate) verdict: Option<(Instant, bool)>,
+    /// The groups it has begun to start and not given up since.
+    pub(crate) leads: BTreeSet<GroupId>,
+    /// The highest term it has shown.
+    pub(crate) shown: BTreeMap<GroupId, Term>,
+    /// Takeovers from silent peers.
+    pub(crate) takeovers: BTreeMap<GroupId, Vec<Instant>>,
+    pub(crate) holds: BTreeMap<HoldKind, Hold>,
+    commands: BTreeMap<RequestId, Command>,
+}
+
+/// A hold that has been set; it may end by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hold {
+    pub(crate) until: Instant,
+}
+
+/// The memory of all nodes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chronicle {
+    records: BTreeMap<NodeId, Record>,
+}
+
+impl Chronicle {
+    pub(crate) fn of(&self, node: NodeId) -> Record {
+        self.records.get(&node).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn get(&self, node: NodeId) -> Option<&Record> {
+        self.records.get(&node)
+    }
+
+    /// Takes note of what was seen.
+    pub(crate) fn record(&mut self, world: &World, note: &Note) {
+        let Some(node) = note.host else { return };
+        let record = self.records.entry(node).or_default();
+        match &note.what {
+            What::Order(_) => {}
+            What::Handled(input) => record.run.on_input(world, node, note.at, input),
+            What::Did(action) => {
+                record.run.on_action(world, note.at, action);
+                if let Action::Resource { resource, order: Order::Start } = action
+                    && record.run.leads.insert(resource.group)
+                {
+                    let term = world.term(node, resource.group).unwrap_or_default();
+                    let before = record.launched.entry(resource.group).or_default();
+                    *before = term.max(*before);
+                }
+            }
+            What::Daemon(change) => record.on_daemon(note.at, *change),
+            What::Kernel(change) => record.on_kernel(note.at, *change),
+        }
+    }
+
+    /// Forgets the groups a node leads no more.
+    pub(crate) fn forget_ended(&mut self, world: &World) {
+        for (node, record) in &mut self.records {
+            record.run.leads.retain(|group| match world.role(*node, *group) {
+                Some(Role::Activating | Role::Active | Role::Deactivating) => true,
+                Some(Role::Standby | Role::Fault) | None => false,
+            });
+        }
+    }
+}
+
+impl Record {
+    fn on_daemon(&mut self, at: Instant, change: DaemonChange) {
+        match change {
+            DaemonChange::Started => self.run = Run { started: at, ..Run::default() },
+            DaemonChange::Died | DaemonChange::Exited => {
+                self.run = Run::default();
+                self.paused = None;
+            }
+            DaemonChange::Paused => self.paused = Some(at),
+            DaemonChange::Resumed => self.paused = None,
+        }
+    }
+
+    fn on_kernel(&mut self, at: Instant, change: KernelChange) {
+        match change {
+            KernelChange::Booted => {}
+            KernelChange::PowerLost => self.up.clear(),
+            KernelChange::Up(resource) => {
+                self.up.insert(resource, at);
+            }
+            KernelChange::Down(resource) | KernelChange::Expired(resource) | KernelChange::Lost(resource) => {
+                self.up.remove(&resource);
+            }
+        }
+    }
+}
+
+impl Run {
+    fn on_input(&mut self, world: &World, node: NodeId, at: Instant, input: &Input) {
+        match input {
+            Input::Heartbeat { link, arrived, heartbeat, .. } => {
+                if heartbeat.echo.is_none() || heartbeat.echo != self.incarnation || heartbeat.from == node {
+                    return;
+                }
+                let arrived = world.world_time(node, *arrived);
+                let heard = self.heard.entry((heartbeat.from, *link)).or_insert(arrived);
+                *heard = arrived.max(*heard);
+                for (group, state) in world.config().group_ids().zip(&heartbeat.groups) {
+                    if leads(state.role) && !state.claim {
+                        let before = self.peers_term.entry(group).or_default();
+                        *before = state.term.max(*before);
+                    }
+                }
+            }
+            Input::Verdict { asked, answers, .. } => {
+                self.verdict = Some((world.world_time(node, *asked), answers.iter().any(Option::is_some)));
+            }
+            Input::Report { resource, report } => self.on_report(*resource, report),
+            Input::Ready { check, result } => {
+                let failing = result.is_err();
+                let _ = if failing { self.failing.insert(*check) } else { self.failing.remove(check) };
+            }
+            Input::Command { request, command, .. } => {
+                self.commands.insert(*request, command.clone());
+                if *command == Command::Online {
+                    self.holds.remove(&HoldKind::Flap);
+                }
+            }
+            Input::BadDatagram { .. }
+            | Input::Carrier { .. }
+            | Input::Refused { .. }
+            | Input::VipProbe { .. }
+            | Input::Persisted { .. }
+            | Input::Shutdown
+            | Input::Deadline => {}
+        }
+        let _ = at;
+    }
+
+    fn on_report(&mut self, resource: ResourceId, report: &Report) {
+        match report {
+            Report::Stopped | Report::StartFailed(_) => {
+                self.removed.insert(resource);
+            }
+            Report::Able => {
+                self.unable.remove(&resource);
+            }
+            Report::Unable(_) => {
+                self.unable.insert(resource);
+            }
+            Report::Started | Report::StopFailed(_) | Report::Failed(_) | Report::Notice(_) => {}
+        }
+    }
+
+    fn on_action(&mut self, world: &World, at: Instant, action: &Action) {
+        match action {
+            Action::Send { heartbeat, .. } => {
+                self.incarnation = Some(heartbeat.incarnation);
+                for (group, state) in world.config().group_ids().zip(&heartbeat.groups) {
+                    let before = self.shown.entry(group).or_default();
+                    *before = state.term.max(*before);
+                }
+            }
+            Action::Answer { request, answer: Answer::Done { .. } } => {
+                if let Some(command) = self.commands.remove(request) {
+                    self.on_done(at, &command);
+                }
+            }
+            Action::Event(event) => match &event.fact {
+                Fact::RoleChanged { group, to: Role::Activating, cause: Cause::PeerSilent { .. }, .. } => {
+                    self.takeovers.entry(*group).or_default().push(at);
+                }
+                Fact::FlapLimit { .. } => {
+                    self.holds.insert(HoldKind::Flap, Hold { until: Instant::NEVER });
+                }
+                _ => {}
+            },
+            Action::Answer { .. }
+            | Action::Ask { .. }
+            | Action::ProbeVips { .. }
+            | Action::Persist { .. }
+            | Action::Resource { .. }
+            | Action::Exit => {}
+        }
+    }
+
+    fn on_done(&mut self, at: Instant, command: &Command) {
+        let forever = Hold { until: Instant::NEVER };
+        match command {
+            Command::Offline { duration } => {
+                // One thousandth less: clocks may run fast.
+                let until = duration.map_or(Instant::NEVER, |time| at + (time - time / 1_000));
+                self.holds.insert(HoldKind::Offline, Hold { until });
+            }
+            Command::Online => {
+                self.holds.remove(&HoldKind::Offline);
+            }
+            Command::Maintenance { on: true } => {
+                self.holds.insert(HoldKind::Maintenance, forever);
+            }
+            Command::Maintenance { on: false } => {
+                self.holds.remove(&HoldKind::Maintenance);
+            }
+            Command::Switchover { .. } | Command::Resource { .. } => {}
+        }
+    }
+
+    /// When a peer was heard last, on any link.
+    pub(crate) fn last_heard(&self, peer: NodeId) -> Option<Instant> {
+        self.heard.iter().filter(|((from, _), _)| *from == peer).map(|(_, at)| *at).max()
+    }
+
+    /// Whether this peer was heard within `time`.
+    pub(crate) fn heard_within(&self, now: Instant, peer: NodeId, time: Duration) -> bool {
+        self.last_heard(peer).is_some_and(|heard| now.since(heard) <= time)
+    }
+}
+
+/// A role that has, or had a moment ago, something up.
+pub(crate) fn leads(role: Role) -> bool {
+    match role {
+        Role::Activating | Role::Active | Role::Deactivating => true,
+        Role::Standby | Role::Fault => false,
+    }
+}

@@ -1,0 +1,227 @@
+//! Who owns which address, judged by the kernels alone.
+//!
+//! The `ping` class cannot always prevent two owners; it is exact here when it may not. A node that starts to take an
+//! address must not have been able to see its owner. It could see it
+//! 1. when the owner's kernel answered on the service network during a whole VIP probe, or
+//! 2. when a frame of the owner came in on an open link within the dead time, or
+//! 3. when both daemons had a link without any fault for long enough to get acquainted.
+//!
+//! Two owners who could not see each other in any of these ways are *the* exception of the class: counted, shown as a
+//! story, and over soon after they see each other. An owner that sees neither anybody nor the arbitrator has let go
+//! before the hold time is over.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use avamgr_core::cluster::{NodeId, ResourceId};
+use avamgr_core::config::{Config, ResourceKind};
+use avamgr_core::node::{Action, Order};
+use avamgr_core::sim::{Conduct, KernelChange, Note, What, World};
+use avamgr_core::time::Instant;
+
+use crate::chronicle::Chronicle;
+use crate::shape::{all_resources, pairs};
+use crate::sight::{Sight, acquainted_after};
+
+/// Delays of the world itself between a fact and a node's knowledge of it.
+const SLACK: Duration = Duration::from_millis(5);
+
+/// What the taker of an address could see of another node when it began.
+type Seen = BTreeMap<NodeId, String>;
+
+/// Two nodes own one address.
+#[derive(Clone, Debug)]
+struct Overlap {
+    resource: ResourceId,
+    one: NodeId,
+    other: NodeId,
+}
+
+/// The watch over all addresses.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Owners {
+    /// Per node and address: whom it could see, and how, when it last began to take it.
+    seen: BTreeMap<(NodeId, ResourceId), Seen>,
+    overlaps: Vec<Overlap>,
+    /// Announcements that are due after a conflict: who, what, whom it was with, since when.
+    due: Vec<(NodeId, ResourceId, NodeId, Instant)>,
+    /// How often the exception of the `ping` class was seen.
+    pub(crate) exceptions: u32,
+}
+
+impl Owners {
+    pub(crate) fn record(&mut self, world: &World, sight: &Sight, chronicle: &Chronicle, note: &Note) {
+        let Some(node) = note.host else { return };
+        if let What::Did(Action::Resource { resource, order }) = &note.what {
+            match order {
+                Order::Start => {
+                    let seen = could_see(world, sight, chronicle, node, *resource);
+                    self.seen.insert((node, *resource), seen);
+                }
+                Order::Announce => self.due.retain(|due| (due.0, due.1) != (node, *resource)),
+                Order::Stop { .. } => {}
+            }
+        }
+        if let What::Kernel(KernelChange::Down(resource) | KernelChange::Expired(resource) | KernelChange::Lost(resource)) =
+            note.what
+        {
+            self.due.retain(|due| (due.0, due.1) != (node, resource));
+        }
+    }
+
+    /// S1: at most one node owns an address, but for those that could not see each other.
+    pub(crate) fn nobody_takes_an_address_from_an_owner_it_could_see(
+        &mut self,
+        world: &World,
+        chronicle: &Chronicle,
+    ) -> Result<(), String> {
+        for overlap in overlaps(world) {
+            if self.overlaps.iter().any(|known| known.is(&overlap)) {
+                continue;
+            }
+            let Overlap { resource, one, other } = overlap;
+            let up = |node: NodeId| chronicle.get(node).and_then(|record| record.up.get(&resource)).copied();
+            // The one who came later is the taker.
+            let (taker, owner) = if up(one) >= up(other) { (one, other) } else { (other, one) };
+            self.overlaps.push(overlap);
+            self.exceptions += 1;
+            if let Some(how) = self.seen.get(&(taker, resource)).and_then(|seen| seen.get(&owner)) {
+                let config = world.config();
+                let (taker, owner) = (config.node_name(taker), config.node_name(owner));
+                return Err(format!("{taker} took {} while {owner} owned it: {how}", config.resource_name(resource)));
+            }
+        }
+        Ok(())
+    }
+
+    /// S1: the exception is over soon after the owners see each other.
+    pub(crate) fn two_owners_who_hear_each_other_become_one(&self, world: &World, sight: &Sight) -> Result<(), String> {
+        let config = world.config();
+        // The loser lets go with the resource's own time for it.
+        let bound = acquainted_after(&config.timers) + SLACK * 4;
+        for overlap in &self.overlaps {
+            let Overlap { resource, one, other } = overlap;
+            let stop = config.resource(*resource).map_or(Duration::ZERO, |resource| resource.stop_timeout);
+            let hangs = [one, other].iter().any(|node| {
+                world.behaviour(**node, *resource).is_some_and(|behaviour| behaviour.stop != Conduct::Well)
+            });
+            let bound = if hangs { bound + stop } else { bound };
+            let heard = sight.clean_for(world.now(), *one, *other).min(sight.clean_for(world.now(), *other, *one));
+            if heard > bound && is_real(world, overlap) {
+                return Err(format!("two nodes own {} and have heard each other for {heard:?}", config.resource_name(*resource)));
+            }
+        }
+        Ok(())
+    }
+
+    /// DESIGN 4.2: an isolated ACTIVE node has stepped down before its peer's hold time ends.
+    pub(crate) fn an_isolated_owner_lets_go_within_the_hold_time(
+        &self,
+        world: &World,
+        sight: &Sight,
+    ) -> Result<(), String> {
+        let config = world.config();
+        for node in config.node_ids() {
+            let alone = sight.cut_off_for(world.now(), node);
+            if alone <= config.timers.hold_time + SLACK {
+                continue;
+            }
+            let owned = addresses(config).find(|id| {
+                let well = world.behaviour(node, *id).is_some_and(|behaviour| behaviour.stop != Conduct::Fails);
+                world.owns(node, *id) && well
+            });
+            if let Some(resource) = owned {
+                let (name, resource) = (config.node_name(node), config.resource_name(resource));
+                return Err(format!("{name} still owns {resource} after {alone:?} of isolation"));
+            }
+        }
+        Ok(())
+    }
+
+    /// S9: whoever is left of two owners announces again.
+    pub(crate) fn the_last_owner_announces_again(&mut self, world: &World, sight: &Sight) -> Result<(), String> {
+        let now = world.now();
+        let (still, over): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.overlaps).into_iter().partition(|overlap| is_real(world, overlap));
+        self.overlaps = still;
+        for Overlap { resource, one, other } in over {
+            for (survivor, gone) in [(one, other), (other, one)] {
+                let both_run = world.is_running(survivor) && world.is_running(gone);
+                if both_run && world.owns(survivor, resource) && !world.owns(gone, resource) {
+                    self.due.push((survivor, resource, gone, now));
+                }
+            }
+        }
+        // It counts only while the survivor can know.
+        self.due.retain(|(survivor, resource, gone, _)| {
+            world.is_running(*survivor) && world.is_running(*gone) && world.owns(*survivor, *resource)
+        });
+        let bound = acquainted_after(&world.config().timers) + SLACK * 4;
+        for (survivor, resource, gone, since) in &self.due {
+            let heard = sight.clean_for(now, *gone, *survivor).min(now.since(*since));
+            if heard > bound {
+                let config = world.config();
+                let (name, resource) = (config.node_name(*survivor), config.resource_name(*resource));
+                return Err(format!("{name} has not announced {resource} again after two owners"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Overlap {
+    fn is(&self, other: &Self) -> bool {
+        (self.resource, self.one, self.other) == (other.resource, other.one, other.other)
+    }
+}
+
+/// Every way in which `taker` could see the others when it began.
+fn could_see(world: &World, sight: &Sight, chronicle: &Chronicle, taker: NodeId, resource: ResourceId) -> Seen {
+    let config = world.config();
+    let (now, timers) = (world.now(), &config.timers);
+    let run = &chronicle.of(taker).run;
+    let mut seen = Seen::new();
+    for owner in config.node_ids().filter(|node| *node != taker) {
+        let visible = sight.visible_for(now, taker, owner, resource.group);
+        if visible > timers.vip_probe_time + SLACK {
+            seen.insert(owner, format!("it had answered on the service network for {visible:?}"));
+        }
+        let clean = sight.clean_for(now, owner, taker);
+        if clean > acquainted_after(timers) {
+            seen.insert(owner, format!("they had a good link for {clean:?}"));
+        }
+        let recent = (timers.dead_time - timers.dead_time / 200).saturating_sub(SLACK);
+        for link in config.link_ids() {
+            let heard = run.heard.get(&(owner, link)).map(|heard| now.since(*heard));
+            let open = sight.open_for(now, link, owner, taker);
+            if heard.is_some_and(|heard| heard < recent) && open > timers.dead_time + SLACK {
+                seen.insert(owner, format!("it was heard {heard:?} ago on {}", config.link_name(link)));
+            }
+        }
+    }
+    seen
+}
+
+/// Every address two kernels own that both are awake.
+fn overlaps(world: &World) -> Vec<Overlap> {
+    let mut all = Vec::new();
+    for resource in addresses(world.config()) {
+        for (one, other) in pairs(world.config()).into_iter().filter(|(one, other)| one < other) {
+            let overlap = Overlap { resource, one, other };
+            if is_real(world, &overlap) {
+                all.push(overlap);
+            }
+        }
+    }
+    all
+}
+
+fn is_real(world: &World, overlap: &Overlap) -> bool {
+    [overlap.one, overlap.other].iter().all(|node| world.owns(*node, overlap.resource) && world.is_awake(*node))
+}
+
+/// What is owned by answering for it on the service network.
+fn addresses(config: &Config) -> impl Iterator<Item = ResourceId> {
+    let is_vip = |id: &ResourceId| matches!(config.resource(*id).map(|resource| &resource.kind), Some(ResourceKind::Vip(_)));
+    all_resources(config).into_iter().filter(move |id| is_vip(id))
+}

@@ -1,0 +1,136 @@
+//! The clusters the tests are about, written as an operator would write them.
+
+use std::fmt::Write as _;
+
+use avamgr_core::cluster::{GroupId, LinkId, NodeId, ResourceId};
+use avamgr_core::config::{Config, LinkKind, parse};
+
+/// A cluster in few words.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) nodes: u8,
+    pub(crate) interval_ms: u64,
+    /// A heartbeat path on the neutral network.
+    pub(crate) neutral: bool,
+    pub(crate) groups: Vec<GroupShape>,
+    pub(crate) standalone: bool,
+    /// More lines of `[limits]`.
+    pub(crate) limits: String,
+    pub(crate) ready_check: bool,
+}
+
+/// A group in few words; its addresses come before its service.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupShape {
+    pub(crate) vips: u8,
+    pub(crate) service: bool,
+    pub(crate) failback: bool,
+}
+
+impl Default for GroupShape {
+    fn default() -> Self {
+        Self { vips: 1, service: true, failback: false }
+    }
+}
+
+impl Default for Shape {
+    /// Two nodes, two links, one group with an address and a service.
+    fn default() -> Self {
+        Self {
+            nodes: 2,
+            interval_ms: 100,
+            neutral: false,
+            groups: vec![GroupShape::default()],
+            standalone: false,
+            limits: String::new(),
+            ready_check: false,
+        }
+    }
+}
+
+/// Names of the groups, in order.
+const GROUPS: [&str; 2] = ["dre", "db"];
+
+impl Shape {
+    /// The checked config.
+    pub(crate) fn config(&self) -> Config {
+        let text = self.text();
+        parse(&text, "shape").unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+    }
+
+    /// The file.
+    fn text(&self) -> String {
+        let names: Vec<String> = (1..=self.nodes).map(|node| format!("\"n{node}\"")).collect();
+        let addresses = |net: &str| {
+            let each = |node: u8| format!("n{node} = \"{net}.{node}\"");
+            (1..=self.nodes).map(each).collect::<Vec<_>>().join(", ")
+        };
+        let mut text = format!("[cluster]\nname = \"story\"\nnodes = [{}]\n", names.join(", "));
+        if self.standalone {
+            text += "standalone = true\n";
+        } else {
+            // Ten intervals, but the arbitrator needs its time at any interval.
+            let budget = (self.interval_ms * 10).max(200);
+            let _ = writeln!(text, "failover_budget = \"{budget}ms\"");
+            let _ = writeln!(text, "[timers]\nheartbeat_interval = \"{}ms\"", self.interval_ms);
+            let _ = writeln!(text, "[limits]\n{}", self.limits);
+            for (name, net) in [("primary", "10.0.1"), ("secondary", "10.0.2")] {
+                let _ = writeln!(text, "[[link]]\nname = \"{name}\"\ninterface = \"{name}\"");
+                let _ = writeln!(text, "address = {{ {} }}", addresses(net));
+            }
+            let _ = writeln!(text, "[arbitrator]\nping = [\"10.0.9.250\"]\ninterface = \"neutral\"");
+            if self.neutral {
+                let _ = writeln!(text, "address = {{ {} }}", addresses("10.0.9"));
+            }
+        }
+        for (index, group) in self.groups.iter().enumerate() {
+            text += &group.text(index);
+        }
+        if self.ready_check {
+            text += "[[ready]]\nname = \"cache\"\nprocess = \"memcached\"\n";
+        }
+        text
+    }
+}
+
+impl GroupShape {
+    fn text(&self, index: usize) -> String {
+        let name = GROUPS[index];
+        let failback = if self.failback { "auto" } else { "manual" };
+        let mut text = format!("[[group]]\nname = \"{name}\"\nfailback = \"{failback}\"\n");
+        for vip in 1..=self.vips {
+            let _ = writeln!(text, "[[group.resource]]\nname = \"{name}-vip{vip}\"\ninterface = \"lan\"");
+            let _ = writeln!(text, "vip = [\"192.0.2.{}/24\"]", index * 100 + usize::from(vip));
+            let _ = writeln!(text, "start_timeout = \"2s\"\nstop_timeout = \"1s\"");
+        }
+        if self.service {
+            let _ = writeln!(text, "[[group.resource]]\nname = \"{name}-svc\"\nexec = \"/usr/bin/{name}\"");
+            let _ = writeln!(text, "start_timeout = \"2s\"\nstop_timeout = \"1s\"");
+        }
+        text
+    }
+}
+
+/// The nodes by their names in the stories.
+pub(crate) const N1: NodeId = NodeId(0);
+pub(crate) const N2: NodeId = NodeId(1);
+
+/// Every resource of a config.
+pub(crate) fn all_resources(config: &Config) -> Vec<ResourceId> {
+    config.group_ids().flat_map(|group| config.resource_ids(group).collect::<Vec<_>>()).collect()
+}
+
+/// Every ordered pair of two nodes.
+pub(crate) fn pairs(config: &Config) -> Vec<(NodeId, NodeId)> {
+    let others = |one: NodeId| config.node_ids().filter(move |other| *other != one).map(move |other| (one, other));
+    config.node_ids().flat_map(others).collect()
+}
+
+pub(crate) fn dedicated_links(config: &Config) -> Vec<LinkId> {
+    let dedicated = |id: &LinkId| config.links[id.index()].kind == LinkKind::Dedicated;
+    config.link_ids().filter(dedicated).collect()
+}
+
+pub(crate) fn first_group() -> GroupId {
+    GroupId(0)
+}

@@ -1,0 +1,99 @@
+//! Who could see whom, and since when: judged by what the world was, never by what a node believed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use avamgr_core::cluster::{GroupId, LinkId, NodeId, ResourceId};
+use avamgr_core::config::Timers;
+use avamgr_core::sim::World;
+use avamgr_core::time::Instant;
+
+use crate::shape::{all_resources, pairs};
+
+/// Since when something has been so without a break.
+type Since<K> = BTreeMap<K, Instant>;
+
+/// All paths of a world.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sight {
+    /// Frames of a running daemon get through: link, sender, receiver.
+    open: Since<(LinkId, NodeId, NodeId)>,
+    /// Both daemons run and every frame gets through, both ways, in time: link, one, other.
+    clean: Since<(LinkId, NodeId, NodeId)>,
+    /// The kernel of the second answers the first for this address on the service network.
+    visible: Since<(NodeId, NodeId, ResourceId)>,
+    /// No frame of anybody gets to this running daemon, and the arbitrator does not answer it.
+    cut_off: Since<NodeId>,
+}
+
+impl Sight {
+    /// Looks at the world again.
+    pub(crate) fn update(&mut self, world: &World) {
+        let config = world.config();
+        for link in config.link_ids() {
+            for (from, to) in pairs(config) {
+                let open = |from, to| world.link_open(link, from, to) && world.is_running(from) && world.is_awake(to);
+                let in_time = |from, to| {
+                    let quality = world.quality(link, from, to);
+                    let longest = quality.latency + quality.jitter + quality.reorder_by;
+                    quality.loss_ppm == 0 && longest * 2 < config.timers.heartbeat_interval
+                };
+                let clean = open(from, to) && open(to, from) && in_time(from, to) && in_time(to, from);
+                keep(&mut self.open, (link, from, to), open(from, to), world.now());
+                keep(&mut self.clean, (link, from, to), clean, world.now());
+            }
+        }
+        for (viewer, owner) in pairs(config) {
+            let sees = world.lan_open(viewer, owner) && world.is_awake(viewer) && world.is_awake(owner);
+            for resource in all_resources(config) {
+                let visible = sees && world.owns(owner, resource);
+                keep(&mut self.visible, (viewer, owner, resource), visible, world.now());
+            }
+        }
+        for node in config.node_ids() {
+            let heard = self.open.keys().any(|(_, _, to)| *to == node);
+            let cut_off = world.is_running(node) && !world.arbitrator_open(node) && !heard;
+            keep(&mut self.cut_off, node, cut_off, world.now());
+        }
+    }
+
+    /// For how long frames of `from` have got to `to` on a link.
+    pub(crate) fn open_for(&self, now: Instant, link: LinkId, from: NodeId, to: NodeId) -> Duration {
+        time(&self.open, &(link, from, to), now)
+    }
+
+    /// For how long two daemons have had at least one link without any fault.
+    pub(crate) fn clean_for(&self, now: Instant, one: NodeId, other: NodeId) -> Duration {
+        let here = self.clean.iter().filter(|((_, from, to), _)| *from == one && *to == other);
+        here.map(|(_, since)| now.since(*since)).max().unwrap_or_default()
+    }
+
+    /// For how long `owner` has answered `viewer` for an address of a group.
+    pub(crate) fn visible_for(&self, now: Instant, viewer: NodeId, owner: NodeId, group: GroupId) -> Duration {
+        let of_group = |key: &&(NodeId, NodeId, ResourceId)| key.0 == viewer && key.1 == owner && key.2.group == group;
+        let since = self.visible.keys().filter(of_group).filter_map(|key| self.visible.get(key)).min();
+        since.map_or(Duration::ZERO, |since| now.since(*since))
+    }
+
+    /// For how long a running daemon has been cut off from everybody.
+    pub(crate) fn cut_off_for(&self, now: Instant, node: NodeId) -> Duration {
+        time(&self.cut_off, &node, now)
+    }
+}
+
+/// A path without faults that is this old has brought both nodes to hear each other.
+pub(crate) fn acquainted_after(timers: &Timers) -> Duration {
+    timers.dead_time * 2 + timers.heartbeat_interval * (timers.link_rise + 2)
+}
+
+fn keep<K: Ord>(since: &mut Since<K>, key: K, holds: bool, now: Instant) {
+    if holds {
+        since.entry(key).or_insert(now);
+    } else {
+        since.remove(&key);
+    }
+}
+
+fn time<K: Ord>(since: &Since<K>, key: &K, now: Instant) -> Duration {
+    since.get(key).map_or(Duration::ZERO, |since| now.since(*since))
+}

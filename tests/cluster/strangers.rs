@@ -1,0 +1,122 @@
+//! Frames that must change nothing (S14): repeated, foreign, misdirected, of another run.
+
+use avamgr_core::cluster::{Incarnation, LinkId, NodeId};
+use avamgr_core::control::Status;
+use avamgr_core::node::input::BadDatagram;
+use avamgr_core::node::{Action, Input, Node};
+use avamgr_core::sim::{Note, Random, What, World};
+use avamgr_core::wire::Heartbeat;
+
+/// One frame in so many is tried in every disguise.
+const ONE_IN: u64 = 50;
+
+/// Tries what strangers could send.
+#[derive(Clone, Debug)]
+pub(crate) struct Strangers {
+    random: Random,
+    /// Frames of the past, for a recording played back much later.
+    recorded: Vec<Input>,
+}
+
+/// Frames kept for later.
+const RECORDED_MAX: usize = 8;
+
+impl Strangers {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { random: Random::new(seed), recorded: Vec::new() }
+    }
+
+    /// S14: right after a frame was taken, plays it and older ones again in every disguise to a copy of the node.
+    pub(crate) fn frames_of_strangers_change_nothing(&mut self, world: &World, notes: &[Note]) -> Result<(), String> {
+        for note in notes {
+            let (Some(node), What::Handled(input @ Input::Heartbeat { link, heartbeat, .. })) = (note.host, &note.what)
+            else {
+                continue;
+            };
+            if self.random.below(ONE_IN) != 0 || !world.is_running(node) {
+                continue;
+            }
+            for disguised in disguises(*link, heartbeat, world.config().links.len()) {
+                let input = with_frame(input, disguised);
+                changes_nothing(world, node, &input)?;
+            }
+            for input in self.recorded.iter().filter(|input| is_for(input, node)) {
+                changes_nothing(world, node, input)?;
+            }
+            for cause in BadDatagram::ALL {
+                changes_nothing(world, node, &Input::BadDatagram { link: *link, cause })?;
+            }
+            self.keep(input.clone());
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, input: Input) {
+        if self.recorded.len() < RECORDED_MAX {
+            self.recorded.push(input);
+        } else {
+            let slot = self.random.index(RECORDED_MAX);
+            self.recorded[slot] = input;
+        }
+    }
+}
+
+/// The same frame as somebody might play it back or forge its head.
+fn disguises(link: LinkId, frame: &Heartbeat, links: usize) -> Vec<Heartbeat> {
+    let other_run = Incarnation(frame.incarnation.0 ^ 0x5555);
+    let unproven = Heartbeat { echo: Some(Incarnation(1)), sequence: frame.sequence + 1_000, ..frame.clone() };
+    let later = |change: &dyn Fn(&mut Heartbeat)| {
+        let mut frame = Heartbeat { sequence: frame.sequence + 1_000, revision: frame.revision + 1_000, ..frame.clone() };
+        change(&mut frame);
+        frame
+    };
+    let elsewhere = LinkId(u8::try_from((link.index() + 1) % links.max(2)).unwrap_or(0));
+    vec![
+        frame.clone(),
+        later(&|frame| frame.sequence = 0),
+        Heartbeat { incarnation: other_run, ..unproven.clone() },
+        unproven,
+        later(&|frame| frame.echo = None),
+        later(&|frame| frame.to = frame.from),
+        later(&|frame| frame.link = elsewhere),
+        later(&|frame| frame.from = NodeId(77)),
+    ]
+}
+
+fn with_frame(input: &Input, frame: Heartbeat) -> Input {
+    let mut input = input.clone();
+    if let Input::Heartbeat { heartbeat, .. } = &mut input {
+        *heartbeat = frame;
+    }
+    input
+}
+
+fn is_for(input: &Input, node: NodeId) -> bool {
+    matches!(input, Input::Heartbeat { heartbeat, .. } if heartbeat.to == node)
+}
+
+fn changes_nothing(world: &World, node: NodeId, input: &Input) -> Result<(), String> {
+    let Some(state) = world.node(node) else { return Ok(()) };
+    let now = world.local(node);
+    let mut copy: Node = state.clone();
+    copy.handle(now, input.clone());
+    while let Some(action) = copy.poll_action() {
+        // The answer to an unproven frame is how its sender proves itself; it says nothing new.
+        if !matches!(action, Action::Send { .. }) {
+            return Err(format!("S14 frames of strangers change nothing: {input:?} made {node:?} {action:?}"));
+        }
+    }
+    if essence(state.status(now)) == essence(copy.status(now)) {
+        return Ok(());
+    }
+    Err(format!("S14 frames of strangers change nothing: {input:?} changed {node:?}"))
+}
+
+/// A status without its counters.
+fn essence(mut status: Status) -> Status {
+    for link in status.peers.iter_mut().flat_map(|peer| &mut peer.links) {
+        link.refused.clear();
+        link.sent = 0;
+    }
+    status
+}
