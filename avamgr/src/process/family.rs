@@ -59,6 +59,20 @@ impl Family {
         scan(move |process| Some(process.session) == family.session || process.carries(&family.mark)).await
     }
 
+    /// Waits until nobody is left, at most until `until`; answers whether that came true.
+    pub async fn gone(&self, until: Instant) -> bool {
+        let mut pace = Duration::from_millis(1);
+        while !self.members().await.is_empty() {
+            let now = Instant::now();
+            if now >= until {
+                return false;
+            }
+            sleep(pace.min(until - now)).await;
+            pace = (pace * 2).min(LOOK_PACE_MAX);
+        }
+        true
+    }
+
     /// Stops them: TERM, from `kill_at` on KILL, until nobody is left. Answers how many there were.
     ///
     /// # Errors

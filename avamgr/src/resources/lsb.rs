@@ -1,8 +1,8 @@
 //! An init script with the verbs of the LSB: `start`, `stop`, `status`.
 //!
-//! The script's word is never enough: after `start` and after `stop` its `status` is asked. A script that hangs is killed
-//! with its group. A service that its script cannot stop is killed as far as it was started by us and carries our mark;
-//! then `status` has the last word.
+//! The script's word is never enough: after `start` and after `stop` its `status` is asked, and what was started by us and
+//! carries our mark must be gone after `stop`. A script that hangs is killed with its group. A service that its script
+//! cannot stop is killed as far as it carries our mark; then `status` has the last word.
 //!
 //! The service is not our child: it survives the daemon, and a start finds it running.
 
@@ -35,6 +35,9 @@ const SETTLE_TIME: Duration = Duration::from_secs(3);
 
 /// Between two looks at the status while it settles.
 const SETTLE_PACE: Duration = Duration::from_millis(50);
+
+/// What the last look at the status may take when the start has used up its own time.
+const LAST_LOOK_TIME: Duration = Duration::from_millis(200);
 
 /// Attempts to stop before what carries our mark is killed.
 const STOP_ATTEMPTS: u32 = 2;
@@ -79,7 +82,7 @@ impl Lsb {
         self.script.act("start", self.start_timeout).await?;
         let patience = deadline.min(Instant::now() + SETTLE_TIME);
         loop {
-            match self.script.status(left(deadline)).await {
+            match self.script.status(left(deadline).max(LAST_LOOK_TIME)).await {
                 Ok((Status::Running, _)) => break,
                 Ok(_) | Err(_) if Instant::now() < patience => sleep(SETTLE_PACE).await,
                 Ok((status, _)) => return Err(self.contradiction("start", status)),
@@ -95,13 +98,10 @@ impl Lsb {
 
     async fn try_stop(&mut self, by: Option<Instant>) -> Result<(), LsbError> {
         let mut attempt = 1;
+        let grace_end = Instant::now() + share(self.stop_timeout, by);
         let error = loop {
             match self.stop_and_look(by).await {
-                Ok(()) if self.interrupted => {
-                    let unstoppable = |left| LsbError::Unstoppable { cause: "its start was cut short".to_owned(), left };
-                    return self.kill_ours(by).await.map(drop).map_err(unstoppable);
-                }
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.see_off(grace_end, by).await,
                 // When time is short, what has hung once is not tried again.
                 Err(error @ LsbError::Hangs { .. }) if by.is_some() => break error,
                 Err(error) if attempt == STOP_ATTEMPTS => break error,
@@ -126,6 +126,24 @@ impl Lsb {
         }
     }
 
+    /// The script says that nothing runs. Many say so as soon as they have sent a signal: what carries our mark has the rest
+    /// of the time to go, unless a start was cut short, whose script knew nothing of what it had started.
+    async fn see_off(&mut self, grace_end: Instant, by: Option<Instant>) -> Result<(), LsbError> {
+        if !self.interrupted && self.ours().gone(grace_end).await {
+            return Ok(());
+        }
+        let killed = self.kill_ours(by).await;
+        let name = self.script.name();
+        match killed {
+            Ok(0) => Ok(()),
+            Ok(killed) => {
+                tracing::warn!(resource = %self.script.identity.label, "{killed} processes that {name} stop had left were killed");
+                Ok(())
+            }
+            Err(left) => Err(LsbError::Unstoppable { cause: format!("{name} stop has left processes"), left }),
+        }
+    }
+
     /// The script has failed: KILL to all that carries our mark, then ask its `status` once more.
     async fn stop_by_force(&mut self, error: LsbError, by: Option<Instant>) -> Result<(), LsbError> {
         tracing::warn!(resource = %self.script.identity.label, "{error}; killing what carries our mark");
@@ -140,17 +158,31 @@ impl Lsb {
         if killed == 0 {
             return Err(LsbError::NotOurs(error.to_string()));
         }
-        let (status, _) = self.script.status(by.map_or(STATUS_TIME, left)).await?;
-        if status.dead() { Ok(()) } else { Err(self.contradiction("stop", status)) }
+        // Until init has collected the dead, many scripts take them for the living.
+        let until = by.unwrap_or_else(|| Instant::now() + KILL_TIME);
+        loop {
+            let (status, _) = self.script.status(left(until)).await?;
+            if status.dead() {
+                return Ok(());
+            }
+            if left(until) <= SETTLE_PACE {
+                return Err(self.contradiction("stop", status));
+            }
+            sleep(SETTLE_PACE).await;
+        }
     }
 
     /// KILL to everything that was started by our calls of the script.
     async fn kill_ours(&mut self, by: Option<Instant>) -> Result<usize, StillThere> {
         let now = Instant::now();
-        let family = Family { mark: self.script.identity.mark.clone(), session: None };
-        let killed = family.clear(now, by.map_or(now + KILL_TIME, |by| now + left(by) / STEP_SHARE)).await?;
+        let killed = self.ours().clear(now, by.map_or(now + KILL_TIME, |by| now + left(by) / STEP_SHARE)).await?;
         self.interrupted = false;
         Ok(killed)
+    }
+
+    /// Everything that was started by our calls of the script.
+    fn ours(&self) -> Family {
+        Family { mark: self.script.identity.mark.clone(), session: None }
     }
 
     fn contradiction(&self, verb: &'static str, status: Status) -> LsbError {
