@@ -30,7 +30,7 @@ pub use event::{Event, Fact};
 pub use input::{Input, Report};
 
 use crate::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, ResourceId, Role, Term};
-use crate::config::Config;
+use crate::config::{Config, LinkKind};
 use crate::node::action::{AskId, ProbeId};
 use crate::node::arbitration::{Arbitrator, Reachability};
 use crate::node::event::{Cause, HoldKind, LinkDownCause, ResourceChange};
@@ -360,20 +360,14 @@ impl Node {
         let mut facts = Vec::new();
         for peer in self.peers.values_mut() {
             for (id, link) in &mut peer.links {
-                let silence = link
-                    .heard
-                    .map_or(now.since(link.since), |heard| now.since(heard));
+                let silence = link.heard.map_or(now.since(link.since), |heard| now.since(heard));
+                // The neutral path is silent by design while a dedicated link is up: nothing to tell.
+                let rests = peer.state == PeerState::Alive
+                    && self.config.links.get(id.index()).is_some_and(|link| link.kind == LinkKind::Neutral);
                 match link.judge(now, floor, &self.config.timers) {
-                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect {
-                        link: *id,
-                        peer: peer.id,
-                        silence,
-                    }),
-                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown {
-                        link: *id,
-                        peer: peer.id,
-                        cause,
-                    }),
+                    Some(LinkState::Suspect | LinkState::Down(_)) if rests => {}
+                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect { link: *id, peer: peer.id, silence }),
+                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown { link: *id, peer: peer.id, cause }),
                     Some(LinkState::Up) | None => {}
                 }
             }

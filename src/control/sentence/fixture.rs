@@ -17,6 +17,7 @@ pub(super) fn pair() -> Config {
     Config {
         cluster: "hadev".to_owned(),
         nodes: vec!["hadev1".to_owned(), "hadev2".to_owned()],
+        by_hand: std::collections::BTreeSet::new(),
         standalone: false,
         timers: timers(),
         limits: Limits {
