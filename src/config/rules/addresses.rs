@@ -83,6 +83,13 @@ fn sane(net: &Placed<IpNet>, findings: &Findings<'_>) {
         findings
             .put(Finding::conflict(&net.place, "must be an address that other hosts can reach, not a loopback one"));
     }
+    let smallest = if address.is_ipv4() { 8 } else { 16 };
+    if prefix < smallest {
+        let rule = format!("must have a prefix length of {smallest} or more");
+        findings.put(
+            Finding::conflict(&net.place, rule).hint("the kernel would look for half the world on this interface"),
+        );
+    }
     // In the smallest IPv4 networks, and in IPv6, every address is a host.
     if address.is_ipv4() && prefix < 31 && (address == net.first() || address == net.last()) {
         let which = if address == net.first() { "the network itself" } else { "the broadcast address" };
