@@ -1,1 +1,5 @@
-//! Who decides when every link is silent: one task each, verdicts become inputs.
+//! Arbitrators: who decides when every link is silent.
+//!
+//! Each runs beside the loop, is asked with `Action::Ask` and answers with `Input::Verdict`.
+
+pub mod ping;

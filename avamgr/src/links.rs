@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use avamgr_core::cluster::{LinkId, NodeId};
-use avamgr_core::config::Config;
+use avamgr_core::config::{ArbitratorConfig, LinkConfig};
 use avamgr_core::node::Input;
 use avamgr_core::wire::Heartbeat;
 use avamgr_core::wire::seal::Keyring;
@@ -91,17 +91,20 @@ pub struct Links {
 }
 
 impl Links {
-    /// Opens every link of the config at `node`, and watches their interfaces and the arbitrator's. Must be called within
-    /// the runtime of the loop.
-    pub fn open(config: &Config, node: NodeId, keys: &Arc<Keyring>) -> Result<Self, LinkError> {
+    /// Opens every link at `node`, and watches their interfaces and the arbitrator's. Must be called within the runtime of
+    /// the loop.
+    pub fn open(
+        config: &[LinkConfig],
+        arbitrator: Option<&ArbitratorConfig>,
+        node: NodeId,
+        keys: &Arc<Keyring>,
+    ) -> Result<Self, LinkError> {
         let mut interfaces: BTreeMap<&str, (Arc<Interface>, Vec<LinkId>)> = BTreeMap::new();
-        let arbitrator =
-            config.arbitrator.as_ref().and_then(|arbitrator| arbitrator.interfaces.as_ref()?.get(node.index()));
-        if let Some(name) = arbitrator {
+        if let Some(name) = arbitrator.and_then(|arbitrator| arbitrator.interfaces.as_ref()?.get(node.index())) {
             interfaces.insert(name, (Arc::new(Interface::new(name)), Vec::new()));
         }
-        let mut links = Vec::with_capacity(config.links.len());
-        for (id, link) in config.link_ids().zip(&config.links) {
+        let mut links = Vec::with_capacity(config.len());
+        for (id, link) in (0..).map(LinkId).zip(config) {
             let name = link.interfaces.get(node.index()).map_or("", String::as_str);
             let (interface, users) =
                 interfaces.entry(name).or_insert_with(|| (Arc::new(Interface::new(name)), Vec::new()));

@@ -7,7 +7,7 @@
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, sockaddr_storage, socklen_t};
 use tokio::io::Interest;
@@ -26,36 +26,36 @@ const MEMINFO_DROPS: usize = 8;
 const SO_MEMINFO: c_int = 55;
 
 /// Sets an option whose value is one number.
-pub(crate) fn set_int(socket: &impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+pub(crate) fn set_int(socket: &impl AsRawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     set_bytes(socket, level, name, &value.to_ne_bytes())
 }
 
 /// Sets an option whose value is a structure, given as its bytes.
-pub(crate) fn set_bytes(socket: &impl AsFd, level: c_int, name: c_int, value: &[u8]) -> io::Result<()> {
+pub(crate) fn set_bytes(socket: &impl AsRawFd, level: c_int, name: c_int, value: &[u8]) -> io::Result<()> {
     let length = socklen_t::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the pointer and the length describe `value`, which the kernel only reads.
-    let result = unsafe { libc::setsockopt(raw(socket.as_fd()), level, name, value.as_ptr().cast::<c_void>(), length) };
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast::<c_void>(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Reads an option whose value is `N` numbers; what the kernel does not fill in stays zero.
-fn get_ints<const N: usize>(socket: &impl AsFd, level: c_int, name: c_int) -> io::Result<[u32; N]> {
+fn get_ints<const N: usize>(socket: &impl AsRawFd, level: c_int, name: c_int) -> io::Result<[u32; N]> {
     let mut values = [0u32; N];
     let mut length = socklen_t::try_from(size_of::<[u32; N]>()).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the pointer and the length describe `values`; every bit pattern is a number.
     let result = unsafe {
-        libc::getsockopt(raw(socket.as_fd()), level, name, values.as_mut_ptr().cast::<c_void>(), &raw mut length)
+        libc::getsockopt(socket.as_raw_fd(), level, name, values.as_mut_ptr().cast::<c_void>(), &raw mut length)
     };
     if result == 0 { Ok(values) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Index of the interface a socket is bound to; 0 = none.
-pub(crate) fn bound_interface(socket: &impl AsFd) -> io::Result<u32> {
+pub(crate) fn bound_interface(socket: &impl AsRawFd) -> io::Result<u32> {
     get_ints::<1>(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX).map(|[index]| index)
 }
 
 /// Datagrams the kernel dropped because this socket's buffer was full.
-pub(super) fn kernel_drops(socket: &impl AsFd) -> u64 {
+pub(super) fn kernel_drops(socket: &impl AsRawFd) -> u64 {
     let info = get_ints::<MEMINFO_WORDS>(socket, libc::SOL_SOCKET, SO_MEMINFO);
     info.ok().and_then(|words| words.get(MEMINFO_DROPS).copied()).map_or(0, u64::from)
 }
@@ -135,7 +135,7 @@ impl Batch {
     }
 
     /// Fetches what is there, at most `BATCH` datagrams; fewer than that means that nothing is left. Never waits.
-    pub(super) fn receive(&mut self, socket: &impl AsFd) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
         // SAFETY: all-zero bytes are a valid iovec and mmsghdr: null pointers with length zero.
         let (mut iov, mut headers) = unsafe { (zeroed::<[iovec; BATCH]>(), zeroed::<[mmsghdr; BATCH]>()) };
         let places = self.slots.iter_mut().zip(self.names.iter_mut()).zip(self.control.iter_mut());
@@ -153,7 +153,7 @@ impl Batch {
         // `self` and the local iovecs. All outlive the call, and the kernel keeps none of the pointers.
         let count = unsafe {
             libc::recvmmsg(
-                raw(socket.as_fd()),
+                socket.as_raw_fd(),
                 headers.as_mut_ptr(),
                 BATCH as c_uint,
                 libc::MSG_DONTWAIT,
@@ -215,8 +215,4 @@ fn source(name: &sockaddr_storage) -> Option<(IpAddr, u16)> {
         }
         _other => None,
     }
-}
-
-fn raw(fd: BorrowedFd<'_>) -> c_int {
-    fd.as_raw_fd()
 }
