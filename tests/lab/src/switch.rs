@@ -117,6 +117,11 @@ impl Switch {
         Ok(behind.map(|cable| format!("port {}", cable.port)).collect())
     }
 
+    /// Returns when the kernel is done with what it was doing.
+    pub(crate) fn barrier(&self) -> Result<()> {
+        self.netlink.barrier().on(SWITCH, "wait for its kernel")
+    }
+
     fn cables(&self) -> MutexGuard<'_, Cables> {
         self.cables.lock().unwrap_or_else(PoisonError::into_inner)
     }
