@@ -38,7 +38,7 @@ fn smoke() {
         let daemon = std::env::current_exe()?.parent().unwrap().parent().unwrap().join("avamgrd");
         for node in lab.nodes() {
             node.write("/etc/avamgr/avamgr.toml", CONFIG)?;
-            node.write("/etc/avamgr/keys", format!("1 {}\n", "ab".repeat(32)))?;
+            node.write("/etc/avamgr/keys", format!("1 {} send\n", "ab".repeat(32)))?;
             node.command("chmod").args(["600", "/etc/avamgr/keys"]).output()?;
             node.command(&daemon).env("AVAMGR_LOG", "debug").spawn()?;
         }
