@@ -38,13 +38,13 @@ fn smoke() {
         let daemon = std::env::current_exe()?.parent().unwrap().parent().unwrap().join("avamgrd");
         for node in lab.nodes() {
             node.write("/etc/avamgr/avamgr.toml", CONFIG)?;
-            node.write("/etc/avamgr/keys", format!("1 {} send\n", "ab".repeat(32)))?;
+            node.write("/etc/avamgr/keys", format!("1 {} send\n", "0123456789abcdef".repeat(4)))?;
             node.command("chmod").args(["600", "/etc/avamgr/keys"]).output()?;
             node.command(&daemon).env("AVAMGR_LOG", "debug").spawn()?;
         }
         let probe = Probe::start(&lab.host("client")?, &[vip])?;
         let r = wait_until(Duration::from_secs(8), "the VIP on hadev1", || lab.owners().of(vip) == ["hadev1"]);
-        for node in lab.nodes() { let _ = node; }
+        for node in lab.nodes() { println!("{}", node.log("avamgrd")); }
         r?; std::thread::sleep(Duration::from_secs(2));
         let t = mark();
         lab.power_off("hadev1")?;
