@@ -240,7 +240,7 @@ fn both_see_the_arbitrator_and_not_each_other_the_known_exception_of_the_ping_cl
             "this is what the ping class cannot prevent"
         );
         let healed = pair.lab.heal_all()?;
-        pair.wait_event("hadev2", "two nodes are ACTIVE")?;
+        pair.wait_event("hadev2", "at the same time")?;
         pair.wait_role("hadev1", "standby")?;
         assert_eq!(pair.role("hadev2"), "active", "the newer term stays");
         settle();
