@@ -12,16 +12,16 @@ use crate::cli::session::Session;
 use crate::cli::{CliError, Exit, command, seams};
 
 pub(super) fn run(session: &Session, args: &ResourceArgs) -> Result<Exit, CliError> {
-    match Connection::open(&session.socket()) {
-        Ok(_running) => with_daemon(session, args),
+    match with_daemon(session, args) {
         // Only where it is certain that no daemon runs: a hung one still owns what it started.
-        Err(error) if error.is_stopped() => without_daemon(session, args, error),
-        Err(error) => Err(error.into()),
+        Err(CliError::Unreachable(error)) if error.is_stopped() => without_daemon(session, args, error),
+        result => result,
     }
 }
 
 fn with_daemon(session: &Session, args: &ResourceArgs) -> Result<Exit, CliError> {
     let Some(resource) = args.resource.clone() else {
+        Connection::open(&session.socket())?;
         return Err(CliError::Refused("name the resource: `avamgr status` lists them".to_owned()));
     };
     command::order(session, &Request::Command(Command::Resource { resource, verb: verb(args.verb) }))
