@@ -267,8 +267,9 @@ impl Node {
             group.probe.in_flight = None;
             group.probe.unanswered = None;
         }
-        self.probe_peers(now);
         self.tell(Fact::Stalled { duration: pause });
+        self.judge_arbitrator();
+        self.probe_everybody();
     }
 
     fn on_carrier(&mut self, link: LinkId, up: bool) {
@@ -378,6 +379,7 @@ impl Node {
     fn judge_peers(&mut self) {
         let mut facts = Vec::new();
         let mut ask = false;
+        let mut returned = false;
         for peer in self.peers.values_mut() {
             let state = peer.judge(&self.config, self.now, self.floor);
             let before = peer.state;
@@ -396,8 +398,13 @@ impl Node {
                 PeerState::Alive | PeerState::Suspect | PeerState::OneWay | PeerState::Unknown => {}
             }
             ask |= state != PeerState::Alive && state != PeerState::Left;
+            returned |= state.is_alive() && !before.is_alive();
         }
         self.tell_all(facts);
+        // It may have served unheard of.
+        for group in self.groups.iter_mut().filter(|_| returned) {
+            group.unsettled = true;
+        }
         if ask && let Some(arbitrator) = &mut self.arbitrator {
             arbitrator.at_once(self.now);
         }
