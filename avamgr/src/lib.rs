@@ -5,6 +5,7 @@
 //! the heartbeat plane waits for the hands plane.
 
 pub mod arbitrators;
+pub mod avamgrd;
 pub mod checks;
 pub mod cli;
 pub mod clock;
