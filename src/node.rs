@@ -30,7 +30,7 @@ pub use event::{Event, Fact};
 pub use input::{Input, Report};
 
 use crate::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, ResourceId, Role, Term};
-use crate::config::Config;
+use crate::config::{Config, LinkKind};
 use crate::node::action::{AskId, ProbeId};
 use crate::node::arbitration::{Arbitrator, Reachability};
 use crate::node::event::{Cause, HoldKind, LinkDownCause, ResourceChange};
@@ -267,8 +267,9 @@ impl Node {
             group.probe.in_flight = None;
             group.probe.unanswered = None;
         }
-        self.probe_peers(now);
         self.tell(Fact::Stalled { duration: pause });
+        self.judge_arbitrator();
+        self.probe_everybody();
     }
 
     fn on_carrier(&mut self, link: LinkId, up: bool) {
@@ -360,20 +361,14 @@ impl Node {
         let mut facts = Vec::new();
         for peer in self.peers.values_mut() {
             for (id, link) in &mut peer.links {
-                let silence = link
-                    .heard
-                    .map_or(now.since(link.since), |heard| now.since(heard));
+                let silence = link.heard.map_or(now.since(link.since), |heard| now.since(heard));
+                // The neutral path is silent by design while a dedicated link is up: nothing to tell.
+                let rests = peer.state == PeerState::Alive
+                    && self.config.links.get(id.index()).is_some_and(|link| link.kind == LinkKind::Neutral);
                 match link.judge(now, floor, &self.config.timers) {
-                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect {
-                        link: *id,
-                        peer: peer.id,
-                        silence,
-                    }),
-                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown {
-                        link: *id,
-                        peer: peer.id,
-                        cause,
-                    }),
+                    Some(LinkState::Suspect | LinkState::Down(_)) if rests => {}
+                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect { link: *id, peer: peer.id, silence }),
+                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown { link: *id, peer: peer.id, cause }),
                     Some(LinkState::Up) | None => {}
                 }
             }
@@ -384,6 +379,7 @@ impl Node {
     fn judge_peers(&mut self) {
         let mut facts = Vec::new();
         let mut ask = false;
+        let mut returned = false;
         for peer in self.peers.values_mut() {
             let state = peer.judge(&self.config, self.now, self.floor);
             let before = peer.state;
@@ -402,8 +398,13 @@ impl Node {
                 PeerState::Alive | PeerState::Suspect | PeerState::OneWay | PeerState::Unknown => {}
             }
             ask |= state != PeerState::Alive && state != PeerState::Left;
+            returned |= state.is_alive() && !before.is_alive();
         }
         self.tell_all(facts);
+        // It may have served unheard of.
+        for group in self.groups.iter_mut().filter(|_| returned) {
+            group.unsettled = true;
+        }
         if ask && let Some(arbitrator) = &mut self.arbitrator {
             arbitrator.at_once(self.now);
         }

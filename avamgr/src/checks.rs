@@ -79,7 +79,11 @@ impl Checker {
     }
 }
 
-async fn within(time: Duration, what: &str, probe: impl Future<Output = Result<(), CheckError>>) -> Result<(), CheckError> {
+async fn within(
+    time: Duration,
+    what: &str,
+    probe: impl Future<Output = Result<(), CheckError>>,
+) -> Result<(), CheckError> {
     timeout(time, probe).await.unwrap_or_else(|_| Err(CheckError::TimedOut { what: what.to_owned(), time }))
 }
 

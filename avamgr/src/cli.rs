@@ -1,1 +1,149 @@
-//! The operator's command line.
+//! CLI: the operator's command line.
+//!
+//! Arguments become requests on the control socket, replies become text or JSON, answers become exit codes. It decides
+//! nothing and believes nothing it did not hear: a daemon that cannot be reached is UNKNOWN, and what may have changed
+//! since it was seen carries its age.
+
+pub mod args;
+mod check;
+mod command;
+mod connection;
+mod documents;
+mod history;
+mod interrupt;
+mod output;
+pub mod render;
+mod resource;
+mod seams;
+mod session;
+mod shell;
+mod status;
+mod why;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use thiserror::Error;
+
+use crate::cli::args::{Cli, Verb};
+use crate::cli::connection::Unreachable;
+use crate::cli::output::Styled;
+use crate::cli::session::Session;
+
+/// What the exit code says. The numbers are a promise to scripts: docs/exit-codes.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It was done, or shown.
+    Done,
+    /// It was begun and failed, or a check found an error.
+    Failed,
+    /// The command line is wrong.
+    Usage,
+    /// It was not begun: not permitted, or something stands in the way.
+    Refused,
+    /// The daemon cannot be reached or does not answer: how things stand is UNKNOWN.
+    Unreachable,
+    /// The config is invalid.
+    ConfigInvalid,
+}
+
+impl Exit {
+    /// Its number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::Unreachable => 4,
+            Self::ConfigInvalid => 5,
+        }
+    }
+}
+
+/// Why a verb could not go on.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// No daemon to talk to.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    /// The daemon did not accept the request.
+    #[error("{0}")]
+    Refused(String),
+    /// The config file is invalid; the text says all that is wrong.
+    #[error("{0}")]
+    Config(String),
+    /// Something on this side did not work.
+    #[error("{0}")]
+    Failed(String),
+    /// The output cannot be written.
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl CliError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Unreachable(_) => Exit::Unreachable,
+            Self::Refused(_) => Exit::Refused,
+            Self::Config(_) => Exit::ConfigInvalid,
+            // The reader has seen enough (`| head`).
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Failed(_) | Self::Output(_) => Exit::Failed,
+        }
+    }
+}
+
+/// The program: arguments of the process in, exit code out.
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => ExitCode::from(run(&cli).code()),
+        Err(error) => {
+            // Help and version are no errors and go to stdout; clap knows.
+            let _ = error.print();
+            ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { Exit::Done.code() })
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Exit {
+    let session = Session::new(&cli.global);
+    if matches!(cli.verb, Verb::Shell) {
+        return shell::run(&session).unwrap_or_else(|error| complain(&error));
+    }
+    perform(&session, &cli.verb)
+}
+
+/// Does one verb and says what went wrong with it.
+fn perform(session: &Session, verb: &Verb) -> Exit {
+    dispatch(session, verb).unwrap_or_else(|error| complain(&error))
+}
+
+fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
+    match verb {
+        Verb::Status(args) => status::run(session, args),
+        Verb::Why { group } => why::run(session, group.as_deref()),
+        Verb::History(args) => history::run(session, args),
+        Verb::Switchover(_) | Verb::Offline { .. } | Verb::Online | Verb::Maintenance { .. } | Verb::Reload => {
+            command::run(session, verb)
+        }
+        Verb::Resource(args) => resource::run(session, args),
+        Verb::Check(args) => check::run(session, args),
+        Verb::Keygen { file } => documents::keygen(session, file.as_deref()),
+        Verb::Config { verb } => documents::config(session, verb),
+        Verb::Completion { shell } => documents::completion(*shell),
+        Verb::Man { directory } => documents::man(directory),
+        Verb::Demo => Ok(seams::demo()),
+        Verb::Shell => Err(CliError::Failed("this is the shell already".to_owned())),
+    }
+}
+
+fn complain(error: &CliError) -> Exit {
+    let exit = error.exit();
+    if exit != Exit::Done {
+        let text = Styled::bad("error").to_string();
+        anstream::eprintln!("{text}: {error}");
+    }
+    exit
+}

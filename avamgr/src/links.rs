@@ -130,7 +130,7 @@ impl Links {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Each is asked, so that each knows whom to wake.
         let carriers = self.carriers.as_mut().is_some_and(|carriers| carriers.poll_readable(cx).is_ready());
-        let links = self.links.iter().fold(false, |ready, link| ready | link.poll_readable(cx).is_ready());
+        let links = self.links.iter_mut().fold(false, |ready, link| ready | link.poll_readable(cx).is_ready());
         if carriers | links { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -157,6 +157,14 @@ impl Links {
     pub fn send(&mut self, link: LinkId, heartbeat: Heartbeat) {
         if let Some(link) = self.links.get_mut(link.index()) {
             link.send(heartbeat);
+        }
+    }
+
+    /// Asks the kernel after the carrier of every interface, without waiting for the answer. The loss of a physical carrier is
+    /// announced up to a second late when other interfaces have changed meanwhile: worth asking when a link is suspect.
+    pub fn ask_carriers(&self) {
+        if let Some(carriers) = &self.carriers {
+            carriers.ask();
         }
     }
 

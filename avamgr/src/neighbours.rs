@@ -16,7 +16,7 @@ mod sender;
 use std::io;
 
 pub use frame::{Claim, Form, announcement, claim, question};
-pub use pace::Pace;
+pub use pace::{Haste, Pace};
 pub use probe::{ASKED_MAX, probe};
 pub use responder::Responder;
 pub use sender::Sender;

@@ -76,9 +76,9 @@ pub enum Exit {
 
 /// Every means of stopping has failed.
 #[derive(Debug, Error)]
-#[error("still there after TERM and KILL: {}; a process that survives KILL waits for a device or file system", family::list(.pids))]
+#[error("{}", left_words(.pids))]
 pub struct StillThere {
-    /// What is left.
+    /// What is left; empty when /proc did not answer.
     pub pids: Vec<i32>,
 }
 
@@ -172,7 +172,8 @@ impl Child {
             return false;
         }
         let mut pace = Duration::from_millis(1);
-        while self.has_members().await {
+        // A look that hangs (a process holds its memory locked in a system call) is no proof that nobody is there.
+        while timeout_at(until, self.has_members()).await.unwrap_or(true) {
             let now = Instant::now();
             if now >= until {
                 return false;
@@ -187,7 +188,9 @@ impl Child {
     /// Whether a living process is in the group. Zombies do not count: where nobody collects orphans they stay for ever.
     async fn has_members(&self) -> bool {
         // Orphans of the group come back to us when we are process 1 of a container; nobody else would collect them.
-        while waitpid(Pid::from_raw(-self.pid()), Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status.pid().is_some()) {}
+        while waitpid(Pid::from_raw(-self.pid()), Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status.pid().is_some())
+        {
+        }
         killpg(self.pid, None) != Err(Errno::ESRCH) && !family::living_in_group(self.pid()).await.is_empty()
     }
 
@@ -239,6 +242,14 @@ impl fmt::Display for Exit {
             Self::Unknown => f.write_str("ended, its exit status was lost"),
         }
     }
+}
+
+fn left_words(pids: &[i32]) -> String {
+    if pids.is_empty() {
+        return "whether a process is left could not be seen in time: /proc does not answer".to_owned();
+    }
+    let hint = "what survives KILL waits for a device or a file system";
+    format!("still there after TERM and KILL: {}; {hint}", family::list(pids))
 }
 
 /// `; last output: "…"`, or nothing.

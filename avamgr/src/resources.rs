@@ -26,7 +26,7 @@ use avamgr_core::cluster::{NodeId, ResourceId};
 use avamgr_core::config::{ResourceConfig, ResourceKind, Timers};
 use avamgr_core::node::{Order, Report};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::inputs::Inputs;
 use crate::process::family::Mark;
@@ -36,6 +36,9 @@ const DEPTH: usize = 16;
 
 /// How often what a resource needs is looked at again, while it is not started.
 const ABLE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the first look may keep the first order waiting.
+const FIRST_LOOK_TIME: Duration = Duration::from_millis(500);
 
 /// Where a resource is.
 #[derive(Clone, Debug)]
@@ -90,7 +93,9 @@ pub fn spawn(id: ResourceId, config: &ResourceConfig, place: &Place, inputs: Inp
         }
         ResourceKind::Exec(exec) => drive(id, exec::Exec::new(config, exec, identity), orders, inputs),
         ResourceKind::Lsb(lsb) => drive(id, lsb::Lsb::new(config, lsb, identity), orders, inputs),
-        ResourceKind::Systemd(unit) => drive(id, systemd::Systemd::new(config, unit, place.bus.clone()), orders, inputs),
+        ResourceKind::Systemd(unit) => {
+            drive(id, systemd::Systemd::new(config, unit, place.bus.clone()), orders, inputs)
+        }
     }
     OrderSender(sender)
 }
@@ -191,8 +196,10 @@ struct Gone;
 
 impl<S: Service> Driver<S> {
     async fn run(mut self) {
-        let able = self.service.able().await;
-        self.tell_able(able).await;
+        // Nothing that hangs may keep us from the first order, which usually is to remove leftovers.
+        if let Ok(able) = timeout(FIRST_LOOK_TIME, self.service.able()).await {
+            self.tell_able(able).await;
+        }
         while let Ok(order) = self.idle().await {
             let mut next = Some(order);
             while let Some(order) = next {
@@ -257,7 +264,12 @@ impl<S: Service> Driver<S> {
 
     /// Stops it and answers with `answer`, or, if it is to `start` again, leaves the answer to that. A stop is never cut
     /// short: an order to stop can only tighten its bound, and an order to start waits for its end.
-    async fn bring_down(&mut self, mut answer: Report, mut by: Option<Instant>, mut start: bool) -> Result<Option<Order>, Gone> {
+    async fn bring_down(
+        &mut self,
+        mut answer: Report,
+        mut by: Option<Instant>,
+        mut start: bool,
+    ) -> Result<Option<Order>, Gone> {
         let replaces = |order: &Order| *order != Order::Announce;
         let result = loop {
             match until_ordered(self.service.stop(by), &mut self.orders, replaces).await {

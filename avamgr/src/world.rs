@@ -134,7 +134,7 @@ fn keyring(config: &Config) -> Result<Arc<Keyring>> {
         let unused = Key { number: 1, secret: Secret::new([0; 32]) };
         return Ok(Arc::new(Keyring::new(&config.cluster, &[unused], 1)?));
     }
-    Ok(Arc::new(keys::load(&config.daemon.key_file, &config.cluster)?))
+    Ok(Arc::new(keys::keyring(&config.daemon.key_file, &config.cluster)?))
 }
 
 fn start_resources(config: &Arc<Config>, node: NodeId, inputs: &Inputs) -> BTreeMap<ResourceId, OrderSender> {

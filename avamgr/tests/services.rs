@@ -1,5 +1,7 @@
 //! Services as the daemon runs them: orders in, reports out, real children and real init scripts in between.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 #[path = "services/exec.rs"]
 mod exec;
 #[path = "services/lsb.rs"]

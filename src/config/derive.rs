@@ -74,9 +74,13 @@ pub struct TimerLine {
 }
 
 impl TimerLine {
-    /// `set` or `derived: failover_budget / 10`.
+    /// `set`, `default` or `derived: failover_budget / 10`.
     pub fn origin(&self) -> String {
-        if self.by_hand { "set".to_owned() } else { format!("derived: {}", self.formula) }
+        match self.formula {
+            _ if self.by_hand => "set".to_owned(),
+            constant if is_constant(constant) => "default".to_owned(),
+            formula => format!("derived: {formula}"),
+        }
     }
 }
 
@@ -90,6 +94,16 @@ pub fn describe_timers(config: &Config) -> Vec<TimerLine> {
         formula: rule.formula,
     };
     RULES.iter().map(line).collect()
+}
+
+/// The formula of a timer.
+pub(super) fn formula(name: &str) -> Option<&'static str> {
+    RULES.iter().find(|rule| rule.name == name).map(|rule| rule.formula)
+}
+
+/// Whether a formula is nothing but a value.
+pub(super) fn is_constant(formula: &str) -> bool {
+    formula.starts_with(|c: char| c.is_ascii_digit()) && !formula.contains(' ')
 }
 
 /// What timers follow from besides each other.

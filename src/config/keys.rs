@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::derive::{formula, is_constant};
 use super::value::{Grammar, format_duration};
 
 /// Nodes of a cluster: a heartbeat goes to each of the others on each link.
@@ -81,6 +82,24 @@ pub enum Takes {
     Tables(usize),
 }
 
+impl Key {
+    /// What it is when it is not written, in words.
+    pub fn default(&self) -> String {
+        match self.preset {
+            Preset::Required => "required".to_owned(),
+            Preset::Optional => "none".to_owned(),
+            Preset::Value(value) if matches!(self.takes, Takes::Integer(..) | Takes::Flag) => format!("`{value}`"),
+            Preset::Value(value) => format!("`\"{value}\"`"),
+            Preset::Derived => match formula(self.name) {
+                Some(formula) if !is_constant(formula) => format!("derived: {formula}"),
+                Some(constant) if matches!(self.takes, Takes::Integer(..)) => format!("`{constant}`"),
+                Some(constant) => format!("`\"{constant}\"`"),
+                None => "?".to_owned(),
+            },
+        }
+    }
+}
+
 /// What a key is when it is not written.
 #[derive(Clone, Copy, Debug)]
 pub enum Preset {
@@ -99,7 +118,7 @@ impl Takes {
     pub fn describe(&self) -> String {
         match self {
             Self::Text(grammar) => grammar.describe().to_owned(),
-            Self::List(grammar, _) => format!("a list of strings, each {}", grammar.describe()),
+            Self::List(grammar, _) => format!("a list of strings (or one), each {}", grammar.describe()),
             Self::PerNode(grammar) => format!("a table with {} for each node", grammar.describe()),
             Self::PerNodeOrText(grammar) => format!("{}, or a table with one for each node", grammar.describe()),
             Self::Choice(words) => format!("one of {}", words.map_quoted()),

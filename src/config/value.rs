@@ -95,7 +95,7 @@ impl Grammar {
             Self::Host => "a hostname of 1 to 64 letters, digits and `.`, `-`, `_`, beginning with a letter or digit",
             Self::Interface => "an interface name of 1 to 15 characters without spaces, `/` and `:`",
             Self::Label => "a label of 1 to 15 characters, the interface name, `:` and a tag",
-            Self::Address => "an IPv4 or IPv6 address of one host, without prefix length",
+            Self::Address => "an IPv4 or IPv6 address (without prefix length)",
             Self::Net => "an IPv4 or IPv6 address with its prefix length",
             Self::Socket => "an IPv4 or IPv6 address with a port",
             Self::Url => "an http:// URL with an IPv4 or IPv6 address",

@@ -227,6 +227,13 @@ impl Node {
             .map(|peer| peer.id)
     }
 
+    /// Asks every peer, on every path, for an answer at once.
+    pub(super) fn probe_everybody(&mut self) {
+        for (peer, link) in self.usable_links() {
+            self.send_frame(peer, link, None, true);
+        }
+    }
+
     /// Asks every peer in doubt, on every path, for an answer at once.
     pub(super) fn probe_peers(&mut self, now: Instant) {
         self.next_probe = now + self.config.timers.probe_interval;

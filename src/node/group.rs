@@ -39,6 +39,9 @@ pub(super) struct Group {
     pub(super) flap_hold: Option<Instant>,
     /// The other node of a conflict that is not over.
     pub(super) conflict: Option<NodeId>,
+    /// Neighbours may have been told by somebody else where the addresses are: they are announced again as soon as
+    /// nobody else has them.
+    pub(super) unsettled: bool,
     pub(super) probe: Probe,
     /// Since when the preferred node could have the group back.
     pub(super) failback_since: Option<Instant>,
@@ -97,6 +100,7 @@ impl Group {
             failovers: Vec::new(),
             flap_hold: None,
             conflict: None,
+            unsettled: false,
             probe: Probe::default(),
             failback_since: None,
         }

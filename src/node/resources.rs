@@ -162,11 +162,7 @@ impl Resource {
                 | RunState::Stuck(_) => None,
             },
             Report::Able => {
-                let news = self
-                    .able
-                    .as_ref()
-                    .is_none_or(Result::is_err)
-                    .then_some(ResourceChange::Able);
+                let news = self.is_unable().then_some(ResourceChange::Able);
                 self.able = Some(Ok(()));
                 news
             }

@@ -468,34 +468,41 @@ impl Node {
     pub(super) fn resolve_conflict(&mut self, id: GroupId) {
         let group = self.group(id);
         if !group.serves() {
+            self.group_mut(id).unsettled = false;
             return;
         }
         let (ours, conflict) = (group.term, group.conflict);
-        let rival = self.peers.values().find(|peer| {
-            let heard = peer.state.is_alive() || peer.state == PeerState::OneWay;
-            heard && peer.holds(id) && peer.role(id) != Role::Deactivating
-        });
-        match (rival.map(|peer| (peer.id, peer.term(id))), conflict) {
-            (Some((peer, theirs)), before) => {
-                if before != Some(peer) {
-                    self.group_mut(id).conflict = Some(peer);
-                    self.tell(Fact::DualActive {
-                        group: id,
-                        peer,
-                        ours,
-                        theirs,
-                    });
-                }
-                if theirs > ours || (theirs == ours && peer < self.me) {
-                    self.step_down(id, Cause::OlderTerm { peer, term: theirs }, None);
-                }
+        let holders = || {
+            self.peers.values().filter(|peer| {
+                let heard = peer.state.is_alive() || peer.state == PeerState::OneWay;
+                heard && peer.holds(id)
+            })
+        };
+        let somebody_holds = holders().next().is_some();
+        let rival = holders().find(|peer| peer.role(id) != Role::Deactivating);
+        let rival = rival.map(|peer| (peer.id, peer.term(id)));
+        let group = self.group_mut(id);
+        group.unsettled |= somebody_holds;
+        if let Some((peer, theirs)) = rival {
+            if conflict != Some(peer) {
+                group.conflict = Some(peer);
+                self.tell(Fact::DualActive {
+                    group: id,
+                    peer,
+                    ours,
+                    theirs,
+                });
             }
-            (None, Some(_)) => {
-                self.group_mut(id).conflict = None;
-                self.announce(id);
+            if theirs > ours || (theirs == ours && peer < self.me) {
+                self.step_down(id, Cause::OlderTerm { peer, term: theirs }, None);
+            }
+        } else if group.unsettled && !somebody_holds {
+            group.unsettled = false;
+            let ended = group.conflict.take().is_some();
+            self.announce(id);
+            if ended {
                 self.tell(Fact::ConflictEnded { group: id });
             }
-            (None, None) => {}
         }
     }
 

@@ -294,6 +294,9 @@ impl World {
         let Some(host) = self.hosts.get_mut(at.index()) else { return };
         let Some(daemon) = host.daemon.as_mut() else { return };
         let was_running = daemon.paused.is_none();
+        if was_running {
+            daemon.paused_since = self.now;
+        }
         daemon.paused = Some(daemon.paused.map_or(due, |before| before.max(due)));
         self.queue.push(due, Happening::Resume { at, run: host.run, due });
         if was_running {
@@ -308,10 +311,11 @@ impl World {
             return;
         }
         daemon.paused = None;
+        let still = due.since(daemon.paused_since);
         let late = std::mem::take(&mut daemon.late);
         let missed_deadline = daemon.deadline.is_none();
         self.note(Some(at), What::Daemon(DaemonChange::Resumed));
-        self.refresh_again(at);
+        self.refresh_again(at, still);
         // The driver drains its sockets and tasks first, so that the decision judges by arrival times.
         for late in late {
             match late {

@@ -95,6 +95,8 @@ pub(super) struct Daemon {
     pub(super) started: Instant,
     /// It stands still until then.
     pub(super) paused: Option<Instant>,
+    /// When it began to stand still.
+    pub(super) paused_since: Instant,
     pub(super) late: Vec<Late>,
     /// The entry in the queue for its deadline.
     pub(super) deadline: Option<Key>,
@@ -102,7 +104,7 @@ pub(super) struct Daemon {
 
 impl Daemon {
     pub(super) fn new(node: Node, started: Instant) -> Self {
-        Self { node, started, paused: None, late: Vec::new(), deadline: None }
+        Self { node, started, paused: None, paused_since: started, late: Vec::new(), deadline: None }
     }
 
     /// Keeps something for later; frames only as long as the socket has room.

@@ -156,10 +156,15 @@ impl World {
         }
     }
 
-    /// The daemon's tasks go on: what is still there is refreshed, what is gone is told.
-    pub(super) fn refresh_again(&mut self, at: NodeId) {
+    /// The daemon's tasks go on after `still`: what is still there is refreshed, unless it should have gone by now: who
+    /// owns an address that was not refreshed for so long is not for its task to say.
+    pub(super) fn refresh_again(&mut self, at: NodeId, still: Duration) {
+        let over = still >= self.config.timers.guard_lifetime;
         for (resource, _) in self.addresses(at) {
             self.set_expiry(at, resource, None);
+            if over {
+                self.goes_down(at, resource, KernelChange::Down(resource));
+            }
         }
         let Some(host) = self.host(at) else { return };
         let wanted: Vec<ResourceId> = host.devices.keys().copied().filter(|id| self.is_wanted(at, *id)).collect();

@@ -27,6 +27,11 @@ pub(crate) struct Invariants {
 impl Invariants {
     /// Checks every rule against what has just been seen; the error names the rule.
     pub(crate) fn check(&mut self, world: &World, notes: &[Note]) -> Result<(), String> {
+        for note in notes {
+            if let (Some(node), What::Daemon(change)) = (note.host, &note.what) {
+                self.sight.note_daemon(node, *change);
+            }
+        }
         if notes.iter().any(|note| changes_sight(&note.what)) {
             self.sight.update(world);
         }

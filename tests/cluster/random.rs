@@ -152,7 +152,12 @@ fn random_shape(random: &mut Random) -> Shape {
 
 fn random_group(random: &mut Random) -> GroupShape {
     let vips = if random.chance(150_000) { 0 } else { 1 + u8::try_from(random.below(2)).unwrap_or(0) };
-    GroupShape { vips, service: vips == 0 || random.chance(700_000), failback: random.chance(100_000) }
+    GroupShape {
+        vips,
+        service: vips == 0 || random.chance(700_000),
+        service_first: random.chance(300_000),
+        failback: random.chance(100_000),
+    }
 }
 
 /// Every link of a plan a little worse than perfect.

@@ -19,17 +19,18 @@ pub(crate) struct Shape {
     pub(crate) ready_check: bool,
 }
 
-/// A group in few words; its addresses come before its service.
+/// A group in few words; its addresses come before its service unless `service_first`.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupShape {
     pub(crate) vips: u8,
     pub(crate) service: bool,
+    pub(crate) service_first: bool,
     pub(crate) failback: bool,
 }
 
 impl Default for GroupShape {
     fn default() -> Self {
-        Self { vips: 1, service: true, failback: false }
+        Self { vips: 1, service: true, service_first: false, failback: false }
     }
 }
 
@@ -98,15 +99,18 @@ impl GroupShape {
         let name = GROUPS[index];
         let failback = if self.failback { "auto" } else { "manual" };
         let mut text = format!("[[group]]\nname = \"{name}\"\nfailback = \"{failback}\"\n");
-        for vip in 1..=self.vips {
-            let _ = writeln!(text, "[[group.resource]]\nname = \"{name}-vip{vip}\"\ninterface = \"lan\"");
-            let _ = writeln!(text, "vip = [\"192.0.2.{}/24\"]", index * 100 + usize::from(vip));
-            let _ = writeln!(text, "start_timeout = \"2s\"\nstop_timeout = \"1s\"");
-        }
+        let mut service = String::new();
         if self.service {
-            let _ = writeln!(text, "[[group.resource]]\nname = \"{name}-svc\"\nexec = \"/usr/bin/{name}\"");
-            let _ = writeln!(text, "start_timeout = \"2s\"\nstop_timeout = \"1s\"");
+            let _ = writeln!(service, "[[group.resource]]\nname = \"{name}-svc\"\nexec = \"/usr/bin/{name}\"");
+            let _ = writeln!(service, "start_timeout = \"2s\"\nstop_timeout = \"1s\"");
         }
+        let mut vips = String::new();
+        for vip in 1..=self.vips {
+            let _ = writeln!(vips, "[[group.resource]]\nname = \"{name}-vip{vip}\"\ninterface = \"lan\"");
+            let _ = writeln!(vips, "vip = [\"192.0.2.{}/24\"]", index * 100 + usize::from(vip));
+            let _ = writeln!(vips, "start_timeout = \"2s\"\nstop_timeout = \"1s\"");
+        }
+        text += &if self.service_first { service + &vips } else { vips + &service };
         text
     }
 }

@@ -1,11 +1,11 @@
 //! Who could see whom, and since when: judged by what the world was, never by what a node believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use avamgr_core::cluster::{GroupId, LinkId, NodeId, ResourceId};
 use avamgr_core::config::Timers;
-use avamgr_core::sim::World;
+use avamgr_core::sim::{DaemonChange, World};
 use avamgr_core::time::Instant;
 
 use crate::shape::{all_resources, pairs};
@@ -24,9 +24,24 @@ pub(crate) struct Sight {
     visible: Since<(NodeId, NodeId, ResourceId)>,
     /// No frame of anybody gets to this running daemon, and the arbitrator does not answer it.
     cut_off: Since<NodeId>,
+    /// Nodes whose daemon ended in an orderly way and has not begun again: their silence means nothing bad.
+    left: BTreeSet<NodeId>,
 }
 
 impl Sight {
+    /// Takes note of a daemon that ends or begins.
+    pub(crate) fn note_daemon(&mut self, node: NodeId, change: DaemonChange) {
+        match change {
+            DaemonChange::Exited => {
+                self.left.insert(node);
+            }
+            DaemonChange::Started => {
+                self.left.remove(&node);
+            }
+            DaemonChange::Died | DaemonChange::Paused | DaemonChange::Resumed => {}
+        }
+    }
+
     /// Looks at the world again.
     pub(crate) fn update(&mut self, world: &World) {
         let config = world.config();
@@ -52,7 +67,8 @@ impl Sight {
         }
         for node in config.node_ids() {
             let heard = self.open.keys().any(|(_, _, to)| *to == node);
-            let cut_off = world.is_running(node) && !world.arbitrator_open(node) && !heard;
+            let missed = config.node_ids().any(|peer| peer != node && !self.left.contains(&peer));
+            let cut_off = world.is_running(node) && !world.arbitrator_open(node) && !heard && missed;
             keep(&mut self.cut_off, node, cut_off, world.now());
         }
     }

@@ -1,10 +1,7 @@
-//! The operator's program, and the parts of its demo.
+//! The operator's command line; everything is in [`avamgr::cli`]. Under other names, the programs of its demo.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    avamgr::demo::called_by_name().unwrap_or_else(|| {
-        let d = avamgr::demo::run(avamgr::demo::Options::default());
-        match d { Ok(true) => ExitCode::SUCCESS, Ok(false) => ExitCode::FAILURE, Err(e) => { avamgr::complain(&format!("{e:#}")); ExitCode::from(2) } }
-    })
+    avamgr::demo::called_by_name().unwrap_or_else(avamgr::cli::main)
 }

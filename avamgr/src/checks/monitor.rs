@@ -55,7 +55,8 @@ impl Monitors {
         if self.list.is_empty() {
             return pending().await;
         }
-        let changes: Vec<BoxFuture<'_, Change>> = self.list.iter_mut().map(|monitor| monitor.change().boxed()).collect();
+        let changes: Vec<BoxFuture<'_, Change>> =
+            self.list.iter_mut().map(|monitor| monitor.change().boxed()).collect();
         select_all(changes).await.0
     }
 }

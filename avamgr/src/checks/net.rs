@@ -35,7 +35,9 @@ impl Target {
             match TcpStream::connect(address).await {
                 // Without a listener, a connection to a port of our own host may meet itself: the kernel happens to give us
                 // the very port we call.
-                Ok(stream) if stream.local_addr().ok() == stream.peer_addr().ok() => last = ErrorKind::ConnectionRefused.into(),
+                Ok(stream) if stream.local_addr().ok() == stream.peer_addr().ok() => {
+                    last = ErrorKind::ConnectionRefused.into()
+                }
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
@@ -108,11 +110,14 @@ impl Url {
     fn judge(&self, seen: &str) -> Result<(), CheckError> {
         let line = seen.lines().next().unwrap_or_default();
         let status = line.strip_prefix("HTTP/").and_then(|rest| rest.split_once(' ')).map(|(_, status)| status.trim());
-        let class = status.and_then(|status| status.get(..3)).filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
+        let class =
+            status.and_then(|status| status.get(..3)).filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
         match (status, class.and_then(|code| code.chars().next())) {
             (Some(_), Some('2' | '3')) => Ok(()),
             (Some(status), Some(_)) => Err(CheckError::HttpStatus { what: self.describe(), status: status.to_owned() }),
-            (Some(_) | None, _) => Err(CheckError::NotHttp { what: self.describe(), seen: line.chars().take(60).collect() }),
+            (Some(_) | None, _) => {
+                Err(CheckError::NotHttp { what: self.describe(), seen: line.chars().take(60).collect() })
+            }
         }
     }
 }
@@ -124,13 +129,17 @@ impl FromStr for Url {
         if text.chars().any(|c| c.is_control() || c == ' ') {
             return Err(format!("{text:?}: a URL has no spaces or control characters"));
         }
-        let rest = text.strip_prefix("http://").ok_or_else(|| format!("{text}: only http:// can be checked; use a script for anything else"))?;
+        let rest = text
+            .strip_prefix("http://")
+            .ok_or_else(|| format!("{text}: only http:// can be checked; use a script for anything else"))?;
         let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
         let path = path.split('#').next().unwrap_or_default();
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let target = match authority.rsplit_once(':') {
             // A colon inside of brackets belongs to the address.
-            Some((_, port)) if !port.contains(']') => authority.parse::<Target>().map_err(|error| format!("{text}: {error}"))?,
+            Some((_, port)) if !port.contains(']') => {
+                authority.parse::<Target>().map_err(|error| format!("{text}: {error}"))?
+            }
             Some(_) | None => Target::new(authority, authority, 80)?,
         };
         Ok(Self { text: text.to_owned(), authority: authority.to_owned(), path, target })

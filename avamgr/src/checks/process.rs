@@ -57,7 +57,8 @@ fn matches(name: &str, pid: i32) -> bool {
         return true;
     }
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let mut words = command.split(|byte| *byte == 0).map(|word| word.rsplit(|byte| *byte == b'/').next().unwrap_or(word));
+    let mut words =
+        command.split(|byte| *byte == 0).map(|word| word.rsplit(|byte| *byte == b'/').next().unwrap_or(word));
     let cut = name.len() > KERNEL_NAME_MAX && name.as_bytes().get(..KERNEL_NAME_MAX) == Some(process.name.as_bytes());
     if cut { words.any(|word| word == name.as_bytes()) } else { words.next() == Some(name.as_bytes()) }
 }

@@ -81,7 +81,8 @@ async fn a_page_is_well_with_2xx_and_3xx_only() {
 #[tokio::test]
 async fn what_a_page_answered_instead_is_said() {
     let address = server("HTTP/1.1 503 Service Unavailable\r\n\r\n").await;
-    check_failing(Check::Http(format!("http://{address}/")), "status 503 Service Unavailable, expected 2xx or 3xx").await;
+    check_failing(Check::Http(format!("http://{address}/")), "status 503 Service Unavailable, expected 2xx or 3xx")
+        .await;
     let address = server("220 smtp ready\r\n").await;
     check_failing(Check::Http(format!("http://{address}/")), "answered \"220 smtp ready\"").await;
     check_failing(Check::Http("https://127.0.0.1/".into()), "only http://").await;
@@ -149,7 +150,11 @@ async fn a_script_with_an_interpreter_is_found_by_its_own_name() {
 #[tokio::test]
 async fn a_script_says_yes_with_0_and_no_with_its_last_words() {
     check_well(sh("exit 0")).await;
-    check_failing(sh("echo queue full; exit 2"), "exited with status 2, expected status 0; last output: \"queue full\"").await;
+    check_failing(
+        sh("echo queue full; exit 2"),
+        "exited with status 2, expected status 0; last output: \"queue full\"",
+    )
+    .await;
     check_failing(sh("kill -9 $$"), "killed by signal 9").await;
     check_failing(Check::Script(vec!["/no/such".into()]), "/no/such").await;
     let error = check_once(sh("sleep 60"), Duration::from_millis(100)).await.unwrap_err();
@@ -212,7 +217,8 @@ async fn a_ready_check_says_what_it_is_at_first_and_then_each_change() {
     let directory = TempDir::new().unwrap();
     let flag = directory.path().join("up");
     let (inputs, mut received) = inputs::channel();
-    let config = ReadyConfig { name: "tomcat".into(), monitor: monitor(sh(&format!("test -e {}", flag.display())), 2, 2) };
+    let config =
+        ReadyConfig { name: "tomcat".into(), monitor: monitor(sh(&format!("test -e {}", flag.display())), 2, 2) };
     let task = tokio::spawn(watch_ready(CheckId(3), config, inputs));
     let mut next = async || match timeout(Duration::from_secs(5), received.recv()).await.unwrap() {
         Some(Input::Ready { check: CheckId(3), result }) => result,

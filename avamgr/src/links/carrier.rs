@@ -6,8 +6,9 @@
 //! Two things the kernel does are worked around here:
 //! * It answers questions (and dumps) under a lock that others may hold for a long time, while thousands of addresses are
 //!   added, say. So questions are asked from another thread, and never as a dump, which would go on in our `recv`.
-//! * It announces the loss of a physical carrier at most once a second for all interfaces together. When one link goes, the
-//!   others are asked after, again and again for that second: a power-off takes both.
+//! * It announces losses of physical carriers at most once a second, for all interfaces of the machine together. So for a
+//!   second after each change of any interface we ask on our own: a power-off takes two carriers, and only the first would
+//!   be told at once.
 //!
 //! Never here: waiting, or a word about interfaces nobody named.
 
@@ -15,6 +16,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::interface::Interface;
 use super::notice::{Notice, notices};
@@ -38,10 +40,12 @@ const LINK_CHANGES: u32 = 1;
 const MESSAGE_BYTES: usize = 32 * 1024;
 /// Messages handled in one turn; what is left wakes us again.
 const TURN: usize = 64;
-/// From the loss of one carrier to the first question after the others; doubles up to the last.
+/// From a change to the first question of our own.
 const FIRST_QUESTION: Duration = Duration::from_millis(1);
-/// The last question: by then more than the second has passed in which the kernel may keep a loss to itself.
-const LAST_QUESTION: Duration = Duration::from_millis(1024);
+/// Between two questions of our own.
+const QUESTION_PACE: Duration = Duration::from_millis(10);
+/// For how long we ask after a change: somewhat longer than the second in which the kernel keeps a loss to itself.
+const QUESTION_TIME: Duration = Duration::from_millis(1_100);
 
 /// An interface and the links that run over it.
 #[derive(Debug)]
@@ -58,8 +62,10 @@ pub struct Carriers {
     port: u32,
     watched: Vec<Watched>,
     buffer: Vec<u8>,
-    /// The next question after the others, and the pause before the one after it.
-    question: Option<(Pin<Box<Sleep>>, Duration)>,
+    /// Our own questions: the next one, and when they end.
+    questions: Option<(Pin<Box<Sleep>>, Instant)>,
+    /// A question has not been taken by the kernel yet: it may have to wait for others there.
+    asking: Arc<AtomicBool>,
 }
 
 impl Carriers {
@@ -75,8 +81,10 @@ impl Carriers {
         let watched =
             interfaces.into_iter().map(|(interface, links)| Watched { interface, links, told: None }).collect();
         let socket = sys::watched(Arc::new(socket), Interest::READABLE)?;
-        let carriers = Self { socket, port, watched, buffer: Vec::with_capacity(MESSAGE_BYTES), question: None };
+        let buffer = Vec::with_capacity(MESSAGE_BYTES);
+        let mut carriers = Self { socket, port, watched, buffer, questions: None, asking: Arc::default() };
         carriers.ask();
+        carriers.go_on_asking();
         Ok(carriers)
     }
 
@@ -87,7 +95,7 @@ impl Carriers {
 
     /// As `readable`.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((sleep, _)) = &mut self.question
+        if let Some((sleep, _)) = &mut self.questions
             && sleep.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(());
@@ -124,42 +132,62 @@ impl Carriers {
     }
 
     fn take_note(&mut self, sink: &mut impl FnMut(Input)) {
-        let (mut lost, mut unsure) = (false, false);
+        let (mut changed, mut unsure) = (false, false);
         for notice in notices(self.port, &self.buffer) {
+            changed |= notice.is_change();
             for (number, watched) in (1..).zip(self.watched.iter_mut()) {
                 unsure |= watched.take_note(number, &notice);
-                lost |= watched.tell(sink);
+                changed |= watched.tell(sink);
             }
         }
         if unsure {
             self.ask();
         }
-        if lost && self.watched.iter().any(|watched| watched.told == Some(true)) {
-            self.question = Some((Box::pin(sleep(FIRST_QUESTION)), FIRST_QUESTION * 2));
+        if changed {
+            self.go_on_asking();
+        }
+    }
+
+    /// From now on and for a while we ask on our own.
+    fn go_on_asking(&mut self) {
+        let now = Instant::now();
+        let next = now + FIRST_QUESTION;
+        match &mut self.questions {
+            Some((sleep, end)) => {
+                *end = now + QUESTION_TIME;
+                if sleep.deadline() > next {
+                    sleep.as_mut().reset(next);
+                }
+            }
+            None => self.questions = Some((Box::pin(sleep_until(next)), now + QUESTION_TIME)),
         }
     }
 
     fn ask_when_due(&mut self) {
-        let Some((sleep, pause)) = &mut self.question else { return };
-        if !sleep.is_elapsed() {
+        let Some((sleep, end)) = &mut self.questions else { return };
+        let now = Instant::now();
+        if sleep.deadline() > now {
             return;
         }
-        if *pause > LAST_QUESTION {
-            self.question = None;
+        if now < *end {
+            sleep.as_mut().reset(now + QUESTION_PACE);
         } else {
-            sleep.as_mut().reset(tokio::time::Instant::now() + *pause);
-            *pause *= 2;
+            self.questions = None;
         }
         self.ask();
     }
 
     /// Asks after each interface by name, from another thread. The answers come in with the changes, in order.
-    fn ask(&self) {
+    pub fn ask(&self) {
+        if self.asking.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let request = questions(self.watched.iter().map(|watched| watched.interface.name()));
-        let socket = Arc::clone(self.socket.get_ref());
+        let (socket, asking) = (Arc::clone(self.socket.get_ref()), Arc::clone(&self.asking));
         tokio::task::spawn_blocking(move || {
             // What is not answered now is told at the next change, and a link without carrier is silent anyway.
             let _ = socket.send_to(&request, &SocketAddr::new(0, 0), 0);
+            asking.store(false, Ordering::Relaxed);
         });
     }
 }
@@ -186,7 +214,7 @@ impl Watched {
         false
     }
 
-    /// Hands over what is new. `true` = the carrier was there and is gone.
+    /// Hands over what is new; `true` = something was.
     fn tell(&mut self, sink: &mut impl FnMut(Input)) -> bool {
         let Some(up) = self.interface.up() else { return false };
         let before = self.told.replace(up);
@@ -195,7 +223,7 @@ impl Watched {
                 sink(Input::Carrier { link: *link, up });
             }
         }
-        before == Some(true) && !up
+        before != Some(up)
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use avamgr_core::time::Instant;
 use avamgr_core::wire::Heartbeat;
 use avamgr_core::wire::seal::Keyring;
 use socket2::SockAddr;
+use tokio::time::{Sleep, sleep};
 
 use super::LinkError;
 use super::counters::Counters;
@@ -29,7 +31,7 @@ use super::udp::{QUOTE, Udp, destination};
 use crate::clock;
 
 /// From one attempt to open a socket that did not open to the next.
-const RETRY: Duration = Duration::from_millis(100);
+const RETRY: Duration = Duration::from_millis(200);
 /// ICMP errors read in one turn: one per frame we sent since the last.
 const ERRORS: usize = 64;
 
@@ -51,7 +53,10 @@ pub struct Link {
     batch: Batch,
     buffer: Vec<u8>,
     emptied: Instant,
-    retry_at: Instant,
+    /// While there is no socket: when to try again. Not there while there is no interface: the carrier watch wakes us.
+    retry: Option<Pin<Box<Sleep>>>,
+    /// The number of the interface at the last attempt.
+    tried: Option<u32>,
     /// A send has met an error that may have been an ICMP error's.
     errors_due: bool,
     /// Why nothing can be sent at the moment.
@@ -79,7 +84,8 @@ impl Link {
             batch: Batch::new(),
             buffer: Vec::with_capacity(avamgr_core::wire::codec::MAX_DATAGRAM),
             emptied: clock::now(),
-            retry_at: Instant::BOOT,
+            retry: None,
+            tried: None,
             errors_due: false,
             trouble: None,
         };
@@ -120,16 +126,16 @@ impl Link {
     }
 
     /// Waits until `receive` has something to do. May be dropped at any time.
-    pub async fn readable(&self) {
+    pub async fn readable(&mut self) {
         std::future::poll_fn(|cx| self.poll_readable(cx)).await;
     }
 
-    /// As `readable`. Never ready while there is no socket: `receive` opens one, as soon as somebody calls it after the
-    /// carrier watch has seen the interface.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &self.transport {
-            Some(Transport::Udp(udp)) => udp.poll_readable(cx),
-            None => Poll::Pending,
+    /// As `readable`.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match (&self.transport, &mut self.retry) {
+            (Some(Transport::Udp(udp)), _) => udp.poll_readable(cx),
+            (None, Some(retry)) => retry.as_mut().poll(cx),
+            (None, None) => Poll::Pending,
         }
     }
 
@@ -243,23 +249,24 @@ impl Link {
     /// Opens the socket if there is none, and anew if its interface is another one by now.
     fn open_when_due(&mut self, now: Instant) {
         let index = self.interface.index();
-        let reopen = match &self.transport {
-            Some(Transport::Udp(udp)) => index.is_some_and(|index| index != udp.interface()),
-            None => true,
+        let open = match &self.transport {
+            Some(Transport::Udp(udp)) => index.is_none_or(|index| index == udp.interface()),
+            None => false,
         };
-        if !reopen || now < self.retry_at {
+        let due = index != self.tried || self.retry.as_ref().is_none_or(|retry| retry.is_elapsed());
+        if open || !due {
             return;
         }
+        self.tried = index;
+        self.retry = None;
         if self.interface.up().is_some() && index.is_none() {
             self.trouble = Some(io::Error::from_raw_os_error(libc::ENODEV));
             return;
         }
-        self.retry_at = now + RETRY;
-        let again = self.transport.take();
-        if let Some(Transport::Udp(udp)) = &again {
-            self.judge.counters.kernel_dropped += udp.kernel_drops();
+        if let Some(Transport::Udp(old)) = self.transport.take() {
+            self.judge.counters.kernel_dropped += old.kernel_drops();
+            self.judge.counters.reopened += 1;
         }
-        drop(again);
         match self.open_udp() {
             Ok(udp) => {
                 let to = |address: &IpAddr| destination(*address, self.config.port, udp.interface());
@@ -268,7 +275,10 @@ impl Link {
                 self.trouble = None;
                 self.emptied = now;
             }
-            Err(error) => self.trouble = Some(error),
+            Err(error) => {
+                self.trouble = Some(error);
+                self.retry = Some(Box::pin(sleep(RETRY)));
+            }
         }
     }
 

@@ -46,6 +46,17 @@ pub(super) enum Notice<'a> {
     },
 }
 
+impl Notice<'_> {
+    /// Whether something has happened, and this is not an answer.
+    pub(super) fn is_change(&self) -> bool {
+        match self {
+            Self::Link { question, .. } => *question == 0,
+            Self::Gone { .. } => true,
+            Self::NoSuchInterface { .. } => false,
+        }
+    }
+}
+
 /// The notices in the bytes of one datagram of the kernel, sent to the socket with this port; what is none is skipped.
 pub(super) fn notices(port: u32, bytes: &[u8]) -> impl Iterator<Item = Notice<'_>> {
     messages(port, bytes).filter_map(|(kind, question, payload)| match kind {

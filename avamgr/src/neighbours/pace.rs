@@ -14,6 +14,24 @@ const BATCH: u64 = 64;
 /// How long to wait when the interface takes no more.
 const BACK_OFF: Duration = Duration::from_millis(1);
 
+/// Who waits for a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// Clients are in the dark until it is out.
+    Urgent,
+    /// Nobody: it repeats what was said. Takes a quarter of the pace, so that neither we nor the neighbours do nothing else.
+    Routine,
+}
+
+impl Haste {
+    fn nanos_per_frame(self) -> u64 {
+        match self {
+            Self::Urgent => NANOS_PER_FRAME,
+            Self::Routine => NANOS_PER_FRAME * 4,
+        }
+    }
+}
+
 /// Counts what was sent and says when the next may leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -30,18 +48,18 @@ impl Pace {
     }
 
     /// How many frames may leave now.
-    pub fn allowed(&self, now: Instant) -> usize {
+    pub fn allowed(&self, haste: Haste, now: Instant) -> usize {
         if now < self.blocked_until {
             return 0;
         }
-        let filled = now.as_nanos().saturating_sub(self.empty_at.as_nanos()) / NANOS_PER_FRAME;
-        usize::try_from(filled.min(BURST)).unwrap_or(usize::MAX)
+        let filled = now.as_nanos().saturating_sub(self.empty_at.as_nanos()).min(BURST * NANOS_PER_FRAME);
+        usize::try_from(filled / haste.nanos_per_frame()).unwrap_or(usize::MAX)
     }
 
     /// These many have left.
-    pub fn sent(&mut self, frames: usize, now: Instant) {
+    pub fn sent(&mut self, frames: usize, haste: Haste, now: Instant) {
         let full = now - Duration::from_nanos(BURST * NANOS_PER_FRAME);
-        let cost = u64::try_from(frames).unwrap_or(u64::MAX).saturating_mul(NANOS_PER_FRAME);
+        let cost = u64::try_from(frames).unwrap_or(u64::MAX).saturating_mul(haste.nanos_per_frame());
         self.empty_at = self.empty_at.max(full) + Duration::from_nanos(cost);
     }
 
@@ -51,9 +69,9 @@ impl Pace {
     }
 
     /// When it pays to send again, with so many waiting.
-    pub fn next(&self, waiting: usize) -> Instant {
+    pub fn next(&self, waiting: usize, haste: Haste) -> Instant {
         let wanted = u64::try_from(waiting).unwrap_or(u64::MAX).min(BATCH);
-        self.blocked_until.max(self.empty_at + Duration::from_nanos(wanted * NANOS_PER_FRAME))
+        self.blocked_until.max(self.empty_at + Duration::from_nanos(wanted * haste.nanos_per_frame()))
     }
 }
 
@@ -67,19 +85,28 @@ impl Default for Pace {
 mod tests {
     use super::*;
 
-    #[test]
-    fn four_thousand_frames_take_about_25_ms_and_never_more_than_a_burst_at_once() {
+    /// How long so many frames take, never more than a burst of them at once.
+    fn time_for(frames: usize, haste: Haste) -> Duration {
         let start = Instant::from_millis(1_000_000);
-        let (mut pace, mut now, mut left) = (Pace::new(), start, 4096usize);
+        let (mut pace, mut now, mut left) = (Pace::new(), start, frames);
         while left > 0 {
-            let batch = pace.allowed(now).min(left);
-            assert!(batch <= 256 && (batch >= 64 || batch == left || now == start), "{batch} of {left}");
-            pace.sent(batch, now);
+            let batch = pace.allowed(haste, now).min(left);
+            assert!(batch <= 256 && (batch >= 64 || batch == left), "{batch} of {left}");
+            pace.sent(batch, haste, now);
             left -= batch;
-            now = now.max(pace.next(left));
+            now = now.max(pace.next(left, haste));
         }
-        let took = now.since(start);
-        assert!((Duration::from_millis(20)..Duration::from_millis(30)).contains(&took), "{took:?}");
+        now.since(start)
+    }
+
+    #[test]
+    fn four_thousand_frames_take_about_25_ms_and_four_times_that_when_nobody_waits() {
+        let between = |took: Duration, low: u64, high: u64| {
+            assert!((Duration::from_millis(low)..Duration::from_millis(high)).contains(&took), "{took:?}");
+        };
+        between(time_for(4_096, Haste::Urgent), 20, 30);
+        between(time_for(4_096, Haste::Routine), 85, 105);
+        assert_eq!(time_for(1, Haste::Urgent), Duration::ZERO);
     }
 
     #[test]
@@ -87,8 +114,9 @@ mod tests {
         let now = Instant::from_millis(5_000);
         let mut pace = Pace::new();
         pace.refused(now);
-        assert_eq!(pace.allowed(now), 0);
-        assert_eq!(pace.next(1), now + BACK_OFF);
-        assert_eq!(pace.allowed(now + BACK_OFF), 256);
+        assert_eq!(pace.allowed(Haste::Urgent, now), 0);
+        assert_eq!(pace.next(1, Haste::Urgent), now + BACK_OFF);
+        assert_eq!(pace.allowed(Haste::Urgent, now + BACK_OFF), 256);
+        assert_eq!(pace.allowed(Haste::Routine, now + BACK_OFF), 64);
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use avamgr_core::time::Instant;
 
 use super::packet::{Hears, PacketSocket};
-use super::{Error, Form, Pace, announcement};
+use super::{Error, Form, Haste, Pace, announcement};
 use crate::clock;
 use crate::netlink::{Interface, Mac};
 
@@ -29,16 +29,16 @@ impl Sender {
     }
 
     /// Announces as many of the addresses, from the first on, as may leave now; returns how many. Never waits.
-    pub fn announce(&mut self, addresses: &[IpAddr], form: Form) -> Result<usize, Error> {
+    pub fn announce(&mut self, addresses: &[IpAddr], form: Form, haste: Haste) -> Result<usize, Error> {
         let now = clock::now();
-        let count = addresses.len().min(self.pace.allowed(now)).min(BATCH);
+        let count = addresses.len().min(self.pace.allowed(haste, now)).min(BATCH);
         if count == 0 {
             return Ok(0);
         }
         let frames: Vec<_> =
             addresses.iter().take(count).map(|address| announcement(self.mac, *address, form, self.router)).collect();
         let sent = self.socket.send(&frames)?;
-        self.pace.sent(sent, now);
+        self.pace.sent(sent, haste, now);
         if sent < count {
             self.pace.refused(now);
         }
@@ -46,8 +46,8 @@ impl Sender {
     }
 
     /// When it pays to announce again, with so many addresses waiting.
-    pub fn next(&self, waiting: usize) -> Instant {
-        self.pace.next(waiting)
+    pub fn next(&self, waiting: usize, haste: Haste) -> Instant {
+        self.pace.next(waiting, haste)
     }
 }
 

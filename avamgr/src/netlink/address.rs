@@ -128,14 +128,14 @@ impl Netlink {
 
     /// Puts addresses on an interface, marked as ours. One that is there already gets our mark and the new lifetime.
     pub async fn put(&mut self, index: u32, addresses: &[Assign]) -> Result<Vec<Outcome>, Error> {
-        let requests = addresses.iter().map(|address| RouteNetlinkMessage::NewAddress(assignment(index, address)));
-        self.transport.exchange("put addresses on an interface", NLM_F_CREATE | NLM_F_REPLACE, requests).await
+        let request = |address: &Assign| RouteNetlinkMessage::NewAddress(assignment(index, address));
+        self.transport.exchange("put addresses on an interface", NLM_F_CREATE | NLM_F_REPLACE, addresses, request).await
     }
 
     /// Takes addresses off their interface. One that is not there any more, or whose interface is not, counts as taken off.
     pub async fn remove(&mut self, addresses: &[Present]) -> Result<Vec<Outcome>, Error> {
-        let requests = addresses.iter().map(|present| RouteNetlinkMessage::DelAddress(removal(present)));
-        let mut outcomes = self.transport.exchange("take addresses off an interface", 0, requests).await?;
+        let request = |present: &Present| RouteNetlinkMessage::DelAddress(removal(present));
+        let mut outcomes = self.transport.exchange("take addresses off an interface", 0, addresses, request).await?;
         for outcome in &mut outcomes {
             if matches!(outcome, Err(refusal) if matches!(refusal.errno, Errno::EADDRNOTAVAIL | Errno::ENODEV)) {
                 *outcome = Ok(());
@@ -146,8 +146,8 @@ impl Netlink {
 
     /// Puts addresses back exactly as they were, whoever put them there.
     pub async fn restore(&mut self, addresses: &[Present]) -> Result<Vec<Outcome>, Error> {
-        let requests = addresses.iter().map(|present| RouteNetlinkMessage::NewAddress(restoration(present)));
-        self.transport.exchange("put addresses back on an interface", NLM_F_CREATE, requests).await
+        let request = |present: &Present| RouteNetlinkMessage::NewAddress(restoration(present));
+        self.transport.exchange("put addresses back on an interface", NLM_F_CREATE, addresses, request).await
     }
 }
 

@@ -68,7 +68,7 @@ impl Netlink {
         flags: u16,
         request: RouteNetlinkMessage,
     ) -> Result<Outcome, Error> {
-        let outcomes = self.transport.exchange(what, flags, std::iter::once(request)).await?;
+        let outcomes = self.transport.exchange(what, flags, &[request], RouteNetlinkMessage::clone).await?;
         Ok(outcomes.into_iter().next().unwrap_or(Ok(())))
     }
 }

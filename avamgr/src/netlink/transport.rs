@@ -55,24 +55,24 @@ impl Transport {
         self.pace.size
     }
 
-    /// Sends the requests in batches; the outcome of each stands at its place.
-    pub(super) async fn exchange<I>(
+    /// Sends a request for each of `items`, in batches; the outcome of each stands at its place.
+    pub(super) async fn exchange<T: Sync>(
         &mut self,
         what: &'static str,
         flags: u16,
-        requests: I,
-    ) -> Result<Vec<Outcome>, Error>
-    where
-        I: Iterator<Item = RouteNetlinkMessage> + Send,
-    {
-        let mut requests = requests.peekable();
-        let mut outcomes = Vec::new();
-        while requests.peek().is_some() {
+        items: &[T],
+        request: impl Fn(&T) -> RouteNetlinkMessage + Send,
+    ) -> Result<Vec<Outcome>, Error> {
+        let mut outcomes = Vec::with_capacity(items.len());
+        let mut left = items;
+        while !left.is_empty() {
             if !outcomes.is_empty() {
                 tokio::task::yield_now().await;
             }
-            let batch: Vec<_> = requests.by_ref().take(self.pace.size).collect();
+            let (batch, rest) = left.split_at(left.len().min(self.pace.size));
+            let batch: Vec<_> = batch.iter().map(&request).collect();
             outcomes.extend(self.batch(what, flags, batch).await?);
+            left = rest;
         }
         Ok(outcomes)
     }

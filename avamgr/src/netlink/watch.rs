@@ -1,5 +1,6 @@
 //! What happens to one interface: link state as it changes, addresses and ranges that go away.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use avamgr_core::config::IpNet;
@@ -122,6 +123,21 @@ impl Watcher {
                     let length = self.inbox.len() - left;
                     self.said = self.understand(length)?;
                 }
+            }
+        }
+    }
+
+    /// Reads what has already happened, without waiting, and forgets it but for the state of the link.
+    pub fn catch_up(&mut self) -> Result<(), Error> {
+        self.said = None;
+        loop {
+            let mut room = self.inbox.as_mut_slice();
+            // Past the runtime: it may not have heard yet that there is something to read.
+            match self.socket.socket_ref().recv(&mut room, libc::MSG_DONTWAIT) {
+                Err(source) if source.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(source) if source.raw_os_error() == Some(libc::ENOBUFS) => self.stale = true,
+                Err(source) => return Err(Error::Socket { action: "listen", source }),
+                Ok(length) => drop(self.understand(length)?),
             }
         }
     }

@@ -13,13 +13,18 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::StillThere;
 
 /// The variable that names the resource in the environment of every process of it.
 pub const MARK_VARIABLE: &str = "AVAMGR_RESOURCE";
 
 /// The longest pause between two looks.
 const LOOK_PACE_MAX: Duration = Duration::from_millis(50);
+
+/// One look may take this long, also when time is up: without it nothing at all would be known.
+const LOOK_TIME_MIN: Duration = Duration::from_millis(20);
 
 /// Names one resource on one node, the same in every life of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +64,16 @@ impl Family {
         scan(move |process| Some(process.session) == family.session || process.carries(&family.mark)).await
     }
 
+    /// The same, `None` when the look takes too long: reading the environment of a process waits while that process holds
+    /// its memory locked, as one does that hangs in the kernel.
+    async fn members_by(&self, by: Instant) -> Option<Vec<i32>> {
+        timeout_at(by.max(Instant::now() + LOOK_TIME_MIN), self.members()).await.ok()
+    }
+
     /// Waits until nobody is left, at most until `until`; answers whether that came true.
     pub async fn gone(&self, until: Instant) -> bool {
         let mut pace = Duration::from_millis(1);
-        while !self.members().await.is_empty() {
+        while self.members_by(until).await.is_none_or(|pids| !pids.is_empty()) {
             let now = Instant::now();
             if now >= until {
                 return false;
@@ -77,11 +88,13 @@ impl Family {
     ///
     /// # Errors
     /// With those who are left at `give_up_at`.
-    pub async fn clear(&self, kill_at: Instant, give_up_at: Instant) -> Result<usize, super::StillThere> {
+    pub async fn clear(&self, kill_at: Instant, give_up_at: Instant) -> Result<usize, StillThere> {
         let mut asked: Vec<i32> = Vec::new();
         let mut pace = Duration::from_millis(1);
         loop {
-            let pids = self.members().await;
+            let Some(pids) = self.members_by(give_up_at).await else {
+                return Err(StillThere { pids: asked });
+            };
             let now = Instant::now();
             if pids.is_empty() {
                 return Ok(asked.len());
@@ -99,7 +112,7 @@ impl Family {
                 }
             }
             if now >= give_up_at {
-                return Err(super::StillThere { pids });
+                return Err(StillThere { pids });
             }
             sleep(pace.min(give_up_at - now)).await;
             pace = (pace * 2).min(LOOK_PACE_MAX);
@@ -119,7 +132,9 @@ pub(super) async fn living_in_group(group: i32) -> Vec<i32> {
 
 /// `process 123 (dre), process 124 (dre)`.
 pub(super) fn list(pids: &[i32]) -> String {
-    let names = pids.iter().map(|pid| format!("process {pid} ({})", Process::read(*pid).map_or_else(|| "?".to_owned(), |p| p.name)));
+    let names = pids
+        .iter()
+        .map(|pid| format!("process {pid} ({})", Process::read(*pid).map_or_else(|| "?".to_owned(), |p| p.name)));
     names.collect::<Vec<_>>().join(", ")
 }
 
@@ -172,7 +187,8 @@ impl Process {
         };
         let mut variables = environment.split(|byte| *byte == 0);
         let wanted = |variable: &[u8]| {
-            variable.strip_prefix(MARK_VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) == Some(mark.value().as_bytes())
+            variable.strip_prefix(MARK_VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+                == Some(mark.value().as_bytes())
         };
         variables.any(wanted) && same_host(self.pid)
     }

@@ -148,7 +148,8 @@ impl Tail {
         if line.is_empty() {
             return;
         }
-        let mut slot = if self.lines.len() < TAIL_LINES { Vec::new() } else { self.lines.pop_front().unwrap_or_default() };
+        let mut slot =
+            if self.lines.len() < TAIL_LINES { Vec::new() } else { self.lines.pop_front().unwrap_or_default() };
         slot.clear();
         slot.extend_from_slice(&line[..line.len().min(TAIL_LINE_MAX)]);
         self.lines.push_back(slot);

@@ -23,8 +23,10 @@ const RESOLVE_TIME: Duration = Duration::from_secs(2);
 /// Searched when neither the program's environment nor ours has a PATH (init scripts often run without).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Variables meant for the daemon alone: a child that obeyed them would speak to systemd in the daemon's name.
-const NOT_FOR_CHILDREN: [&str; 10] = [
+/// Variables meant for the daemon alone: a child that obeyed them would speak to systemd in the daemon's name. And no child
+/// carries the mark of a resource that the daemon itself may be.
+const NOT_FOR_CHILDREN: [&str; 11] = [
+    MARK_VARIABLE,
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
@@ -160,7 +162,8 @@ impl Program {
         let user = self.user.as_deref().map(find_user).transpose()?;
         let environment = self.full_environment(user.as_ref());
         let directory = self.directory.clone().unwrap_or_else(|| PathBuf::from("/"));
-        let found = fs::metadata(&directory).and_then(|found| if found.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
+        let found = fs::metadata(&directory)
+            .and_then(|found| if found.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
         found.map_err(|source| ProgramError::Directory { path: directory.clone(), source })?;
         let account = user.map(|user| account(&user)).transpose()?;
         let caller = Caller::new(self.user.as_deref(), account.as_ref());
@@ -175,7 +178,9 @@ impl Program {
         let account = account.filter(|account| Uid::effective().is_root() || account.uid != Uid::effective().as_raw());
         match (&account, Uid::effective().is_root()) {
             (Some(_), false) => Err(ProgramError::NotRoot(self.user.clone().unwrap_or_default())),
-            (Some(_), true) | (None, _) => Ok(Executable { path, command: self.command.clone(), environment, directory, account }),
+            (Some(_), true) | (None, _) => {
+                Ok(Executable { path, command: self.command.clone(), environment, directory, account })
+            }
         }
     }
 
@@ -215,7 +220,9 @@ impl Executable {
     pub(super) fn spawn_error(&self, source: io::Error) -> ProgramError {
         let hint = match source.raw_os_error() {
             Some(libc::ENOENT) => "; if the file is there, the interpreter in its first line (#!) is not",
-            Some(libc::ENOEXEC) => "; neither a program of this machine nor a script with an interpreter in its first line (#!)",
+            Some(libc::ENOEXEC) => {
+                "; neither a program of this machine nor a script with an interpreter in its first line (#!)"
+            }
             Some(libc::EACCES) => "; a directory above it may be closed to the user, or its file system mounted noexec",
             Some(libc::EAGAIN) => "; a limit on the number of processes is reached",
             Some(_) | None => "",
@@ -273,7 +280,10 @@ fn search(name: &str, environment: &BTreeMap<OsString, OsString>, caller: &Calle
             Err(_) => {}
         }
     }
-    Err(closed.unwrap_or_else(|| ProgramError::NotInPath { program: name.to_owned(), path: path.to_string_lossy().into_owned() }))
+    Err(closed.unwrap_or_else(|| ProgramError::NotInPath {
+        program: name.to_owned(),
+        path: path.to_string_lossy().into_owned(),
+    }))
 }
 
 fn find_user(name: &str) -> Result<User, ProgramError> {
@@ -283,6 +293,11 @@ fn find_user(name: &str) -> Result<User, ProgramError> {
 
 fn account(user: &User) -> Result<Account, ProgramError> {
     let name = CString::new(user.name.as_str()).map_err(|_| ProgramError::UnknownUser(user.name.clone()))?;
-    let groups = getgrouplist(&name, user.gid).map_err(|source| ProgramError::UserLookup { user: user.name.clone(), source })?;
-    Ok(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw(), groups: groups.into_iter().map(Gid::as_raw).collect() })
+    let groups =
+        getgrouplist(&name, user.gid).map_err(|source| ProgramError::UserLookup { user: user.name.clone(), source })?;
+    Ok(Account {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        groups: groups.into_iter().map(Gid::as_raw).collect(),
+    })
 }

@@ -52,7 +52,12 @@ impl Ended {
 ///
 /// # Errors
 /// When it could not be started.
-pub async fn run_to_end(executable: &Executable, sink: Sink, time: Duration, rest: Rest) -> Result<Ended, ProgramError> {
+pub async fn run_to_end(
+    executable: &Executable,
+    sink: Sink,
+    time: Duration,
+    rest: Rest,
+) -> Result<Ended, ProgramError> {
     let mut child = Child::spawn(executable, sink)?;
     let exit = timeout(time, child.exited()).await;
     let Ok(exit) = exit else {

@@ -55,7 +55,8 @@ async fn who_ignores_term_is_killed_after_the_grace_with_all_grandchildren() {
 
 #[tokio::test]
 async fn grandchildren_get_the_rest_of_the_grace_when_their_parent_has_gone() {
-    let mut child = shell("(trap '' TERM; echo up; exec sleep 60) & trap 'exit 0' TERM; while :; do sleep 0.01; done").await;
+    let mut child =
+        shell("(trap '' TERM; echo up; exec sleep 60) & trap 'exit 0' TERM; while :; do sleep 0.01; done").await;
     said(&child, "up").await;
     let before = Instant::now();
     child.stop(before + Duration::from_millis(100), before + SOON).await.unwrap();
@@ -92,6 +93,7 @@ async fn dropping_the_handle_kills_the_group() {
     eventually(async || family::living_in_group(pid).await.len() == 3).await;
     drop(child);
     eventually(async || family::living_in_group(pid).await.is_empty()).await;
+    eventually(async || !family::exists(pid)).await;
 }
 
 #[tokio::test]
@@ -154,7 +156,8 @@ fn a_child_inherits_neither_signal_settings_nor_realtime_scheduling_nor_oom_prot
     let lines = std::thread::spawn(|| {
         burden_this_thread();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let script = "grep -E 'SigBlk|SigIgn' /proc/self/status; cat /proc/self/oom_score_adj; cut -d' ' -f41 /proc/self/stat";
+        let script =
+            "grep -E 'SigBlk|SigIgn' /proc/self/status; cat /proc/self/oom_score_adj; cut -d' ' -f41 /proc/self/stat";
         runtime.block_on(async { run(&sh(script), SOON).await.lines })
     });
     let lines = lines.join().unwrap();
@@ -302,7 +305,8 @@ async fn the_daemon_of_an_init_script_stays_and_can_go_on_writing() {
     let directory = TempDir::new().unwrap();
     let alive = directory.path().join("alive");
     let mark = unique_mark();
-    let script = format!("(sleep 0.2; echo hello; sleep 0.1; echo again; touch {}; sleep 60) & exit 0", alive.display());
+    let script =
+        format!("(sleep 0.2; echo hello; sleep 0.1; echo again; touch {}; sleep 60) & exit 0", alive.display());
     let program = Program { mark: Some(mark.clone()), ..sh(&script) };
     let before = Instant::now();
     let ended = run_to_end(&program.resolve().await.unwrap(), nowhere(), SOON, Rest::Stay).await.unwrap();

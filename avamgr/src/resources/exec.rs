@@ -138,7 +138,12 @@ impl Exec {
             seen = ready => seen,
         };
         let output = || quoted(self.child.as_ref().and_then(Child::last_line));
-        seen.map_err(|seen| ExecError::NeverReady { program: self.program_name(), time: self.start_timeout, seen, output: output() })
+        seen.map_err(|seen| ExecError::NeverReady {
+            program: self.program_name(),
+            time: self.start_timeout,
+            seen,
+            output: output(),
+        })
     }
 
     async fn try_stop(&mut self, by: Option<Instant>) -> Result<(), StillThere> {

@@ -249,7 +249,9 @@ async fn watch_status(script: &Script, unknown: &mut u32, down_told: &mut bool, 
 fn no_script(error: &LsbError) -> bool {
     matches!(
         error,
-        LsbError::Program(ProgramError::Missing { .. } | ProgramError::NotAFile(_) | ProgramError::NotExecutable { .. })
+        LsbError::Program(
+            ProgramError::Missing { .. } | ProgramError::NotAFile(_) | ProgramError::NotExecutable { .. }
+        )
     )
 }
 

@@ -177,12 +177,10 @@ impl Unit {
         loop {
             match self.state_unlike_last().await {
                 Ok(state) if state.up() => {
-                    self.lost_told = false;
                     self.down_told = false;
                     return Seen::Well(format!("unit {} is {state}", self.name));
                 }
                 Ok(state) => {
-                    self.lost_told = false;
                     self.down_told = true;
                     return Seen::Failed(format!("unit {} is {state}{}", self.name, hint(&state)));
                 }
@@ -198,8 +196,10 @@ impl Unit {
 
     /// Its state as soon as it is not what was said last.
     async fn state_unlike_last(&mut self) -> Result<State, SystemdError> {
+        self.connect().await?;
+        self.lost_told = false;
         let down_told = self.down_told;
-        let bus = self.connect().await?;
+        let bus = self.bus.as_ref().ok_or(SystemdError::Silent { what: "hello" })?;
         let mut signals = bus.signals().await?;
         loop {
             let state = bus.state().await?;
@@ -224,7 +224,9 @@ async fn job_end(signals: &mut BoxStream<'static, Signal>, job: &OwnedObjectPath
 
 fn hint(state: &State) -> &'static str {
     match (state.active.as_str(), state.sub.as_str()) {
-        ("activating", "auto-restart") => " (systemd restarts it by itself: set Restart=no in the unit and leave that to us)",
+        ("activating", "auto-restart") => {
+            " (systemd restarts it by itself: set Restart=no in the unit and leave that to us)"
+        }
         ("deactivating" | "inactive", _) => " (somebody else stopped it)",
         _ => "",
     }

@@ -50,7 +50,8 @@ async fn a_start_that_fails_is_cleaned_up_before_it_is_reported() {
 
 #[tokio::test]
 async fn a_start_that_can_neither_succeed_nor_be_cleaned_up_is_a_failed_stop() {
-    let mut stage = Stage::new(Script { start: Err("exited".into()), stop: Err("stuck".into()), ..Script::default() }).await;
+    let mut stage =
+        Stage::new(Script { start: Err("exited".into()), stop: Err("stuck".into()), ..Script::default() }).await;
     stage.order(Order::Start);
     assert_eq!(stage.report().await, Report::StopFailed("stuck".into()));
     stage.order(Order::Start);
@@ -130,7 +131,9 @@ async fn what_is_well_again_is_started_and_can_fail_again() {
 
 #[tokio::test]
 async fn what_was_missing_for_a_start_is_reported_after_it_has_failed() {
-    let mut stage = Stage::new(Script { start: Err("no file".into()), able_later: Err("no file".into()), ..Script::default() }).await;
+    let mut stage =
+        Stage::new(Script { start: Err("no file".into()), able_later: Err("no file".into()), ..Script::default() })
+            .await;
     stage.order(Order::Start);
     assert_eq!(stage.report().await, Report::StartFailed("no file".into()));
     assert_eq!(stage.report().await, Report::Unable("no file".into()));

@@ -40,7 +40,7 @@ pub use guard::guard_description;
 
 use crate::clock;
 use crate::inputs::Inputs;
-use crate::neighbours::{self, Form, Responder};
+use crate::neighbours::{self, Form, Haste, Responder};
 use crate::netlink::{self, Change, Interface, Netlink, Scope, Watcher};
 use announcer::Announcer;
 use fill::Filling;
@@ -64,7 +64,7 @@ pub async fn run(
     inputs: Inputs,
 ) {
     loop {
-        let error = match Task::open(id, &config, node, &timers, &inputs).await {
+        let error = match Task::open(id, config.clone(), node, timers.clone(), inputs.clone()).await {
             Ok(mut task) => return task.live(&mut orders).await,
             Err(error) => error.to_string(),
         };
@@ -156,21 +156,21 @@ enum Event {
 impl Task {
     async fn open(
         id: ResourceId,
-        config: &VipConfig,
+        config: VipConfig,
         node: NodeId,
-        timers: &Timers,
-        inputs: &Inputs,
+        timers: Timers,
+        inputs: Inputs,
     ) -> Result<Self, netlink::Error> {
-        let wanted = Wanted::new(config);
-        let name = group::interface_name(config, node);
+        let wanted = Wanted::new(&config);
+        let name = group::interface_name(&config, node);
         let watcher = Watcher::open(&name, Scope::Everything).await?;
         let v6 = wanted.addresses.len() - wanted.v4;
         Ok(Self {
             id,
-            timers: timers.clone(),
-            inputs: inputs.clone(),
-            v4: Refresh::new(0..wanted.v4, Rhythm::v4(timers)),
-            v6: Refresh::new(wanted.v4..wanted.addresses.len(), Rhythm::v6(v6, timers)),
+            inputs,
+            v4: Refresh::new(0..wanted.v4, Rhythm::v4(&timers)),
+            v6: Refresh::new(wanted.v4..wanted.addresses.len(), Rhythm::v6(v6, &timers)),
+            timers,
             wanted,
             name,
             netlink: Netlink::open()?,
@@ -259,7 +259,7 @@ impl Task {
             self.announce_all();
         } else if is_due(self.slow_round) {
             self.slow_round = Some(now + self.timers.announce_refresh);
-            self.announcer.round(&self.wanted.addresses, &self.wanted.ranges, Form::Request);
+            self.announcer.round(&self.wanted.addresses, &self.wanted.ranges, Form::Request, Haste::Routine);
         } else if is_due(self.v6.due) {
             self.refresh_v6().await;
         }

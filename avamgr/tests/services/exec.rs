@@ -128,14 +128,18 @@ async fn a_missing_program_is_said_before_it_is_needed_and_when_it_comes() {
 async fn a_crash_is_reported_within_milliseconds() {
     let mut worst = Duration::ZERO;
     for _ in 0..10 {
-        let mut stage = Stage::new(|files| sh(&format!("echo $$ > {}; echo serving; sleep 300 & wait", files.path("pid"))));
+        let mut stage =
+            Stage::new(|files| sh(&format!("echo $$ > {}; echo serving; sleep 300 & wait", files.path("pid"))));
         stage.started().await;
         let pid: i32 = stage.files().read("pid").trim().parse().unwrap();
         let before = Instant::now();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
         let report = stage.report().await;
         worst = worst.max(before.elapsed());
-        assert!(matches!(&report, Report::Failed(reason) if reason.contains("SIGKILL") && reason.contains("serving")), "{report:?}");
+        assert!(
+            matches!(&report, Report::Failed(reason) if reason.contains("SIGKILL") && reason.contains("serving")),
+            "{report:?}"
+        );
         assert_eq!(stage.processes().await, 1, "its child is still there until the order to stop");
         stage.stopped(None).await;
     }
@@ -162,12 +166,16 @@ async fn after_a_crash_it_can_be_stopped_and_started() {
 async fn a_port_that_closes_fails_the_service_once_although_the_process_lives() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut stage = Stage::with(|_| sh(LONG), |config| config.monitors = vec![monitor(Check::Tcp(address.to_string()))]);
+    let mut stage =
+        Stage::with(|_| sh(LONG), |config| config.monitors = vec![monitor(Check::Tcp(address.to_string()))]);
     stage.started().await;
     stage.quiet(Duration::from_millis(100)).await;
     drop(listener);
     let report = stage.report().await;
-    assert!(matches!(&report, Report::Failed(reason) if reason.contains("connection refused (2 times in a row)")), "{report:?}");
+    assert!(
+        matches!(&report, Report::Failed(reason) if reason.contains("connection refused (2 times in a row)")),
+        "{report:?}"
+    );
     stage.quiet(Duration::from_millis(150)).await;
     let _again = TcpListener::bind(address).await.unwrap();
     assert!(matches!(stage.report().await, Report::Notice(words) if words.contains("well again")));

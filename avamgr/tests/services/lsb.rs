@@ -61,7 +61,9 @@ async fn stop_may_answer_that_nothing_runs() {
 
 #[tokio::test]
 async fn every_status_code_after_a_stop_is_taken_as_the_standard_says() {
-    for (code, stopped) in [(0, false), (1, true), (2, true), (3, true), (4, false), (99, false), (150, false), (255, false)] {
+    for (code, stopped) in
+        [(0, false), (1, true), (2, true), (3, true), (4, false), (99, false), (150, false), (255, false)]
+    {
         let mut stage = script();
         stage.expect(Report::Able).await;
         stage.files().write("status.do", &format!("exit {code}"));
@@ -74,7 +76,8 @@ async fn every_status_code_after_a_stop_is_taken_as_the_standard_says() {
 
 #[tokio::test]
 async fn a_start_that_is_refused_says_why_in_words() {
-    let words = ["generic", "arguments", "not implemented", "privileges", "not installed", "not configured", "not running"];
+    let words =
+        ["generic", "arguments", "not implemented", "privileges", "not installed", "not configured", "not running"];
     for (code, word) in (1..).zip(words) {
         let mut stage = script();
         stage.expect(Report::Able).await;
@@ -158,7 +161,10 @@ async fn what_was_not_started_by_us_and_cannot_be_stopped_is_never_called_stoppe
     let report = stage.report().await;
     assert!(matches!(report, Report::StopFailed(_)), "{report:?}");
     let reason = reason(report);
-    assert!(reason.contains("stop exited with status 1") && reason.contains("busy") && reason.contains("mark"), "{reason}");
+    assert!(
+        reason.contains("stop exited with status 1") && reason.contains("busy") && reason.contains("mark"),
+        "{reason}"
+    );
     assert!(stranger.try_wait().unwrap().is_none(), "a stranger has been killed");
     stranger.kill().await.unwrap();
     stage.stopped(None).await;
@@ -174,7 +180,10 @@ async fn a_start_that_hangs_is_killed_and_cleaned_up() {
     stage.order(Order::Start);
     let before = Instant::now();
     let report = stage.report().await;
-    assert!(matches!(&report, Report::StartFailed(reason) if reason.contains("did not end within 300") && reason.contains("disk")), "{report:?}");
+    assert!(
+        matches!(&report, Report::StartFailed(reason) if reason.contains("did not end within 300") && reason.contains("disk")),
+        "{report:?}"
+    );
     assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
     assert_eq!(stage.processes().await, 0, "what it had started before it hung");
 }
@@ -228,7 +237,10 @@ async fn a_service_that_dies_is_reported_with_the_words_of_its_status() {
     stage.quiet(Duration::from_millis(200)).await;
     kill_service(&stage.files());
     let report = stage.report().await;
-    assert!(matches!(&report, Report::Failed(reason) if reason.contains("1: dead, its pid file is still there")), "{report:?}");
+    assert!(
+        matches!(&report, Report::Failed(reason) if reason.contains("1: dead, its pid file is still there")),
+        "{report:?}"
+    );
     stage.quiet(Duration::from_millis(200)).await;
     stage.stopped(None).await;
 }

@@ -181,7 +181,11 @@ pub(crate) fn monitor(check: Check) -> MonitorConfig {
 /// The reason of a failure.
 pub(crate) fn reason(report: Report) -> String {
     match report {
-        Report::StartFailed(reason) | Report::StopFailed(reason) | Report::Failed(reason) | Report::Unable(reason) | Report::Notice(reason) => reason,
+        Report::StartFailed(reason)
+        | Report::StopFailed(reason)
+        | Report::Failed(reason)
+        | Report::Unable(reason)
+        | Report::Notice(reason) => reason,
         Report::Started | Report::Stopped | Report::Able => panic!("{report:?} has no reason"),
     }
 }

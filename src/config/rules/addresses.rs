@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::config::IpNet;
 use crate::config::error::{Finding, Findings, Place};
-use crate::config::file::{File, Kind, Link, Vip};
+use crate::config::file::{File, Kind, Vip};
 use crate::config::reader::{PerNode, Placed};
 
 use super::all_resources;
@@ -35,7 +35,7 @@ pub(super) fn check(file: &File, findings: &Findings<'_>) {
     }
     ranges(file, &book, findings);
     arbitrator(file, &book, findings);
-    distinct_subnets(&file.links, findings);
+    distinct_subnets(&paths, findings);
     links_in_vip_subnets(file, &paths, findings);
 }
 
@@ -82,6 +82,13 @@ fn sane(net: &Placed<IpNet>, findings: &Findings<'_>) {
     if address.is_loopback() {
         findings
             .put(Finding::conflict(&net.place, "must be an address that other hosts can reach, not a loopback one"));
+    }
+    let smallest = if address.is_ipv4() { 8 } else { 16 };
+    if prefix < smallest {
+        let rule = format!("must have a prefix length of {smallest} or more");
+        findings.put(
+            Finding::conflict(&net.place, rule).hint("the kernel would look for half the world on this interface"),
+        );
     }
     // In the smallest IPv4 networks, and in IPv6, every address is a host.
     if address.is_ipv4() && prefix < 31 && (address == net.first() || address == net.last()) {
@@ -157,14 +164,16 @@ fn arbitrator(file: &File, book: &Book<'_>, findings: &Findings<'_>) {
     }
 }
 
-/// Two links in one subnet are one link as soon as the kernel chooses the way. The file shows no prefix lengths, so what
+/// Two paths in one subnet are one path as soon as the kernel chooses the way. The file shows no prefix lengths, so what
 /// must be wrong is refused and what looks wrong is mentioned.
-fn distinct_subnets(links: &[Link], findings: &Findings<'_>) {
-    let subnets: Vec<(&Link, &Place, IpNet)> =
-        links.iter().filter_map(|link| subnet(link).map(|(place, net)| (link, place, net))).collect();
-    for (index, (link, place, net)) in subnets.iter().enumerate() {
-        for (other, other_place, other_net) in &subnets[..index] {
-            if share_an_address(link, other) {
+fn distinct_subnets(paths: &[(String, &PerNode<IpAddr>)], findings: &Findings<'_>) {
+    let subnets: Vec<(&str, &PerNode<IpAddr>, &Place, IpNet)> = paths
+        .iter()
+        .filter_map(|(what, each)| subnet(each).map(|(place, net)| (what.as_str(), *each, place, net)))
+        .collect();
+    for (index, (_, each, place, net)) in subnets.iter().enumerate() {
+        for (other, other_each, other_place, other_net) in &subnets[..index] {
+            if share_an_address(each, other_each) {
                 continue;
             }
             let wider = if net.prefix < other_net.prefix { net } else { other_net };
@@ -174,11 +183,10 @@ fn distinct_subnets(links: &[Link], findings: &Findings<'_>) {
             // Nodes further apart than a usual subnet may be routed to each other, and then nothing is certain.
             if overlap && wider.prefix >= usual {
                 let subnet = IpNet { address: wider.first(), prefix: wider.prefix };
-                let rule = format!("must lie in another subnet than {}: even {subnet} holds both", other.called());
+                let rule = format!("must lie in another subnet than {other}: even {subnet} holds both");
                 findings.put(Finding::conflict(place, rule).related(other_place, "the other one"));
             } else if overlap || looks.contains(other_net.first()) {
-                let fact =
-                    format!("seems to lie in the same subnet as {}: each link needs one of its own", other.called());
+                let fact = format!("seems to lie in the same subnet as {other}: each path needs one of its own");
                 findings.put(Finding::warning(place, fact).related(other_place, "the other one"));
             }
         }
@@ -186,15 +194,15 @@ fn distinct_subnets(links: &[Link], findings: &Findings<'_>) {
 }
 
 /// That is an error by itself, and says more.
-fn share_an_address(link: &Link, other: &Link) -> bool {
+fn share_an_address(each: &PerNode<IpAddr>, other: &PerNode<IpAddr>) -> bool {
     let addresses =
-        |link: &Link| -> BTreeSet<IpAddr> { link.addresses.iter().flatten().map(|own| own.value).collect() };
-    !addresses(link).is_disjoint(&addresses(other))
+        |each: &PerNode<IpAddr>| -> BTreeSet<IpAddr> { each.iter().flatten().map(|own| own.value).collect() };
+    !addresses(each).is_disjoint(&addresses(other))
 }
 
-/// The smallest subnet that holds all addresses of a link. Link-local addresses are told apart by their interface.
-fn subnet(link: &Link) -> Option<(&Place, IpNet)> {
-    let mut present = link.addresses.iter().flatten();
+/// The smallest subnet that holds all addresses of a path. Link-local addresses are told apart by their interface.
+fn subnet(each: &PerNode<IpAddr>) -> Option<(&Place, IpNet)> {
+    let mut present = each.iter().flatten();
     let first = present.next()?;
     let local = matches!(first.value, IpAddr::V6(v6) if v6.is_unicast_link_local());
     let mut net = IpNet { address: first.value, prefix: if first.is_ipv4() { 32 } else { 128 } };

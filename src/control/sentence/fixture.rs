@@ -13,10 +13,11 @@ use crate::config::{
 };
 
 /// hadev1 and hadev2, links `primary` and `secondary`, group `dre` with VIPs and a service, group `mysql` without VIPs.
-pub(super) fn pair() -> Config {
+pub(crate) fn pair() -> Config {
     Config {
         cluster: "hadev".to_owned(),
         nodes: vec!["hadev1".to_owned(), "hadev2".to_owned()],
+        by_hand: std::collections::BTreeSet::new(),
         standalone: false,
         timers: timers(),
         limits: Limits {

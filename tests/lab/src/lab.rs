@@ -178,7 +178,15 @@ impl Lab {
         settled.map_err(|_| LabError::Waited {
             what: format!("the kernel to follow on {}", behind.join(", ")),
             limit: SETTLE_WITHIN,
-        })
+        })?;
+        // The kernel shows a carrier a moment before it sends through it, but under a lock that every change takes.
+        self.switch.barrier()?;
+        for host in self.hosts.values().filter(|host| host.is_on()) {
+            host.netlink()?
+                .barrier()
+                .on(host.name(), "wait for its kernel")?;
+        }
+        Ok(())
     }
 
     /// The interfaces of a host that do not yet see of their cable what they should.

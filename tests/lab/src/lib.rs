@@ -43,6 +43,7 @@ mod scratch;
 mod story;
 mod switch;
 mod sysctl;
+mod syslog;
 mod usage;
 mod userns;
 mod wait;

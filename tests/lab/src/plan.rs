@@ -105,7 +105,7 @@ pub struct HostPlan {
     pub nics: Vec<NicPlan>,
     /// Kernel settings of its network at boot, as paths below `/proc/sys/net`, after the lab's own.
     pub sysctls: Vec<(String, String)>,
-    /// Whether it has its own `/dev/log`, written to `syslog` in its directory.
+    /// Whether it has its own `/dev/log`, written to its `/var/log/syslog`.
     pub own_syslog: bool,
 }
 

@@ -14,6 +14,7 @@ use crate::lab::Lab;
 use crate::netlink::{Carrier, Netlink, add_address, add_route, move_link, set_up};
 use crate::plan::NicPlan;
 use crate::sysctl;
+use crate::syslog;
 
 /// A power fault as it was done.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +70,7 @@ impl Lab {
         self.install_nics(&host, &holder)?;
         configure(&host, &netlink)?;
         host.set_running(holder, netlink);
-        if host.is_node() {
-            self.start_workers(&host)?;
-        }
+        self.start_workers(&host)?;
         self.switch.change(&format!("power on {name}"), |cables| {
             for cable in cables.iter_mut().filter(|cable| cable.host == name) {
                 cable.wanted = Condition {
@@ -115,35 +114,25 @@ impl Lab {
 
     fn start_workers(&self, host: &Host) -> Result<()> {
         let running = host.running()?;
-        let (switch, name) = (Arc::downgrade(&self.switch), host.name().to_owned());
-        let on_link = move |nic: &str, up: bool| {
-            let Some(switch) = switch.upgrade() else {
-                return;
+        let mut workers = Vec::new();
+        if host.plan().own_syslog {
+            workers.push(syslog::start(host.files()).on(host.name(), "start its syslog")?);
+        }
+        if host.is_node() {
+            let (switch, name) = (Arc::downgrade(&self.switch), host.name().to_owned());
+            let on_link = move |nic: &str, up: bool| {
+                if let Some(switch) = switch.upgrade() {
+                    // The story sees at the other end that its carrier did not follow.
+                    let _ = switch.follow_nic(&name, nic, up);
+                }
             };
-            let changed = switch.with_cables(|cables| {
-                cables.iter().any(|cable| {
-                    cable.host == name && cable.nic == nic && cable.wanted.nic_up != up
-                })
-            });
-            if changed {
-                let edit = |cable: &mut crate::cables::Cable| cable.wanted.nic_up = up;
-                // The story sees at the other end that its carrier did not follow.
-                let _ = switch.change("follow an interface", |cables| {
-                    cables
-                        .iter_mut()
-                        .filter(|cable| cable.host == name && cable.nic == nic)
-                        .for_each(edit);
-                });
-            }
-        };
-        let watch = self
-            .owners
-            .watch(host.name(), &running, on_link)
-            .on(host.name(), "watch its addresses")?;
-        let echo = echo::start(host.name(), &running).on(host.name(), "start its echo service")?;
-        self.state()
-            .workers
-            .insert(host.name().to_owned(), vec![watch, echo]);
+            let watch = self.owners.watch(host.name(), &running, on_link);
+            workers.push(watch.on(host.name(), "watch its addresses")?);
+            workers.push(
+                echo::start(host.name(), &running).on(host.name(), "start its echo service")?,
+            );
+        }
+        self.state().workers.insert(host.name().to_owned(), workers);
         Ok(())
     }
 

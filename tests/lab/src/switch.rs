@@ -91,6 +91,23 @@ impl Switch {
         cables.apply(fault, &self.netlink, self.holder.namespaces())
     }
 
+    /// A host raised an interface or took it down: back to back, the other end's carrier follows.
+    pub(crate) fn follow_nic(&self, host: &str, nic: &str, up: bool) -> Result<()> {
+        let is_meant = |cable: &Cable| cable.host == host && cable.nic == nic;
+        let news = self.with_cables(|cables| {
+            cables
+                .iter()
+                .any(|cable| is_meant(cable) && cable.wanted.nic_up != up)
+        });
+        if news {
+            self.change(&format!("follow {nic} of {host}"), |cables| {
+                let meant = cables.iter_mut().filter(|cable| is_meant(cable));
+                meant.for_each(|cable| cable.wanted.nic_up = up);
+            })?;
+        }
+        Ok(())
+    }
+
     /// Looks at the cables.
     pub(crate) fn with_cables<T>(&self, look: impl FnOnce(&[Cable]) -> T) -> T {
         look(&self.cables().all)
@@ -115,6 +132,11 @@ impl Switch {
             port.is_none_or(|port| (port.carrier == Carrier::Up) != up)
         });
         Ok(behind.map(|cable| format!("port {}", cable.port)).collect())
+    }
+
+    /// Returns when the kernel is done with what it was doing.
+    pub(crate) fn barrier(&self) -> Result<()> {
+        self.netlink.barrier().on(SWITCH, "wait for its kernel")
     }
 
     fn cables(&self) -> MutexGuard<'_, Cables> {

@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn codes_of_actions_are_explained_in_words() {
-        let words = ["generic", "arguments", "not implemented", "privileges", "not installed", "not configured", "not running"];
+        let words =
+            ["generic", "arguments", "not implemented", "privileges", "not installed", "not configured", "not running"];
         for (code, word) in (1..).zip(words) {
             assert!(explain(Exit::Code(code)).contains(word), "{code}: {}", explain(Exit::Code(code)));
         }

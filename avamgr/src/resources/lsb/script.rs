@@ -102,7 +102,9 @@ impl Script {
         let ended = self.call(verb, time, Rest::Stay).await?;
         match ended.outcome {
             Outcome::Exited(Exit::Code(0)) => Ok(()),
-            Outcome::Exited(exit) => Err(LsbError::Refused { script: self.name(), verb, exit, output: ended.last_output() }),
+            Outcome::Exited(exit) => {
+                Err(LsbError::Refused { script: self.name(), verb, exit, output: ended.last_output() })
+            }
             Outcome::TimedOut(time) => Err(self.hangs(verb, time, &ended)),
         }
     }

@@ -150,7 +150,8 @@ impl Bus {
         }
         let builder = address.map_or_else(Builder::system, Builder::address).method_timeout(ANSWER_TIME);
         let connecting = timeout(ANSWER_TIME, builder.build());
-        let connection = connecting.await.map_err(|_| SystemdError::Silent { what: "hello" })?.map_err(SystemdError::NoBus)?;
+        let connection =
+            connecting.await.map_err(|_| SystemdError::Silent { what: "hello" })?.map_err(SystemdError::NoBus)?;
         let mut bus = Self { connection, unit: unit.to_owned(), path: OwnedObjectPath::default() };
         // Without this, systemd sends no signals at all.
         bus.manager("Subscribe", &()).await.map_err(no_systemd)?;
@@ -203,9 +204,11 @@ impl Bus {
         let jobs = rule(MANAGER, "JobRemoved").arg(2, self.unit.clone()).build().map_err(refused)?;
         let changes = rule(PROPERTIES, "PropertiesChanged").path(&self.path).build().map_err(refused)?;
         let jobs = MessageStream::for_match_rule(jobs, &self.connection, Some(SIGNALS_MAX)).await.map_err(refused)?;
-        let changes = MessageStream::for_match_rule(changes, &self.connection, Some(SIGNALS_MAX)).await.map_err(refused)?;
+        let changes =
+            MessageStream::for_match_rule(changes, &self.connection, Some(SIGNALS_MAX)).await.map_err(refused)?;
         let jobs = jobs.filter_map(|message| async move {
-            let (_, job, _, result): (u32, OwnedObjectPath, String, String) = message.ok()?.body().deserialize().ok()?;
+            let (_, job, _, result): (u32, OwnedObjectPath, String, String) =
+                message.ok()?.body().deserialize().ok()?;
             Some(Signal::JobRemoved(job, result))
         });
         let changes = changes.filter_map(|message| async move { message.ok().map(|_| Signal::Changed) });

@@ -8,12 +8,12 @@ use avamgr_core::config::IpNet;
 use avamgr_core::time::Instant;
 
 use crate::clock;
-use crate::neighbours::{Error, Form, Sender};
+use crate::neighbours::{Error, Form, Haste, Sender};
 use crate::netlink::{Interface, prefix};
 
-/// Addresses of one range that are announced. More would be heard for too long (65,536 frames take 0.4 s), and neighbours
-/// keep a few thousand entries at most.
-const RANGE_MAX: u64 = 65_536;
+/// Addresses of one range that are announced, from the first on. More would take too long (0.1 s for these, and four times
+/// that for the repetition), and neighbours keep a few thousand entries at most.
+const RANGE_MAX: u64 = 16_384;
 /// Addresses handed to the sender at once.
 const BATCH: u64 = 128;
 /// An interface that takes nothing for so long takes nothing.
@@ -32,6 +32,7 @@ pub(super) struct Announcer {
 struct Pass {
     what: What,
     form: Form,
+    haste: Haste,
     done: u64,
 }
 
@@ -56,28 +57,31 @@ impl Announcer {
 
     /// Addresses that were just added come before everything else.
     pub(super) fn urgent(&mut self, addresses: Vec<IpAddr>) {
-        self.push(What::List(addresses), Form::Request, true);
+        if let Some(pass) = self.pass(What::List(addresses), Form::Request, Haste::Urgent) {
+            self.queue.push_front(pass);
+        }
     }
 
     /// Each address once in each form: all of them soon, then all of them for those who listen only to the other one.
     pub(super) fn burst(&mut self, addresses: &[IpNet], ranges: &[IpNet]) {
-        self.round(addresses, ranges, Form::Request);
-        self.round(addresses, ranges, Form::Reply);
+        self.round(addresses, ranges, Form::Request, Haste::Urgent);
+        self.round(addresses, ranges, Form::Reply, Haste::Routine);
     }
 
     /// Each address once.
-    pub(super) fn round(&mut self, addresses: &[IpNet], ranges: &[IpNet], form: Form) {
-        self.push(What::List(addresses.iter().map(|net| net.address).collect()), form, false);
-        for range in ranges {
-            self.push(What::Range(*range), form, false);
+    pub(super) fn round(&mut self, addresses: &[IpNet], ranges: &[IpNet], form: Form, haste: Haste) {
+        let list = What::List(addresses.iter().map(|net| net.address).collect());
+        for what in std::iter::once(list).chain(ranges.iter().copied().map(What::Range)) {
+            let pass = self.pass(what, form, haste);
+            self.queue.extend(pass);
         }
     }
 
     /// When there is something to do.
     pub(super) fn due(&self) -> Option<Instant> {
+        let pass = self.queue.front()?;
         let waiting: u64 = self.queue.iter().map(Pass::left).sum();
-        let sender = self.sender.as_ref().filter(|_| waiting > 0)?;
-        Some(sender.next(usize::try_from(waiting).unwrap_or(usize::MAX)))
+        Some(self.sender.as_ref()?.next(usize::try_from(waiting).unwrap_or(usize::MAX), pass.haste))
     }
 
     /// Sends what may leave now. After an error everything is forgotten: it is told again later anyway.
@@ -93,7 +97,7 @@ impl Announcer {
         let Some(sender) = &mut self.sender else { return Ok(()) };
         while let Some(pass) = self.queue.front_mut() {
             let batch = pass.batch();
-            let sent = sender.announce(&batch, pass.form)?;
+            let sent = sender.announce(&batch, pass.form, pass.haste)?;
             pass.done += u64::try_from(sent).unwrap_or(u64::MAX);
             if pass.left() == 0 {
                 self.queue.pop_front();
@@ -115,17 +119,10 @@ impl Announcer {
         Ok(())
     }
 
-    fn push(&mut self, what: What, form: Form, urgent: bool) {
-        let pass = Pass { what, form, done: 0 };
-        // Without a sender nothing is ever announced.
-        if self.sender.is_none() || pass.left() == 0 {
-            return;
-        }
-        if urgent {
-            self.queue.push_front(pass);
-        } else {
-            self.queue.push_back(pass);
-        }
+    /// Nothing, where there is nothing to say or no way to say it.
+    fn pass(&self, what: What, form: Form, haste: Haste) -> Option<Pass> {
+        let pass = Pass { what, form, haste, done: 0 };
+        (self.sender.is_some() && pass.left() > 0).then_some(pass)
     }
 }
 

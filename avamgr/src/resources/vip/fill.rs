@@ -10,7 +10,7 @@ use avamgr_core::time::Instant;
 use super::plan::{Gap, list};
 use super::{Phase, Task};
 use crate::clock;
-use crate::neighbours::Form;
+use crate::neighbours::{Form, Haste};
 use crate::netlink::{Assign, Present, prefix};
 
 /// How often addresses that are not as they should be are removed and put on once more.
@@ -41,6 +41,14 @@ impl Filling {
 
 impl Task {
     pub(super) async fn start(&mut self) {
+        // What was taken off before this start is no news.
+        if let Some(watcher) = &mut self.watcher {
+            match watcher.catch_up() {
+                Ok(()) => self.link = watcher.link().cloned(),
+                Err(error) => self.deaf(&error).await,
+            }
+        }
+        self.say_ability().await;
         if let Some(why) = self.obstacle() {
             return self.start_failed(why).await;
         }
@@ -72,7 +80,7 @@ impl Task {
             self.report(Report::Notice(notice)).await;
         }
         self.remove_first(gap.remove).await?;
-        self.announcer.round(&[], &self.wanted.ranges, Form::Request);
+        self.announcer.round(&[], &self.wanted.ranges, Form::Request, Haste::Urgent);
         // Also those that are there and ours, from an earlier run: their lifetime is running out.
         self.filling = Some(Filling::new(self.wanted.addresses.clone(), clock::now()));
         Ok(())
@@ -129,7 +137,7 @@ impl Task {
         self.mending.failed = false;
         self.own_removals.clear();
         if self.phase == Phase::Up {
-            self.announcer.round(&filling.queue, &[], Form::Reply);
+            self.announcer.round(&filling.queue, &[], Form::Reply, Haste::Routine);
             return;
         }
         self.phase = Phase::Up;
@@ -138,7 +146,7 @@ impl Task {
             self.v4.begin(filling.began);
         }
         self.v6.begin(now);
-        self.announcer.round(&self.wanted.addresses, &self.wanted.ranges, Form::Reply);
+        self.announcer.round(&self.wanted.addresses, &self.wanted.ranges, Form::Reply, Haste::Routine);
         self.second_burst = Some(now + self.timers.announce_delay);
         let slow = self.timers.announce_refresh;
         self.slow_round = (!slow.is_zero()).then(|| now + slow);
@@ -191,7 +199,7 @@ impl Task {
         let after_link = std::mem::take(&mut self.mending.link_was_away);
         if std::mem::take(&mut self.mending.routes) {
             self.put_routes().await?;
-            self.announcer.round(&[], &self.wanted.ranges, Form::Request);
+            self.announcer.round(&[], &self.wanted.ranges, Form::Request, Haste::Urgent);
         }
         let gap = self.look().await?;
         let lost = std::mem::take(&mut self.mending.lost);

@@ -68,6 +68,14 @@ impl Netlink {
     }
 }
 
+impl Netlink {
+    /// A change that changes nothing: it returns when every change before it, by whomever, is complete.
+    pub(crate) fn barrier(&self) -> io::Result<()> {
+        let loopback = self.link("lo")?;
+        self.request(set_up(loopback.index, loopback.carrier != Carrier::Down))
+    }
+}
+
 impl LinkRow {
     pub(crate) fn from_message(message: &RouteNetlinkMessage) -> Option<Self> {
         let RouteNetlinkMessage::NewLink(link) = message else {

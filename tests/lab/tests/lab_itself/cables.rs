@@ -1,6 +1,6 @@
 //! Hosts, networks, and what faults do to cables.
 
-use avamgr_lab::{Carrier, Lab, Plan, Way, story, wait_until};
+use avamgr_lab::{Carrier, Host, Lab, Plan, Way, story, wait_until};
 
 use crate::{SOON, deliver, pair};
 
@@ -213,6 +213,35 @@ fn orders_to_what_is_not_there_are_refused_by_name() {
                 .to_string()
                 .contains("powered off")
         );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_host_with_a_syslog_keeps_its_messages_to_itself() {
+    story(|| {
+        let lab = Lab::start(Plan::pair().with_syslog())?;
+        let (a, b) = pair(&lab);
+        a.command("logger").arg("the lab was here").output()?;
+        let heard = |host: &Host| {
+            host.read("/var/log/syslog")
+                .unwrap()
+                .contains("the lab was here")
+        };
+        wait_until(SOON, "the message", || heard(&a))?;
+        assert!(!heard(&b));
+        assert!(
+            a.command("sh")
+                .args(["-c", "echo x > /dev/null"])
+                .output()?
+                .status
+                .success()
+        );
+        lab.reboot("hadev1")?;
+        a.command("logger").arg("and again").output()?;
+        wait_until(SOON, "the second message", || {
+            a.read("/var/log/syslog").unwrap().contains("and again")
+        })?;
         Ok(())
     });
 }

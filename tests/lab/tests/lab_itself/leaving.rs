@@ -103,14 +103,13 @@ fn a_killed_lab_takes_its_hosts_with_it_and_the_next_one_tidies_up() {
     );
 }
 
-fn wait_to_be_killed(tell: std::ffi::OsString) -> Result<(), Box<dyn std::error::Error>> {
-    let lab = Lab::start(Plan::pair())?;
+fn wait_to_be_killed(place: std::ffi::OsString) -> Result<(), Box<dyn std::error::Error>> {
+    let place = std::path::PathBuf::from(place);
+    let lab = Lab::start_in(Plan::pair(), &place)?;
     let node = lab.host("hadev1")?;
     node.command("sleep").arg("1000").spawn()?;
-    fs::write(
-        std::path::Path::new(&tell).join("said"),
-        format!("{} {}\n", lab.scratch().display(), node.pids()?[0]),
-    )?;
+    let said = format!("{} {}\n", lab.scratch().display(), node.pids()?[0]);
+    fs::write(place.join("said"), said)?;
     std::thread::sleep(Duration::from_secs(60));
     Ok(())
 }

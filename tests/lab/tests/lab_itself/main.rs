@@ -10,7 +10,7 @@ mod watching;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use avamgr_lab::{Cidr, Host, Lab};
+use avamgr_lab::{Cidr, Host, Lab, wait_until};
 
 const SOON: Duration = Duration::from_secs(3);
 
@@ -22,40 +22,36 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Sends `count` datagrams to each other's address and counts what arrives.
+/// How long a frame may take: a neighbour that is not found at once is asked for again after a second.
+const ON_ITS_WAY: Duration = Duration::from_millis(1500);
+
+/// Sends `count` datagrams from one host to an address of another and counts what arrives.
 fn deliver(from: &Host, to: &Host, address: &str, count: u32) -> u32 {
-    let bind = if address.contains(':') {
-        "[::]:9999"
+    let any: IpAddr = if address.contains(':') {
+        ip("::")
     } else {
-        "0.0.0.0:9999"
+        ip("0.0.0.0")
     };
-    let receiver = to.in_netns(|| UdpSocket::bind(bind)).unwrap();
-    receiver
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
-    let any = if address.contains(':') {
-        "[::]:0"
-    } else {
-        "0.0.0.0:0"
-    };
-    let sender = from.in_netns(|| UdpSocket::bind(any)).unwrap();
-    let target = (ip(address), 9999);
+    let receiver = to.in_netns(|| UdpSocket::bind((any, 0))).unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    let port = receiver.local_addr().unwrap().port();
+    let sender = from.in_netns(|| UdpSocket::bind((any, 0))).unwrap();
     let mut got = 0;
-    let mut buffer = [0; 16];
-    for _ in 0..count {
-        // A link without carrier refuses, which counts as lost.
-        let _ = sender.send_to(b"frame", target);
-        // Emptied at once, so that the socket's buffer loses nothing.
-        receiver.set_nonblocking(true).unwrap();
+    let mut empty = || {
+        let mut buffer = [0; 16];
         while receiver.recv(&mut buffer).is_ok() {
             got += 1;
         }
-        receiver.set_nonblocking(false).unwrap();
+        got
+    };
+    for _ in 0..count {
+        // A link without carrier refuses, which counts as lost.
+        let _ = sender.send_to(b"frame", (ip(address), port));
+        // Emptied at once, so that the socket's buffer loses nothing.
+        empty();
     }
-    while receiver.recv(&mut buffer).is_ok() {
-        got += 1;
-    }
-    got
+    let _ = wait_until(ON_ITS_WAY, "", || empty() == count);
+    empty()
 }
 
 fn pair(lab: &Lab) -> (Host, Host) {

@@ -40,7 +40,12 @@ fn config(v4: u8, v6: u16, ranges: bool) -> VipConfig {
     let v4 = (0..v4).map(|i| IpNet { address: [10, 0, 0, i].into(), prefix: 24 });
     let v6 = (0..v6).map(|i| IpNet { address: [0xfd00, 0, 0, 0, 0, 0, 0, i].into(), prefix: 64 });
     let range = ranges.then_some(IpNet { address: [10, 1, 0, 0].into(), prefix: 20 });
-    VipConfig { interfaces: vec![], addresses: v4.chain(v6).collect(), ranges: range.into_iter().collect(), label: None }
+    VipConfig {
+        interfaces: vec![],
+        addresses: v4.chain(v6).collect(),
+        ranges: range.into_iter().collect(),
+        label: None,
+    }
 }
 
 #[test]

@@ -1,0 +1,135 @@
+//! `avamgr check`: the file, what follows from it, and this host.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use avamgr_core::config::Config;
+use serde::Serialize;
+
+use crate::cli::args::CheckArgs;
+use crate::cli::output::{Columns, Styled, plural};
+use crate::cli::seams::{self, Loaded, Rule, Timer};
+use crate::cli::session::Session;
+use crate::cli::{CliError, Exit};
+use crate::preflight::{Facts, Finding, Level, judge};
+
+/// `check --json`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    file: &'a Path,
+    cluster: &'a str,
+    safety_class: String,
+    digest: String,
+    timers: Vec<Timer>,
+    rules: Vec<Rule>,
+    host: Vec<Finding>,
+}
+
+pub(super) fn run(session: &Session, args: &CheckArgs) -> Result<Exit, CliError> {
+    let file = args.file.clone().unwrap_or_else(|| session.global.config_file());
+    let loaded = seams::load(&file)?;
+    let config = &loaded.config;
+    let report = Report {
+        file: &file,
+        cluster: &config.cluster,
+        safety_class: config.safety_class().to_string(),
+        digest: format!("{:016x}", config.digest),
+        timers: seams::timers(config),
+        rules: seams::rules(config),
+        host: if args.no_host { Vec::new() } else { host(session, args, config) },
+    };
+    if session.json() {
+        session.print_json(&report)?;
+    } else {
+        session.print(&text(&report, &loaded))?;
+    }
+    let errors = report.host.iter().any(|finding| finding.level == Level::Error);
+    Ok(if errors { Exit::Failed } else { Exit::Done })
+}
+
+fn host(session: &Session, args: &CheckArgs, config: &Config) -> Vec<Finding> {
+    let name = args.node.clone().unwrap_or_else(|| session.hostname());
+    let Some(me) = config.node(&name) else {
+        let hint = format!("the nodes are {}; set the hostname, or say --node", config.nodes.join(", "));
+        let text = "is none of the nodes: nothing was looked at here".to_owned();
+        return vec![Finding { level: Level::Error, subject: format!("host {name}"), text, hint: Some(hint) }];
+    };
+    // A daemon that runs knows more; one that does not is no error of the check.
+    let status = session.status().ok();
+    judge(config, me, &Facts::gather(config, me, status.as_ref()))
+}
+
+fn text(report: &Report<'_>, loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let mut text = format!(
+        "{}: {}, cluster {}, {}, {}, safety class {}, digest {}\n",
+        report.file.display(),
+        Styled::good("valid"),
+        report.cluster,
+        plural(config.nodes.len(), "node"),
+        plural(config.groups.len(), "group"),
+        report.safety_class,
+        report.digest
+    );
+    if !loaded.warnings.is_empty() {
+        let _ = writeln!(text, "\n{}", loaded.warnings);
+    }
+    let mut timers = Columns::default();
+    for timer in &report.timers {
+        timers.row([timer.name.clone().into(), timer.value.clone().into(), Styled::faint(&timer.origin)]);
+    }
+    section(&mut text, "timers", &timers);
+    text.push_str(&rules(&report.rules));
+    text.push_str(&findings(&report.host));
+    text
+}
+
+fn section(text: &mut String, title: &str, columns: &Columns) {
+    let lines = columns.lines(2);
+    if !lines.is_empty() {
+        let _ = write!(text, "\n{}\n{lines}", Styled::strong(title));
+    }
+}
+
+fn rules(rules: &[Rule]) -> String {
+    let mut columns = Columns::default();
+    for rule in rules {
+        let verdict = match (rule.holds, rule.required) {
+            (true, _) => Styled::good("holds"),
+            (false, true) => Styled::bad("BROKEN"),
+            (false, false) => Styled::notable("advice"),
+        };
+        let why = if rule.holds { Styled::plain("") } else { Styled::notable(&rule.why) };
+        columns.row([verdict, rule.name.clone().into(), rule.text.clone().into(), why]);
+    }
+    let mut text = String::new();
+    section(&mut text, "rules between them", &columns);
+    text
+}
+
+fn findings(findings: &[Finding]) -> String {
+    let mut columns = Columns::default();
+    for finding in findings {
+        let level = match finding.level {
+            Level::Ok => Styled::good("ok"),
+            Level::Warning => Styled::notable("warning"),
+            Level::Error => Styled::bad("ERROR"),
+        };
+        columns.row([level, finding.subject.clone().into(), finding.text.clone().into()]);
+    }
+    let lines = columns.lines(2);
+    if lines.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{}\n", Styled::strong("this host"));
+    for (line, finding) in lines.lines().zip(findings) {
+        let _ = writeln!(text, "{line}");
+        if let Some(hint) = &finding.hint {
+            let _ = writeln!(text, "           {}", Styled::faint(format!("-> {hint}")));
+        }
+    }
+    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let (errors, warnings) = (count(Level::Error), count(Level::Warning));
+    let _ = writeln!(text, "\n{}, {}", plural(errors, "error"), plural(warnings, "warning"));
+    text
+}

@@ -1,0 +1,196 @@
+//! One conversation with the daemon over the control socket.
+//!
+//! Nothing here waits without a bound: not the connecting (a hung daemon accepts nobody), not the answer.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, decode, encode};
+use avamgr_core::control::words::duration;
+use avamgr_core::control::{Reply, Request};
+use avamgr_core::time::Instant;
+use nix::errno::Errno;
+use socket2::{Domain, SockAddr, Socket, Type};
+use thiserror::Error;
+
+use crate::cli::interrupt::{Interrupt, Woken, wait};
+use crate::clock;
+
+/// How long a running daemon may take for its first word. Its side of the socket waits for nothing, so this is long.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause before the next try when the daemon's queue of callers is full.
+const CONNECT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why there is nobody to talk to.
+#[derive(Debug, Error)]
+pub enum Unreachable {
+    /// There is no socket.
+    #[error("avamgrd is not running (no control socket at {0})")]
+    NoSocket(PathBuf),
+    /// The socket is there and nobody listens.
+    #[error("avamgrd is not running (nobody listens on {0})")]
+    NotListening(PathBuf),
+    /// It listens, accepts or says nothing.
+    #[error("avamgrd does not answer on {path} (waited {})", duration(*.waited))]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+        /// How long.
+        waited: Duration,
+    },
+    /// It ended the conversation.
+    #[error("avamgrd closed the connection before its last word: was it stopped?")]
+    Closed,
+    /// Something else answers.
+    #[error("what answers on {path} is not understood, is it another version? ({reason})")]
+    Garbage {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The system says no.
+    #[error("cannot talk to avamgrd on {path}: {source}")]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Unreachable {
+    /// Certain that no daemon runs on this socket, as opposed to one that hangs or may not be asked.
+    pub(super) fn is_stopped(&self) -> bool {
+        match self {
+            Self::NoSocket(_) | Self::NotListening(_) => true,
+            Self::Silent { .. } | Self::Closed | Self::Garbage { .. } | Self::Io { .. } => false,
+        }
+    }
+}
+
+/// What came while waiting.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Reply(Box<Reply>),
+    /// Ctrl-C.
+    Interrupted,
+    /// Nothing, for the whole time.
+    Nothing,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    path: PathBuf,
+    stream: UnixStream,
+    lines: Lines,
+}
+
+impl Connection {
+    pub(super) fn open(path: &Path) -> Result<Self, Unreachable> {
+        let io = |source| Unreachable::Io { path: path.to_owned(), source };
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(io)?;
+        let address = SockAddr::unix(path).map_err(io)?;
+        socket.set_nonblocking(true).map_err(io)?;
+        let begun = clock::now();
+        while let Err(error) = socket.connect(&address) {
+            let kind = error.kind();
+            if kind == io::ErrorKind::NotFound {
+                return Err(Unreachable::NoSocket(path.to_owned()));
+            }
+            if kind == io::ErrorKind::ConnectionRefused {
+                return Err(Unreachable::NotListening(path.to_owned()));
+            }
+            // This one says that the queue of callers is full: the daemon is busy, or hangs.
+            if kind != io::ErrorKind::WouldBlock {
+                return Err(io(error));
+            }
+            let waited = clock::now().since(begun);
+            if waited > PATIENCE {
+                return Err(Unreachable::Silent { path: path.to_owned(), waited });
+            }
+            thread::sleep(CONNECT_PAUSE);
+        }
+        socket.set_nonblocking(false).map_err(io)?;
+        socket.set_write_timeout(Some(PATIENCE)).map_err(io)?;
+        Ok(Self { path: path.to_owned(), stream: socket.into(), lines: Lines::new(MAX_REPLY_BYTES) })
+    }
+
+    pub(super) fn send(&mut self, request: &Request) -> Result<(), Unreachable> {
+        let garbage = |error: avamgr_core::control::frame::FrameError| self.garbage(error.to_string());
+        let line = encode(request, MAX_REQUEST_BYTES).map_err(garbage)?;
+        // A daemon that turns callers away closes at once: what it said before is still there to be read.
+        match self.stream.write_all(&line) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(self.failed(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// The next reply; silence for longer than the patience is an error.
+    pub(super) fn receive(&mut self, patience: Duration) -> Result<Reply, Unreachable> {
+        match self.hear(None, patience)? {
+            Heard::Reply(reply) => Ok(*reply),
+            Heard::Interrupted | Heard::Nothing => Err(self.silent(patience)),
+        }
+    }
+
+    /// The next reply, or what came instead.
+    pub(super) fn hear(&mut self, interrupt: Option<&Interrupt>, time: Duration) -> Result<Heard, Unreachable> {
+        let end = clock::now() + time;
+        loop {
+            if let Some(line) = self.lines.next_line() {
+                let reply = line.and_then(|line| decode(&line));
+                return reply
+                    .map(|reply| Heard::Reply(Box::new(reply)))
+                    .map_err(|error| self.garbage(error.to_string()));
+            }
+            let left = end.since(clock::now());
+            if left.is_zero() {
+                return Ok(Heard::Nothing);
+            }
+            match wait(Some(self.stream.as_fd()), interrupt, left) {
+                Woken::Readable => self.read()?,
+                Woken::Interrupted => return Ok(Heard::Interrupted),
+                Woken::Elapsed => {}
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Unreachable> {
+        let mut piece = vec![0; 64 * 1024];
+        match self.stream.read(&mut piece) {
+            Ok(0) => Err(Unreachable::Closed),
+            Ok(count) => {
+                self.lines.push(&piece[..count]);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) if error.raw_os_error() == Some(Errno::ECONNRESET as i32) => Err(Unreachable::Closed),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// The error of having waited this long for nothing.
+    pub(super) fn silent(&self, waited: Duration) -> Unreachable {
+        Unreachable::Silent { path: self.path.clone(), waited }
+    }
+
+    fn failed(&self, source: io::Error) -> Unreachable {
+        Unreachable::Io { path: self.path.clone(), source }
+    }
+
+    fn garbage(&self, reason: String) -> Unreachable {
+        Unreachable::Garbage { path: self.path.clone(), reason }
+    }
+}
+
+/// When something that began at `begun` has taken this long.
+pub(super) fn since(begun: Instant) -> Duration {
+    clock::now().since(begun)
+}

@@ -1,0 +1,49 @@
+//! Verbs that make documents: key file, config as JSON, completion scripts, manual pages.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::cli::args::{Cli, ConfigVerb, DaemonArgs};
+use crate::cli::session::Session;
+use crate::cli::{CliError, Exit, seams};
+
+pub(super) fn keygen(session: &Session, file: Option<&Path>) -> Result<Exit, CliError> {
+    let file = match file {
+        Some(file) => file.to_owned(),
+        None => session.config()?.daemon.key_file,
+    };
+    let done = seams::keygen(&file)?;
+    session.print(&format!("{done}\n"))?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn config(session: &Session, verb: &ConfigVerb) -> Result<Exit, CliError> {
+    match verb {
+        ConfigVerb::Show => {
+            let config = session.running_config()?;
+            let text =
+                if session.json() { serde_json::to_string(&config) } else { serde_json::to_string_pretty(&config) };
+            session.print(&format!("{}\n", text.map_err(io::Error::from)?))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+pub(super) fn completion(shell: Shell) -> Result<Exit, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "avamgr", &mut script);
+    io::stdout().lock().write_all(&script)?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn man(directory: &Path) -> Result<Exit, CliError> {
+    let cannot =
+        |error: io::Error| CliError::Failed(format!("cannot write manual pages to {}: {error}", directory.display()));
+    std::fs::create_dir_all(directory).map_err(cannot)?;
+    clap_mangen::generate_to(Cli::command(), directory).map_err(cannot)?;
+    clap_mangen::generate_to(DaemonArgs::command(), directory).map_err(cannot)?;
+    Ok(Exit::Done)
+}

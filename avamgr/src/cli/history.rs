@@ -1,0 +1,97 @@
+//! `avamgr history`: from the daemon, or from its files when it cannot be asked or does not hold enough.
+
+use avamgr_core::control::{HistoryEntry, Reply, Request};
+
+use crate::cli::args::HistoryArgs;
+use crate::cli::connection::{Connection, Heard, PATIENCE, Unreachable};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::output::{Columns, Styled};
+use crate::cli::session::{Session, unexpected};
+use crate::cli::{CliError, Exit};
+use crate::history::{HELD_MAX, files};
+
+pub(super) fn run(session: &Session, args: &HistoryArgs) -> Result<Exit, CliError> {
+    if args.follow {
+        return follow(session, args.last);
+    }
+    let (entries, exit) = match session.ask(&Request::History { last: args.last, follow: false }) {
+        Ok(mut connection) => (past(&mut connection)?, Exit::Done),
+        Err(error) => (from_files(session, args.last, &error)?, Exit::Done),
+    };
+    // The daemon holds the last ones only; its files go further back.
+    let older = args.last > HELD_MAX && entries.len() >= HELD_MAX;
+    let entries = if older { longer(files::last(&session.state_dir(), args.last), entries) } else { entries };
+    show(session, &entries)?;
+    Ok(exit)
+}
+
+/// The last events that can be had from anywhere, for `why`.
+pub(super) fn last(session: &Session, count: usize) -> Result<Vec<HistoryEntry>, CliError> {
+    past(&mut session.ask(&Request::History { last: count, follow: false })?)
+}
+
+fn follow(session: &Session, last: usize) -> Result<Exit, CliError> {
+    let interrupt = Interrupt::catch();
+    let mut connection = session.ask(&Request::History { last, follow: true })?;
+    show(session, &past(&mut connection)?)?;
+    loop {
+        match connection.hear(interrupt.as_ref(), PATIENCE)? {
+            Heard::Reply(reply) => {
+                let Reply::Event { entry } = *reply else { return Err(unexpected(*reply)) };
+                show(session, &[entry])?;
+            }
+            Heard::Interrupted => return Ok(Exit::Done),
+            // Nothing happens: that is what one hopes for.
+            Heard::Nothing => {}
+        }
+    }
+}
+
+/// Everything up to the end of the past.
+fn past(connection: &mut Connection) -> Result<Vec<HistoryEntry>, CliError> {
+    let mut entries = Vec::new();
+    loop {
+        let reply = connection.receive(PATIENCE)?;
+        if reply == Reply::EndOfHistory {
+            return Ok(entries);
+        }
+        let Reply::Event { entry } = reply else { return Err(unexpected(reply)) };
+        entries.push(entry);
+    }
+}
+
+fn from_files(session: &Session, count: usize, error: &Unreachable) -> Result<Vec<HistoryEntry>, CliError> {
+    let directory = session.state_dir();
+    let entries = files::last(&directory, count);
+    if entries.is_empty() {
+        return Err(CliError::Failed(format!("{error}, and there are no events in {}", directory.display())));
+    }
+    anstream::eprintln!("{}: {error}; these are the events in {}", Styled::notable("note"), directory.display());
+    Ok(entries)
+}
+
+fn longer(one: Vec<HistoryEntry>, other: Vec<HistoryEntry>) -> Vec<HistoryEntry> {
+    if one.len() > other.len() { one } else { other }
+}
+
+fn show(session: &Session, entries: &[HistoryEntry]) -> Result<(), CliError> {
+    if session.json() {
+        for entry in entries {
+            session.print_json(entry)?;
+        }
+    } else {
+        session.print(&lines(entries))?;
+    }
+    Ok(())
+}
+
+/// Events for a screen: time, severity, sentence.
+pub(super) fn lines(entries: &[HistoryEntry]) -> String {
+    let mut columns = Columns::default();
+    for entry in entries {
+        // As wide as the widest word, so that lines which come one by one stand under each other too.
+        let severity = Styled::severity(entry.severity);
+        columns.row([entry.time.replace('T', " ").into(), severity.padded(7), entry.text.clone().into()]);
+    }
+    columns.lines(0)
+}

@@ -1,0 +1,281 @@
+//! What the facts mean for this config, and what to do about it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use avamgr_core::cluster::NodeId;
+use avamgr_core::config::{Config, LinkConfig, LinkKind, ResourceConfig, ResourceKind, VipConfig};
+use avamgr_core::control::words::duration;
+
+use crate::preflight::{Facts, Finding, Interface, KeyFile};
+
+/// Every finding, in the order in which one would look.
+pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(key_file(config, facts));
+    for link in &config.links {
+        findings.extend(self::link(link, me, facts));
+    }
+    findings.extend(arbitrator(config, me, facts));
+    for (name, resource) in resources(config) {
+        match &resource.kind {
+            ResourceKind::Vip(vip) => findings.extend(self::vip(&name, vip, me, facts)),
+            ResourceKind::Systemd(systemd) => findings.push(systemd_unit(&name, &systemd.unit, facts)),
+            ResourceKind::Exec(_) | ResourceKind::Lsb(_) => {}
+        }
+    }
+    findings.extend(programs(facts));
+    findings.extend(arp_filter(config, me, facts));
+    findings.extend(nonlocal_bind(config, facts));
+    findings.extend(network_manager(facts));
+    findings.extend(operators(config, facts));
+    findings.extend(clocks(config, facts));
+    findings
+}
+
+fn resources(config: &Config) -> impl Iterator<Item = (String, &ResourceConfig)> {
+    let named = |(group, resource): (&str, _)| {
+        let resource: &ResourceConfig = resource;
+        (format!("{group}/{}", resource.name), resource)
+    };
+    let all =
+        config.groups.iter().flat_map(|group| group.resources.iter().map(|resource| (group.name.as_str(), resource)));
+    all.map(named)
+}
+
+fn key_file(config: &Config, facts: &Facts) -> Option<Finding> {
+    let file = config.daemon.key_file.display();
+    let subject = format!("key file {file}");
+    if config.standalone {
+        return None;
+    }
+    Some(match facts.key_file.as_ref()? {
+        KeyFile::Missing => {
+            Finding::error(subject, "is missing", "make it with `avamgr keygen` and copy it to every node")
+        }
+        KeyFile::Hidden(error) if facts.uid == 0 => {
+            Finding::error(subject, format!("cannot be looked at: {error}"), "check its directory")
+        }
+        KeyFile::Hidden(error) => {
+            Finding::warning(subject, format!("cannot be looked at: {error}"), "run the check as root")
+        }
+        KeyFile::Found { is_file: false, .. } => {
+            Finding::error(subject, "is not a file", "set daemon.key_file to a file")
+        }
+        KeyFile::Found { mode, .. } if mode & 0o077 != 0 => Finding::error(
+            subject,
+            format!("has mode {mode:04o}: others than its owner can use it"),
+            format!("chmod 0600 {file}; if somebody may have read it, make a new key"),
+        ),
+        KeyFile::Found { uid, .. } if *uid != 0 && *uid != facts.uid => {
+            Finding::error(subject, format!("belongs to uid {uid}"), format!("chown root {file}"))
+        }
+        KeyFile::Found { mode, .. } => Finding::ok(subject, format!("mode {mode:04o}, owner as it should be")),
+    })
+}
+
+fn link(link: &LinkConfig, me: NodeId, facts: &Facts) -> Option<Finding> {
+    let (name, address) = (link.interfaces.get(me.index())?, link.addresses.get(me.index())?);
+    let subject = format!("link {}", link.name);
+    Some(match usable(facts, name) {
+        Err((text, hint)) => Finding::error(subject, text, hint),
+        Ok(interface) if !interface.addresses.contains(address) => Finding::error(
+            subject,
+            format!("interface {name} does not have the address {address}"),
+            format!("give it this address, or correct link.{}.address; it has: {}", link.name, list(interface)),
+        ),
+        Ok(interface) if !interface.running => {
+            Finding::warning(subject, format!("interface {name} has no carrier"), "check cable, switch port and peer")
+        }
+        Ok(_) => Finding::ok(subject, format!("{address} on {name}, up, with carrier")),
+    })
+}
+
+/// An interface that is there and switched on, or what is wrong and what to do.
+fn usable<'a>(facts: &'a Facts, name: &str) -> Result<&'a Interface, (String, String)> {
+    match facts.interfaces.get(name) {
+        None => {
+            let there: Vec<&str> = facts.interfaces.keys().map(String::as_str).collect();
+            Err((format!("interface {name} does not exist"), format!("there is: {}", there.join(", "))))
+        }
+        Some(interface) if !interface.up => {
+            Err((format!("interface {name} is switched off"), format!("ip link set {name} up, and at every boot")))
+        }
+        Some(interface) => Ok(interface),
+    }
+}
+
+fn list(interface: &Interface) -> String {
+    let addresses: Vec<String> = interface.addresses.iter().map(IpAddr::to_string).collect();
+    if addresses.is_empty() { "no address".to_owned() } else { addresses.join(", ") }
+}
+
+fn arbitrator(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
+    let links: BTreeMap<&str, &str> = config
+        .links
+        .iter()
+        .filter(|link| link.kind == LinkKind::Dedicated)
+        .filter_map(|link| Some((link.interfaces.get(me.index())?.as_str(), link.name.as_str())))
+        .collect();
+    let way = |(address, route): (&IpAddr, &Result<_, String>)| {
+        let subject = format!("arbitrator {address}");
+        let route: &crate::preflight::Route = match route {
+            Ok(route) => route,
+            Err(error) => {
+                return Finding::error(
+                    subject,
+                    format!("there is no way to it: {error}"),
+                    "add a route to it over a neutral path",
+                );
+            }
+        };
+        match (links.get(route.interface.as_str()), route.gateway) {
+            (Some(link), _) => Finding::error(
+                subject,
+                format!("the way to it leaves through {}, which is heartbeat link {link}", route.interface),
+                "add a route over a neutral path: an arbitrator that is lost together with a link decides wrongly",
+            ),
+            (None, None) => Finding::ok(subject, format!("through {}", route.interface)),
+            (None, Some(gateway)) => Finding::ok(subject, format!("through {} by way of {gateway}", route.interface)),
+        }
+    };
+    facts.routes.iter().map(way).collect()
+}
+
+fn vip(name: &str, vip: &VipConfig, me: NodeId, facts: &Facts) -> Option<Finding> {
+    let interface = vip.interfaces.get(me.index())?;
+    let subject = format!("resource {name}");
+    let count = vip.addresses.len() + vip.ranges.len();
+    Some(match usable(facts, interface) {
+        Err((text, hint)) => Finding::error(subject, text, hint),
+        Ok(found) if !found.running => {
+            Finding::warning(subject, format!("interface {interface} has no carrier"), "check cable and switch port")
+        }
+        Ok(found) => {
+            let here = vip.addresses.iter().filter(|net| found.addresses.contains(&net.address)).count();
+            match (here, facts.clocks.is_some()) {
+                // A daemon that runs may well have put them there.
+                (0, _) | (_, true) => Finding::ok(subject, format!("{count} on {interface}, up, with carrier")),
+                (_, false) => Finding::warning(
+                    subject,
+                    format!("{here} of its {count} are on {interface} although no daemon runs"),
+                    "left by a daemon that died, or set by something else: take them out of the system's own network \
+                     config; `avamgr resource stop` removes them now",
+                ),
+            }
+        }
+    })
+}
+
+fn systemd_unit(name: &str, unit: &str, facts: &Facts) -> Finding {
+    let subject = format!("resource {name}");
+    if facts.systemd {
+        return Finding::ok(subject, format!("unit {unit}, systemd runs"));
+    }
+    let hint = "use `exec` or `lsb` for this service";
+    Finding::error(subject, format!("unit {unit}, but systemd is not the init of this host"), hint)
+}
+
+fn programs(facts: &Facts) -> Vec<Finding> {
+    let program = |program: &crate::preflight::Program| {
+        let subject = format!("resource {}", program.resource);
+        match &program.found {
+            Ok(path) => Finding::ok(subject, format!("runs {}", path.display())),
+            Err(why) => {
+                let text = format!("{} cannot be run: {why}", program.path);
+                Finding::error(subject, text, "install it, or correct the path in the config")
+            }
+        }
+    };
+    facts.programs.iter().map(program).collect()
+}
+
+/// Without it, a host answers ARP for any of its addresses on any of its interfaces: clients learn the wrong MAC, and a VIP
+/// probe sees owners that are none.
+fn arp_filter(config: &Config, me: NodeId, facts: &Facts) -> Option<Finding> {
+    let mut names: Vec<&String> = Vec::new();
+    for (_, resource) in resources(config) {
+        if let ResourceKind::Vip(vip) = &resource.kind {
+            names.extend(vip.interfaces.get(me.index()));
+        }
+    }
+    names.retain(|name| facts.interfaces.contains_key(*name));
+    let off = |name: &&&String| facts.interfaces.get(**name).is_some_and(|found| found.arp_filter == Some(false));
+    let without: Vec<&str> = names.iter().filter(off).map(|name| name.as_str()).collect();
+    let subject = "sysctl net.ipv4.conf.all.arp_filter";
+    match facts.arp_filter_all {
+        Some(true) => Some(Finding::ok(subject, "is 1")),
+        Some(false) if without.is_empty() => Some(Finding::ok(subject, "is 0, but 1 on every interface with VIPs")),
+        Some(false) => Some(Finding::warning(
+            subject,
+            format!(
+                "is 0, also on {}: this host answers ARP for a VIP on its other interfaces too",
+                without.join(", ")
+            ),
+            "sysctl -w net.ipv4.conf.all.arp_filter=1, and put it into /etc/sysctl.conf",
+        )),
+        None => None,
+    }
+}
+
+fn nonlocal_bind(config: &Config, facts: &Facts) -> Option<Finding> {
+    let is_vip = |resource: &&ResourceConfig| matches!(resource.kind, ResourceKind::Vip(_));
+    let early = config.groups.iter().find_map(|group| {
+        let last_vip = group.resources.iter().rposition(|resource| is_vip(&resource))?;
+        group.resources.iter().take(last_vip).find(|resource| !is_vip(resource)).map(|service| (group, service))
+    })?;
+    let (group, service) = early;
+    let subject = "sysctl net.ipv4.ip_nonlocal_bind";
+    Some(if facts.nonlocal_bind {
+        Finding::ok(subject, "is 1: services may start before their addresses")
+    } else {
+        Finding::warning(
+            subject,
+            format!("is 0, and {}/{} starts before a VIP of its group is there", group.name, service.name),
+            "put the VIP first in the group, or set it to 1 (both families) if the service binds to the VIP",
+        )
+    })
+}
+
+fn network_manager(facts: &Facts) -> Option<Finding> {
+    facts.network_manager.then(|| {
+        Finding::warning(
+            "NetworkManager",
+            "runs: it takes away addresses it did not set, and restarts links",
+            "switch it off (systemctl disable --now NetworkManager), or mark the interfaces of links and VIPs as unmanaged",
+        )
+    })
+}
+
+fn operators(config: &Config, facts: &Facts) -> Option<Finding> {
+    let group = config.daemon.operators.as_ref()?;
+    let subject = format!("operators' group {group}");
+    Some(if facts.operators_group? {
+        Finding::ok(subject, "exists")
+    } else {
+        Finding::warning(subject, "is not in /etc/group: only root may steer", format!("groupadd --system {group}"))
+    })
+}
+
+fn clocks(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let Some(clocks) = &facts.clocks else {
+        let hint = "start the daemon on both nodes and check again";
+        return vec![Finding::warning("wall clocks", "cannot be compared: the daemon does not run here", hint)];
+    };
+    let limit = config.limits.clock_offset;
+    let clock = |clock: &crate::preflight::PeerClock| {
+        let subject = format!("wall clock of {}", clock.node);
+        let Some(offset) = clock.offset_millis else {
+            return Finding::warning(subject, "is not known: the peer is not heard", "start the peer and check again");
+        };
+        let apart = Duration::from_millis(offset.unsigned_abs());
+        let text = format!("differs by {offset:+} ms (limit {})", duration(limit));
+        if apart > limit {
+            Finding::warning(subject, text, "check NTP on both nodes: logs of the two cannot be compared")
+        } else {
+            Finding::ok(subject, text)
+        }
+    };
+    clocks.iter().map(clock).collect()
+}

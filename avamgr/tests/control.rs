@@ -1,0 +1,394 @@
+//! The control socket's server against real clients: who may do what, what bad input does, and that no client can hurt
+//! another one.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+// Where the shared fixture looks for the core's modules.
+use avamgr_core::{cluster, config};
+
+#[path = "../../src/control/sentence/fixture.rs"]
+mod fixture;
+#[path = "operator/status.rs"]
+mod status;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Output};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use avamgr::control::{Answers, BindError, ControlServer, Outbox, Policy, Ports, Reload, outbox};
+use avamgr::history::History;
+use avamgr::{clock, inputs};
+use avamgr_core::cluster::NodeId;
+use avamgr_core::control::{Answer, Command, Reply, Request, Status};
+use avamgr_core::node::Input;
+use avamgr_core::node::event::{Event, Fact, ResourceChange, Severity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tempfile::TempDir;
+use tokio::runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How long anything may take that does not wait on purpose.
+const SOON: Duration = Duration::from_secs(3);
+
+/// Group of the operators in the tests' own group file.
+const OPERATORS_GID: u32 = 4242;
+
+/// A server in a thread of its own, as in the daemon, with a core that is a few lines.
+struct Daemon {
+    directory: TempDir,
+    history: Arc<History>,
+    status: watch::Sender<Arc<Status>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(directory.path().join("group"), format!("dreops:x:{OPERATORS_GID}:\n")).unwrap();
+        let policy = Policy { group_file: directory.path().join("group"), ..Policy::system() };
+        let server = ControlServer::bind(&directory.path().join("run/avamgr.sock"), policy).unwrap();
+        let history = Arc::new(History::in_memory());
+        let (status, snapshots) = watch::channel(Arc::new(status::active()));
+        let (stop, stopped) = oneshot::channel();
+        let shared = Arc::clone(&history);
+        let thread = thread::spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                tokio::select! {
+                    result = serve(server, shared, snapshots) => panic!("the server ended: {result:?}"),
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { directory, history, status, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("run/avamgr.sock")
+    }
+
+    fn client(&self) -> Client {
+        let stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Client(BufReader::new(stream))
+    }
+
+    fn ask(&self, request: &Request) -> Reply {
+        let mut client = self.client();
+        client.send(request);
+        client.reply().unwrap()
+    }
+
+    fn record(&self, text: &str) {
+        self.history.record(status::entry(Fact::ArbitratorReachable, Severity::Info, text));
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().unwrap().join();
+        assert!(thread::panicking() || ended.is_ok());
+    }
+}
+
+async fn serve(
+    server: ControlServer,
+    history: Arc<History>,
+    status: watch::Receiver<Arc<Status>>,
+) -> std::io::Result<()> {
+    let mut config = fixture::pair();
+    config.daemon.operators = Some("dreops".to_owned());
+    let (_config_stays, config) = watch::channel(Arc::new(config));
+    let (inputs, commands) = inputs::channel();
+    let (outbox, words) = outbox::channel();
+    let (reload, reloads) = mpsc::channel(1);
+    let answers = Answers::default();
+    tokio::spawn(words.relay(NodeId(0), config.clone(), Arc::clone(&history), answers.clone()));
+    tokio::spawn(core(commands, outbox));
+    tokio::spawn(reloader(reloads));
+    server.serve(Ports { inputs, answers, status, config, history, reload }).await
+}
+
+/// Knows four commands; one of them it never answers.
+async fn core(mut commands: mpsc::Receiver<Input>, outbox: Outbox) {
+    while let Some(Input::Command { request, who, command }) = commands.recv().await {
+        match command {
+            Command::Online => outbox.answer(request, Answer::Done { text: format!("online for {who}") }),
+            Command::Offline { .. } => outbox.answer(request, Answer::Refused { reason: "no peer".into() }),
+            Command::Switchover { .. } => {
+                for change in [ResourceChange::Stopped, ResourceChange::Started] {
+                    let resource = cluster::ResourceId { group: cluster::GroupId(0), index: 0 };
+                    outbox.event(Event { at: clock::now(), fact: Fact::Resource { resource, change } });
+                }
+                outbox.answer(request, Answer::Done { text: "moved".into() });
+            }
+            Command::Maintenance { .. } | Command::Resource { .. } => {}
+        }
+    }
+}
+
+async fn reloader(mut reloads: mpsc::Receiver<Reload>) {
+    while let Some(reload) = reloads.recv().await {
+        let _ = reload.answer.send(Answer::Refused { reason: format!("line 3: bad, {}", reload.who) });
+    }
+}
+
+struct Client(BufReader<UnixStream>);
+
+impl Client {
+    fn send(&mut self, request: &Request) {
+        self.raw(format!("{}\n", serde_json::to_string(request).unwrap()).as_bytes());
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// The next reply; `None` at the end of the connection.
+    fn reply(&mut self) -> Option<Reply> {
+        let mut line = String::new();
+        let count = self.0.read_line(&mut line).unwrap();
+        (count > 0).then(|| serde_json::from_str(&line).unwrap())
+    }
+
+    fn error(&mut self) -> String {
+        match self.reply() {
+            Some(Reply::Error { reason }) => reason,
+            other => panic!("no error: {other:?}"),
+        }
+    }
+
+    fn event(&mut self) -> String {
+        match self.reply() {
+            Some(Reply::Event { entry }) => entry.text,
+            other => panic!("no event: {other:?}"),
+        }
+    }
+}
+
+fn follow(daemon: &Daemon) -> Client {
+    let mut client = daemon.client();
+    client.send(&Request::History { last: 0, follow: true });
+    assert_eq!(client.reply(), Some(Reply::EndOfHistory));
+    client
+}
+
+#[test]
+fn status_config_and_history_are_told() {
+    let daemon = Daemon::start();
+    (1..=3).for_each(|number| daemon.record(&format!("event {number}")));
+    let mut client = daemon.client();
+    client.send(&Request::Status);
+    let Some(Reply::Status { status }) = client.reply() else { panic!("no status") };
+    assert_eq!(*status, **daemon.status.borrow());
+    client.send(&Request::Config);
+    let Some(Reply::Config { config }) = client.reply() else { panic!("no config") };
+    assert_eq!(config.nodes, ["hadev1", "hadev2"]);
+    client.send(&Request::History { last: 2, follow: false });
+    assert_eq!((client.event(), client.event()), ("event 2".to_owned(), "event 3".to_owned()));
+    assert_eq!(client.reply(), Some(Reply::EndOfHistory));
+    // A follower gets its next request answered too.
+    let mut follower = follow(&daemon);
+    daemon.record("event 4");
+    assert_eq!(follower.event(), "event 4");
+    follower.send(&Request::Status);
+    assert!(matches!(follower.reply(), Some(Reply::Status { .. })));
+}
+
+#[test]
+fn a_command_is_told_with_its_events_before_the_last_word() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    client.send(&Request::Command(Command::Switchover { group: None, to: None, dry_run: false }));
+    let mut replies = Vec::new();
+    while replies.len() < 3 {
+        match client.reply() {
+            Some(Reply::Event { entry }) => replies.push(entry.text),
+            Some(Reply::Answer { answer: Answer::Done { text } }) => replies.push(text),
+            Some(Reply::Pending { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(replies, ["dre/traffic: stopped", "dre/traffic: started", "moved"]);
+    // The same events are in the history, with sentence and severity.
+    assert_eq!(daemon.history.last(9).len(), 2);
+}
+
+#[test]
+fn reload_is_answered_by_the_daemon() {
+    let daemon = Daemon::start();
+    let reply = daemon.ask(&Request::Reload);
+    assert!(
+        matches!(reply, Reply::Answer { answer: Answer::Refused { reason } } if reason.starts_with("line 3: bad, root"))
+    );
+}
+
+#[test]
+fn a_core_that_hangs_is_named_and_waiting_ends() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let begun = clock::now();
+    client.send(&Request::Command(Command::Maintenance { on: true }));
+    let mut pending = 0;
+    let reason = loop {
+        match client.reply() {
+            Some(Reply::Pending { .. }) => pending += 1,
+            Some(Reply::Answer { answer: Answer::Failed { reason } }) => break reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(reason.contains("maintenance on: the decision loop has not run for"), "{reason}");
+    assert!(pending >= 2 && clock::now().since(begun) < Duration::from_secs(10));
+}
+
+#[test]
+fn bad_lines_are_answered_and_the_connection_stays_good() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    client.raw(b"hello\n{\"request\":\"fly\"}\n\n\xff\xfe\n");
+    for _ in 0..3 {
+        assert!(client.error().starts_with("not understood: "));
+    }
+    client.raw(&vec![b'x'; 200_000]);
+    client.raw(b"\n");
+    assert_eq!(client.error(), "line longer than 16384 bytes");
+    client.send(&Request::Status);
+    assert!(matches!(client.reply(), Some(Reply::Status { .. })));
+    // Half a line and a hang-up leave nothing behind.
+    client.raw(b"{\"request\":");
+    drop(client);
+    assert!(matches!(daemon.ask(&Request::Status), Reply::Status { .. }));
+}
+
+#[test]
+fn two_hundred_followers_hear_everything() {
+    let daemon = Daemon::start();
+    let mut followers: Vec<Client> = (0..200).map(|_| follow(&daemon)).collect();
+    (0..50).for_each(|number| daemon.record(&number.to_string()));
+    for follower in &mut followers {
+        let heard: Vec<String> = (0..50).map(|_| follower.event()).collect();
+        assert_eq!(heard, (0..50).map(|number| number.to_string()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_slow_follower_is_dropped_with_a_word_and_nobody_else_notices() {
+    let daemon = Daemon::start();
+    let mut slow = follow(&daemon);
+    let mut quick = follow(&daemon);
+    let text = "x".repeat(1000);
+    for _ in 0..1_500 {
+        daemon.record(&text);
+        assert_eq!(quick.event(), text);
+    }
+    let begun = clock::now();
+    assert!(matches!(daemon.ask(&Request::Status), Reply::Status { .. }));
+    assert!(clock::now().since(begun) < SOON);
+    // It wakes up after a while: what fits the socket's buffer is there, then it is told how much it missed.
+    let mut heard = 0;
+    let last = loop {
+        match slow.reply() {
+            Some(Reply::Event { .. }) => heard += 1,
+            Some(Reply::Error { reason }) => break reason,
+            other => panic!("{heard} events, then {other:?}"),
+        }
+    };
+    assert!(last.starts_with("too slow: ") && last.contains("events went by unread"), "{last}");
+    assert_eq!(slow.reply(), None);
+}
+
+#[test]
+fn a_dead_reader_is_dropped_within_its_patience() {
+    let daemon = Daemon::start();
+    let mut dead = follow(&daemon);
+    (0..3_000).for_each(|_| daemon.record(&"x".repeat(1000)));
+    // Longer than the server waits for a byte to be taken.
+    thread::sleep(Duration::from_secs(7));
+    let mut rest = Vec::new();
+    // The last line is torn: the server gave up in the middle of it. The end comes at once.
+    let begun = clock::now();
+    dead.0.read_to_end(&mut rest).unwrap();
+    assert!(clock::now().since(begun) < SOON && rest.len() < 1_000_000, "{}", rest.len());
+}
+
+#[test]
+fn no_crowd_locks_anybody_out_for_good() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(8192), hard).unwrap();
+    let daemon = Daemon::start();
+    let mut crowd: Vec<Client> = (0..512).map(|_| daemon.client()).collect();
+    crowd.iter_mut().for_each(|client| client.send(&Request::Status));
+    crowd.iter_mut().for_each(|client| assert!(matches!(client.reply(), Some(Reply::Status { .. }))));
+    let mut late = daemon.client();
+    assert!(late.error().starts_with("too many clients"));
+    assert_eq!(late.reply(), None);
+    crowd.truncate(500);
+    thread::sleep(Duration::from_millis(200));
+    assert!(matches!(daemon.ask(&Request::Status), Reply::Status { .. }));
+}
+
+#[test]
+fn the_socket_of_a_dead_daemon_is_replaced_and_that_of_a_living_one_is_not() {
+    let daemon = Daemon::start();
+    let path = daemon.socket();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o666, 0o755));
+    assert!(matches!(ControlServer::bind(&path, Policy::system()), Err(BindError::Running { .. })));
+    let directory = tempfile::tempdir().unwrap();
+    let dead = directory.path().join("dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    let server = ControlServer::bind(&dead, Policy::system()).unwrap();
+    drop(server);
+    assert!(!dead.exists(), "removed at the end");
+    std::fs::write(&dead, "precious").unwrap();
+    assert!(matches!(ControlServer::bind(&dead, Policy::system()), Err(BindError::NotASocket { .. })));
+    assert_eq!(std::fs::read_to_string(&dead).unwrap(), "precious");
+}
+
+/// The command line as another user; needs root to become one.
+fn as_nobody(daemon: &Daemon, groups: &str, verb: &str) -> Option<Output> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not root: other users cannot be tried");
+        return None;
+    }
+    // The build directory may be closed to others.
+    let program = daemon.directory.path().join("avamgr");
+    std::fs::copy(env!("CARGO_BIN_EXE_avamgr"), &program).unwrap();
+    let output = Process::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", groups])
+        .arg(&program)
+        .arg("--socket")
+        .arg(daemon.socket())
+        .arg(verb)
+        .output();
+    Some(output.unwrap())
+}
+
+#[test]
+fn everybody_may_look_and_only_operators_steer() {
+    let daemon = Daemon::start();
+    let Some(status) = as_nobody(&daemon, "--clear-groups", "status") else { return };
+    assert_eq!(status.status.code(), Some(0), "{status:?}");
+    assert!(String::from_utf8_lossy(&status.stdout).contains("ACTIVE"));
+    for verb in ["online", "reload"] {
+        let refused = as_nobody(&daemon, "--clear-groups", verb).unwrap();
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(3), "{text}");
+        assert!(text.contains(&format!("not permitted: {verb} needs root or a member of group dreops")), "{text}");
+    }
+    let member = as_nobody(&daemon, &format!("--groups={OPERATORS_GID}"), "online").unwrap();
+    assert_eq!(member.status.code(), Some(0), "{member:?}");
+    // Many groups: more than the server expects at first.
+    let many: Vec<String> = (5000..5100).map(|gid| gid.to_string()).collect();
+    let stranger = as_nobody(&daemon, &format!("--groups={}", many.join(",")), "online").unwrap();
+    assert_eq!(stranger.status.code(), Some(3), "{stranger:?}");
+    let member = as_nobody(&daemon, &format!("--groups={},{OPERATORS_GID}", many.join(",")), "online").unwrap();
+    assert_eq!(member.status.code(), Some(0), "{member:?}");
+}

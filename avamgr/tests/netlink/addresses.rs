@@ -1,0 +1,233 @@
+//! What is on the interface after a start, a stop, and what others do to it.
+
+use std::time::Duration;
+
+use avamgr::netlink::{Netlink, PROTOCOL};
+use avamgr_core::node::{Order, Report};
+
+use crate::in_namespaces;
+use crate::space::{Space, eventually, pair};
+use crate::vip::{Vip, config};
+
+const BOTH: [&str; 2] = ["172.16.9.61/24", "2001:db8:9::61/64"];
+
+fn vip(node: &Space, addresses: &[&str]) -> Vip {
+    let vip = Vip::new(node, config(addresses, &[]));
+    vip.expect(Report::Able);
+    vip
+}
+
+/// How many addresses carry our mark.
+fn ours(node: &Space) -> usize {
+    node.block_on(async {
+        let mut netlink = Netlink::open().unwrap();
+        let index = netlink.interface("eth1").await.unwrap().unwrap().index;
+        netlink.addresses(index).await.unwrap().iter().filter(|present| present.protocol == Some(PROTOCOL)).count()
+    })
+}
+
+in_namespaces! {
+    fn start_puts_addresses_on_and_stop_takes_them_off() {
+        let (node, _peer) = pair();
+        let vip = vip(&node, &BOTH);
+        println!("start {:?}", vip.start());
+        let shown = node.ip("address show dev eth1");
+        for address in BOTH {
+            assert!(node.has("eth1", address), "{shown}");
+        }
+        assert!(shown.matches("valid_lft 2sec").count() == 2, "{shown}");
+        assert_eq!(ours(&node), 2);
+        let line = shown.lines().find(|line| line.contains(BOTH[1])).unwrap();
+        assert!(line.contains("nodad") && line.contains("noprefixroute") && !line.contains("tentative"), "{shown}");
+        assert!(node.ip("-6 route show dev eth1").contains("2001:db8:9::/64 proto 167 metric 1024"));
+        assert!(node.ip("route show dev eth1").contains("172.16.9.0/24"));
+        println!("stop {:?}", vip.stop());
+        for address in BOTH {
+            assert!(!node.has("eth1", address));
+        }
+        assert!(!node.ip("-6 route show dev eth1").contains("2001:db8:9::/64"));
+        // Once more is no mistake.
+        vip.stop();
+        vip.start();
+        vip.start();
+        assert!(BOTH.iter().all(|address| node.has("eth1", address)));
+    }
+
+    fn a_label_is_for_ipv4() {
+        let (node, _peer) = pair();
+        let mut config = config(&BOTH, &[]);
+        config.label = Some("eth1:dre".to_owned());
+        let vip = Vip::new(&node, config);
+        vip.expect(Report::Able);
+        vip.start();
+        assert!(node.ip("-4 address show label eth1:dre").contains("172.16.9.61/24"));
+        assert!(node.has("eth1", BOTH[1]));
+    }
+
+    fn a_single_address_is_taken_off_at_once() {
+        let (node, _peer) = pair();
+        let vip = vip(&node, &BOTH[..1]);
+        let mut times: Vec<_> = (0..20).map(|_| (vip.start(), vip.stop())).collect();
+        times.sort_by_key(|(_, stop)| *stop);
+        println!("start {:?}, stop: median {:?}, worst {:?}", times[10].0, times[10].1, times[19].1);
+        assert!(times[10].1 < Duration::from_millis(20));
+    }
+
+    fn leftovers_of_an_earlier_run_go_at_the_stop_that_begins_the_next() {
+        let (node, _peer) = pair();
+        let earlier = vip(&node, &BOTH);
+        earlier.start();
+        earlier.kill();
+        assert!(BOTH.iter().all(|address| node.has("eth1", address)));
+        let later = vip(&node, &BOTH);
+        later.stop();
+        assert!(!BOTH.iter().any(|address| node.has("eth1", address)));
+    }
+
+    fn leftovers_are_adopted_by_a_start_without_a_word() {
+        let (node, _peer) = pair();
+        let earlier = vip(&node, &BOTH);
+        earlier.start();
+        earlier.kill();
+        let later = vip(&node, &BOTH);
+        later.start();
+        assert!(BOTH.iter().all(|address| node.has("eth1", address)));
+        later.silent_for(Duration::from_millis(50));
+    }
+
+    fn an_address_of_somebody_else_becomes_ours_with_a_notice() {
+        let (node, _peer) = pair();
+        for address in BOTH {
+            node.ip(&format!("address add {address} dev eth1 nodad"));
+        }
+        let vip = vip(&node, &BOTH);
+        vip.order(Order::Start);
+        let notice = vip.expect_text(Report::Notice);
+        assert_eq!(notice, "172.16.9.61/24, 2001:db8:9::61/64: already on eth1, put there by somebody else; ours now");
+        vip.expect(Report::Started);
+        let shown = node.ip("address show dev eth1");
+        assert_eq!(ours(&node), 2);
+        assert!(shown.matches("valid_lft 2sec").count() == 2, "{shown}");
+        vip.stop();
+        assert!(!BOTH.iter().any(|address| node.has("eth1", address)));
+    }
+
+    fn another_prefix_length_is_put_right() {
+        let (node, _peer) = pair();
+        node.ip("address add 172.16.9.61/32 dev eth1");
+        node.ip("address add 2001:db8:9::61/128 dev eth1 nodad");
+        let vip = vip(&node, &BOTH);
+        vip.start();
+        assert!(BOTH.iter().all(|address| node.has("eth1", address)));
+        assert!(!node.has("eth1", "172.16.9.61/32") && !node.has("eth1", "2001:db8:9::61/128"));
+        // A stop takes off what is there, with any length.
+        node.ip("address add 172.16.9.61/32 dev eth1");
+        vip.stop();
+        assert!(!node.ip("address show dev eth1").contains("172.16.9.61"));
+    }
+
+    fn an_address_that_failed_duplicate_detection_is_recovered() {
+        let (node, peer) = pair();
+        peer.ip("address add 2001:db8:9::61/64 dev eth1 nodad");
+        node.ip("address add 2001:db8:9::61/64 dev eth1");
+        let failed = || node.ip("address show dev eth1").contains("dadfailed");
+        eventually("duplicate address detection fails", failed);
+        let vip = vip(&node, &BOTH[1..]);
+        vip.start();
+        assert!(node.has("eth1", BOTH[1]) && !failed());
+    }
+
+    fn what_the_kernel_refuses_fails_the_start_and_leaves_nothing() {
+        let (node, _peer) = pair();
+        node.sysctl("net/ipv6/conf/eth1/disable_ipv6", "1");
+        let vip = vip(&node, &BOTH);
+        vip.order(Order::Start);
+        let why = vip.expect_text(Report::StartFailed);
+        assert!(why.contains("2001:db8:9::") && why.contains("eth1"), "{why}");
+        assert!(!node.has("eth1", BOTH[0]));
+    }
+
+    fn an_address_taken_away_is_put_back_and_announced() {
+        let (node, client) = pair();
+        client.ip("address add 172.16.9.5/24 dev eth1");
+        client.ip("address add 2001:db8:9::5/64 dev eth1 nodad");
+        let vip = vip(&node, &BOTH);
+        vip.start();
+        let mac = node.mac("eth1");
+        for (address, plain) in BOTH.into_iter().zip(["172.16.9.61", "2001:db8:9::61"]) {
+            eventually("announcements", || client.neighbour(plain).is_none_or(|entry| entry == mac));
+            client.mislead("eth1", &[plain]);
+            node.ip(&format!("address delete {address} dev eth1"));
+            let notice = vip.expect_text(Report::Notice);
+            assert_eq!(notice, format!("{address}: taken off eth1 by somebody else, put back"));
+            eventually("put back", || node.has("eth1", address));
+            eventually("announced", || client.neighbour(plain).as_deref() == Some(&mac));
+        }
+        vip.silent_for(Duration::from_millis(100));
+    }
+
+    fn a_fight_over_an_address_does_not_run_wild() {
+        let (node, _client) = pair();
+        let vip = vip(&node, &BOTH[..1]);
+        vip.start();
+        for _ in 0..100 {
+            let _ = node.try_ip("address delete 172.16.9.61/24 dev eth1");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut notices = 0;
+        while let Some(report) = vip.next_within(Duration::from_millis(1_500)) {
+            assert!(matches!(report, Report::Notice(_)), "{report:?}");
+            notices += 1;
+        }
+        println!("{notices} times put back");
+        assert!((3..=20).contains(&notices), "{notices}");
+        assert!(node.has("eth1", BOTH[0]));
+    }
+
+    fn a_range_taken_away_is_put_back() {
+        let (node, _peer) = pair();
+        let vip = Vip::new(&node, config(&[], &["10.1.16.0/20", "2001:db8:1::/112"]));
+        vip.expect(Report::Able);
+        vip.start();
+        let v4 = "route show table local proto 167";
+        let v6 = "-6 route show table local proto 167";
+        for list in [v4, v6] {
+            let there = || node.ip(list).contains("local ");
+            assert!(there(), "{list}");
+            let flush = list.replace("show", "flush");
+            node.ip(&flush);
+            eventually("put back", there);
+        }
+        vip.stop();
+        assert_eq!((node.ip(v4), node.ip(v6)), (String::new(), String::new()));
+    }
+
+    fn an_address_of_somebody_else_that_goes_with_ours_is_put_back() {
+        let (node, _peer) = pair();
+        node.sysctl("net/ipv4/conf/eth1/promote_secondaries", "0");
+        let vip = vip(&node, &BOTH[..1]);
+        vip.start();
+        node.ip("address add 172.16.9.54/24 dev eth1 label eth1:own");
+        assert!(node.ip("address show dev eth1 secondary").contains("172.16.9.54"));
+        vip.order(Order::Stop { within: None });
+        let notice = vip.expect_text(Report::Notice);
+        assert_eq!(notice, "172.16.9.54/24: went from eth1 with our address, put back");
+        vip.expect(Report::Stopped);
+        let shown = node.ip("address show dev eth1 permanent");
+        assert!(shown.contains("172.16.9.54/24") && shown.contains("eth1:own"), "{shown}");
+        assert!(!node.has("eth1", BOTH[0]));
+    }
+
+    fn the_hosts_own_prefix_route_is_left_alone() {
+        let (node, _peer) = pair();
+        node.ip("address add 2001:db8:9::54/64 dev eth1 nodad");
+        let vip = vip(&node, &BOTH);
+        vip.start();
+        std::thread::sleep(Duration::from_millis(700));
+        vip.stop();
+        let routes = node.ip("-6 route show dev eth1");
+        let own: Vec<_> = routes.lines().filter(|line| line.starts_with("2001:db8:9::/64")).collect();
+        assert_eq!(own.len(), 1, "{routes}");
+        assert!(!own[0].contains("expires"), "{routes}");
+    }
+}

@@ -1,0 +1,70 @@
+//! The kernel takes the addresses away when nobody refreshes them.
+
+use std::time::Duration;
+
+use avamgr::clock;
+use avamgr_core::node::Report;
+
+use crate::in_namespaces;
+use crate::space::{Space, pair};
+use crate::vip::{Vip, config};
+
+const BOTH: [&str; 2] = ["172.16.9.61/24", "2001:db8:9::61/64"];
+
+fn started(node: &Space, ranges: &[&str]) -> Vip {
+    let vip = Vip::new(node, config(&BOTH, ranges));
+    vip.expect(Report::Able);
+    vip.start();
+    vip
+}
+
+in_namespaces! {
+    fn refreshed_addresses_stay_and_those_of_a_dead_daemon_go() {
+        let (node, _peer) = pair();
+        let vip = started(&node, &[]);
+        for _ in 0..35 {
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(BOTH.iter().all(|address| node.has("eth1", address)));
+        }
+        vip.silent_for(Duration::ZERO);
+        vip.kill();
+        let died = clock::now();
+        let bound = Duration::from_secs(3);
+        let mut gone = [None; 2];
+        while gone.iter().any(Option::is_none) {
+            let since = clock::now().since(died);
+            for (address, gone) in BOTH.iter().zip(&mut gone) {
+                if gone.is_none() && !node.has("eth1", address) {
+                    *gone = Some(since);
+                }
+            }
+            assert!(since < bound, "still there {since:?} after the last refresh: {gone:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        println!("gone after {gone:?}");
+        assert!(gone.iter().flatten().all(|gone| *gone > Duration::from_millis(1_000)), "{gone:?}");
+    }
+
+    fn after_standing_still_for_too_long_nothing_is_put_back() {
+        let (node, _peer) = pair();
+        let vip = started(&node, &["10.1.16.0/20"]);
+        vip.freeze(Duration::from_millis(2_500));
+        let why = vip.expect_text(Report::Failed);
+        assert!(why.starts_with("stood still for 2."), "{why}");
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(!BOTH.iter().any(|address| node.has("eth1", address)));
+        // The kernel knows no lifetime for a range; the task does.
+        assert_eq!(node.ip("route show table local proto 167"), "");
+        vip.start();
+        assert!(BOTH.iter().all(|address| node.has("eth1", address)));
+    }
+
+    fn after_a_short_stall_orders_come_first_and_then_all_goes_on() {
+        let (node, _peer) = pair();
+        let vip = started(&node, &[]);
+        vip.freeze(Duration::from_millis(1_500));
+        std::thread::sleep(Duration::from_millis(3_500));
+        vip.silent_for(Duration::ZERO);
+        assert!(BOTH.iter().all(|address| node.has("eth1", address)));
+    }
+}

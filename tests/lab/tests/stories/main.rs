@@ -1,0 +1,4 @@
+//! Stories: the real daemons as nodes in network namespaces, with faults from outside.
+
+mod failover;
+mod pair;

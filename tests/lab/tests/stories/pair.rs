@@ -1,0 +1,274 @@
+//! Two nodes with real daemons in the lab, and what one asks of them.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use avamgr_lab::{Host, Lab, Plan, Probe, Process, mark, wait_for, wait_until};
+use serde_json::{Value, json};
+
+/// What a story returns.
+pub type Outcome = Result<(), Box<dyn Error>>;
+
+/// Long enough for anything that is expected to happen.
+pub const SOON: Duration = Duration::from_secs(15);
+
+/// The virtual address of the stories.
+pub fn vip() -> IpAddr {
+    avamgr_lab::VIP.parse().expect("an address")
+}
+
+/// The config of the pair: `timers` goes into `[timers]`, `resources` behind the address.
+pub fn config(timers: &str, resources: &str) -> String {
+    format!(
+        r#"
+[cluster]
+name = "hadev"
+nodes = ["hadev1", "hadev2"]
+failover_budget = "1s"
+
+[timers]
+{timers}
+
+[[link]]
+name = "primary"
+interface = "eth3"
+address = {{ hadev1 = "172.16.11.54", hadev2 = "172.16.11.55" }}
+
+[[link]]
+name = "secondary"
+interface = "eth4"
+address = {{ hadev1 = "fd00:13::54", hadev2 = "fd00:13::55" }}
+
+[arbitrator]
+ping = ["172.16.6.250", "2001:db8:8::250"]
+interface = "eth0"
+address = {{ hadev1 = "172.16.8.50", hadev2 = "172.16.8.51" }}
+
+[[group]]
+name = "dre"
+
+[[group.resource]]
+name = "traffic"
+vip = ["172.16.9.61/24", "2001:db8:9::61/64"]
+interface = "eth1"
+
+{resources}
+"#
+    )
+}
+
+/// A service that needs nothing.
+pub const SLEEPER: &str = "[[group.resource]]\nname = \"service\"\nexec = \"sleep 100000\"\n";
+
+/// A program of this workspace, built beside the tests.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("this program");
+    let path = test
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("target/PROFILE/deps")
+        .join(name);
+    assert!(
+        path.exists(),
+        "{} is not built: run cargo build --workspace first",
+        path.display()
+    );
+    path
+}
+
+/// A lab with daemons.
+pub struct Pair {
+    pub lab: Lab,
+    pub probe: Probe,
+    daemons: BTreeMap<String, Process>,
+    begun: Instant,
+}
+
+impl Pair {
+    /// Both nodes up, hadev1 ACTIVE, everything quiet.
+    pub fn start(plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
+        let pair = Self::start_daemons(plan, config)?;
+        pair.wait_role("hadev1", "active")?;
+        pair.wait_role("hadev2", "standby")?;
+        pair.probe.wait_for_answer(vip(), "hadev1", SOON)?;
+        // The neutral path falls silent again; what it heard at the start would count as a sign of life.
+        std::thread::sleep(Duration::from_millis(1200));
+        Ok(pair)
+    }
+
+    /// Both daemons started, nothing awaited.
+    pub fn start_daemons(plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
+        let lab = Lab::start(plan)?;
+        let probe = Probe::start(&lab.host("client")?, &[vip()])?;
+        let mut pair = Self {
+            lab,
+            probe,
+            daemons: BTreeMap::new(),
+            begun: mark(),
+        };
+        for name in ["hadev1", "hadev2"] {
+            pair.install(name, config)?;
+            pair.start_daemon(name)?;
+        }
+        Ok(pair)
+    }
+
+    /// Config and keys of a node.
+    pub fn install(&self, name: &str, config: &str) -> Outcome {
+        let node = self.node(name)?;
+        node.write("/etc/avamgr/avamgr.toml", config)?;
+        node.write(
+            "/etc/avamgr/keys",
+            format!("1 {} send\n", "0123456789abcdef".repeat(4)),
+        )?;
+        node.command("chmod")
+            .args(["600", "/etc/avamgr/keys"])
+            .output()?;
+        Ok(())
+    }
+
+    pub fn node(&self, name: &str) -> Result<Host, Box<dyn Error>> {
+        Ok(self.lab.host(name)?)
+    }
+
+    pub fn start_daemon(&mut self, name: &str) -> Outcome {
+        let process = self.node(name)?.command(program("avamgrd")).spawn()?;
+        self.daemons.insert(name.to_owned(), process);
+        Ok(())
+    }
+
+    pub fn daemon(&self, name: &str) -> &Process {
+        &self.daemons[name]
+    }
+
+    /// A command of the operator on a node.
+    pub fn avamgr(
+        &self,
+        name: &str,
+        arguments: &[&str],
+    ) -> Result<std::process::Output, Box<dyn Error>> {
+        Ok(self
+            .node(name)?
+            .command(program("avamgr"))
+            .args(arguments)
+            .output()?)
+    }
+
+    /// One request over the control socket, as a program would ask.
+    fn ask(&self, name: &str, request: &Value) -> Result<Vec<Value>, Box<dyn Error>> {
+        let node = self.node(name)?;
+        let socket = node.path("/run/avamgr/avamgr.sock");
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        writeln!(stream, "{request}")?;
+        let mut replies = Vec::new();
+        for line in BufReader::new(stream).lines() {
+            let reply: Value = serde_json::from_str(&line?)?;
+            let kind = reply["reply"].as_str().unwrap_or_default().to_owned();
+            replies.push(reply);
+            if kind != "event" && kind != "pending" {
+                break;
+            }
+        }
+        Ok(replies)
+    }
+
+    pub fn status(&self, name: &str) -> Result<Value, Box<dyn Error>> {
+        let replies = self.ask(name, &json!({ "request": "status" }))?;
+        let status = replies.into_iter().next_back().ok_or("no reply")?;
+        Ok(status["status"].clone())
+    }
+
+    /// The role of the first group.
+    pub fn role(&self, name: &str) -> String {
+        self.status(name).map_or_else(
+            |_| "unknown".into(),
+            |status| text(&status["groups"][0]["role"]),
+        )
+    }
+
+    pub fn wait_role(&self, name: &str, role: &str) -> Outcome {
+        let waited = wait_until(SOON, format!("{name} to be {role}"), || {
+            self.role(name) == role
+        });
+        if waited.is_err() {
+            self.tell();
+        }
+        Ok(waited?)
+    }
+
+    /// Waits until an event of a node contains `words`.
+    pub fn wait_event(&self, name: &str, words: &str) -> Result<String, Box<dyn Error>> {
+        let found = wait_for(SOON, format!("an event of {name} with: {words}"), || {
+            self.events(name)
+                .ok()?
+                .into_iter()
+                .rev()
+                .find(|event| event.contains(words))
+        });
+        if found.is_err() {
+            self.tell();
+        }
+        Ok(found?)
+    }
+
+    /// The sentences of a node's history.
+    pub fn events(&self, name: &str) -> Result<Vec<String>, Box<dyn Error>> {
+        let request = json!({ "request": "history", "last": 1000, "follow": false });
+        let replies = self.ask(name, &request)?;
+        Ok(replies
+            .iter()
+            .filter(|reply| reply["reply"] == "event")
+            .map(|reply| text(&reply["entry"]["text"]))
+            .collect())
+    }
+
+    /// Events that changed a role, since the begin of the story.
+    pub fn role_changes(&self, name: &str) -> Result<usize, Box<dyn Error>> {
+        Ok(self
+            .events(name)?
+            .iter()
+            .filter(|event| event.contains(" -> "))
+            .count())
+    }
+
+    /// The client's longest outage since a moment, and a check that the measuring itself was not late.
+    pub fn outage(&self, from: Instant) -> Duration {
+        self.probe.outage_since(vip(), from).longest
+    }
+
+    /// No address was ever on two nodes since the story began.
+    pub fn never_two_owners(&self) -> Outcome {
+        self.lab.settle()?;
+        for address in [avamgr_lab::VIP, avamgr_lab::VIP6] {
+            let owned = self
+                .lab
+                .owners()
+                .between(address.parse()?, self.begun, mark());
+            if owned.dual > Duration::ZERO {
+                self.tell();
+                return Err(format!("{address} was on two nodes for {:?}", owned.dual).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// What both daemons logged, for whoever reads a failed story.
+    pub fn tell(&self) {
+        for name in ["hadev1", "hadev2"] {
+            if let Ok(node) = self.node(name) {
+                println!("--- {name}\n{}", node.log("avamgrd"));
+            }
+        }
+    }
+}
+
+/// A text in a document.
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
