@@ -21,7 +21,7 @@ mod text;
 mod watch;
 
 use anyhow::Result;
-use avamgr_lab::{LabError, enter_user_namespace, explain};
+use avamgr_lab::{LabError, VIP, VIP6, enter_user_namespace, explain};
 use nix::unistd::Uid;
 
 use crate::demo::cluster::Cluster;
@@ -86,11 +86,12 @@ fn finish(stage: &mut Stage, outcomes: &[Outcome], begin: Moment) -> Result<bool
 
 fn headline() -> Vec<Line> {
     vec![
-        Line::strong("avamgr demo").text("  two nodes, an arbitrator and a client on this machine"),
+        Line::strong("avamgr demo").text("  a real pair in namespaces of its own; nothing else on this machine is touched"),
         Line::default(),
-        Line::plain("    hadev1 ====== primary, secondary ====== hadev2     heartbeats, a cable each"),
-        Line::plain("       |\\________ neutral: arbitrator ________/|        who is isolated?"),
-        Line::plain("       |_________ service: client _____________|        the virtual addresses"),
+        Line::plain("  hadev1 ======== primary, secondary ======== hadev2   ").then(Line::faint("heartbeats, a cable each")),
+        Line::plain("     |                                           |"),
+        Line::plain("     +---- neutral -------- arbitrator ----------+     ").then(Line::faint("who is isolated?")),
+        Line::plain("     +---- service LAN ---- client --------------+     ").then(Line::faint(format!("asks {VIP}, {VIP6}"))),
         Line::default(),
     ]
 }

@@ -15,16 +15,9 @@ use super::steps::{Answered, order_switchover, taken};
 use super::text::Line;
 
 /// Always to be seen.
-const HELP: [(&str, &str); 9] = [
-    ("1", "primary"),
-    ("2", "secondary"),
-    ("3", "both cables cut/plugged"),
-    ("s", "switchover"),
-    ("p", "power off ACTIVE"),
-    ("k", "kill -9 its daemon"),
-    ("b", "boot"),
-    ("h", "heal"),
-    ("q", "quit"),
+const HELP: [&[(&str, &str)]; 2] = [
+    &[("1", "cut primary"), ("2", "cut secondary"), ("3", "cut both"), ("h", "heal"), ("s", "switchover")],
+    &[("p", "power off ACTIVE"), ("k", "kill -9 its daemon"), ("b", "boot what is down"), ("q", "quit")],
 ];
 
 /// For how long after an order the client's silence is attributed to it.
@@ -41,10 +34,12 @@ struct Hand {
     record: Moment,
 }
 
-/// The line that says which keys there are.
-pub(super) fn help() -> Line {
-    HELP.iter().fold(Line::strong("keys    "), |line, (key, what)| {
-        line.then(Line::active(*key)).then(Line::faint(format!(" {what}  ")))
+/// The lines that say which keys there are.
+fn help() -> impl Iterator<Item = Line> {
+    HELP.iter().zip(["keys    ", "        "]).map(|(keys, begin)| {
+        keys.iter().fold(Line::strong(begin), |line, (key, what)| {
+            line.then(Line::active(*key)).then(Line::faint(format!(" {what}   ")))
+        })
     })
 }
 
@@ -53,10 +48,11 @@ pub(super) fn play(stage: &mut Stage) -> Result<()> {
     let plugged = [true, true];
     let mut hand = Hand { last: "the end of the play".to_owned(), plugged, answered: None, record: Moment::now() };
     stage.begin = Moment::now();
-    stage.say(&[Line::default(), Line::plain("  now it is yours: cut cables, kill nodes, and see who answers (q ends)")])?;
+    stage.say(&[Line::default(), Line::plain("  now it is yours: cut cables, kill nodes, and see who answers")])?;
     loop {
         if stage.begin.elapsed() < ATTRIBUTED {
-            stage.foot = vec![panel::client(&stage.cluster, stage.begin, &hand.last), help()];
+            stage.foot = panel::client(&stage.cluster, stage.begin, &hand.last);
+            stage.foot.extend(help());
         } else if hand.record.elapsed() > RECORD {
             stage.cluster.renew_probe()?;
             hand.record = Moment::now();
@@ -82,8 +78,8 @@ fn obey(stage: &mut Stage, hand: &mut Hand, key: char) -> Result<()> {
         '2' => cables(stage, hand, &[1]),
         '3' => cables(stage, hand, &[0, 1]),
         's' => switchover(stage, hand),
-        'p' => on_active(stage, hand, "loses its power", |cluster, name| cluster.lab.power_off(name).map(drop)),
-        'k' => on_active(stage, hand, "has its daemon killed", Cluster::kill_daemon),
+        'p' => on_active(stage, hand, "power-off of", |cluster, name| cluster.lab.power_off(name).map(drop)),
+        'k' => on_active(stage, hand, "kill -9 of avamgrd on", Cluster::kill_daemon),
         'b' => boot(stage, hand),
         'h' => heal(stage, hand),
         _ => Ok(()),
@@ -106,8 +102,8 @@ fn cables(stage: &mut Stage, hand: &mut Hand, which: &[usize]) -> Result<()> {
     let links: Vec<(&str, &str)> = which.iter().map(|link| LINKS[*link]).collect();
     let names: Vec<&str> = links.iter().map(|(name, _)| *name).collect();
     let networks: Vec<&str> = links.iter().map(|(_, network)| *network).collect();
-    let verb = if plug { "plugged in" } else { "cut" };
-    begin(stage, hand, format!("{} {verb}", names.join(" and ")))?;
+    let what = if plug { "plugging in" } else { "cut of" };
+    begin(stage, hand, format!("{what} {}", names.join(" and ")))?;
     if plug {
         networks.iter().try_for_each(|network| stage.cluster.lab.plug(network).map(drop))?;
     } else {
@@ -120,7 +116,7 @@ fn cables(stage: &mut Stage, hand: &mut Hand, which: &[usize]) -> Result<()> {
 }
 
 fn heal(stage: &mut Stage, hand: &mut Hand) -> Result<()> {
-    begin(stage, hand, "all cables plugged in".to_owned())?;
+    begin(stage, hand, "plugging in all cables".to_owned())?;
     stage.cluster.lab.heal_all()?;
     hand.plugged = [true, true];
     Ok(())
@@ -151,7 +147,7 @@ fn hear_answer(stage: &mut Stage, hand: &mut Hand) -> Result<()> {
 
 fn on_active(stage: &mut Stage, hand: &mut Hand, what: &str, order: fn(&Cluster, &str) -> Result<(), LabError>) -> Result<()> {
     let name = stage.cluster.active().context("no node is known to be ACTIVE")?;
-    begin(stage, hand, format!("{name} {what}"))?;
+    begin(stage, hand, format!("{what} {name}"))?;
     Ok(order(&stage.cluster, &name)?)
 }
 
@@ -161,7 +157,7 @@ fn boot(stage: &mut Stage, hand: &mut Hand) -> Result<()> {
     for name in names {
         let Some(what) = stage.cluster.missing(&name)? else { continue };
         nothing = false;
-        begin(stage, hand, format!("{name} {what}"))?;
+        begin(stage, hand, format!("{what} {name}"))?;
         stage.cluster.boot(&name)?;
     }
     if nothing { stage.say(&[Line::plain("     both nodes run already")]) } else { Ok(()) }

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use avamgr_lab::{ARBITRATOR, Host, Lab, LabError, Plan, Probe, Process, VIP, VIP
 use super::config::{self, NODES};
 use super::program::{Programs, SERVICE_PORT};
 use super::watch::Watch;
-use crate::clock;
+use crate::{clock, keys};
 
 const CONFIG_FILE: &str = "/etc/avamgr/avamgr.toml";
 const KEY_FILE: &str = "/etc/avamgr/keys";
@@ -91,17 +90,14 @@ impl Cluster {
         let programs = Programs::install(&lab.scratch())?;
         let vips: [IpAddr; 2] = [VIP.parse()?, VIP6.parse()?];
         let text = config::text(VIP, VIP6, ARBITRATOR, &programs.service);
-        let key = key()?;
         let mut nodes = Vec::new();
         for name in NODES {
             let host = lab.host(name)?;
             host.write(CONFIG_FILE, &text)?;
-            host.write(KEY_FILE, &key)?;
-            fs::set_permissions(host.path(KEY_FILE), fs::Permissions::from_mode(0o600))
-                .context("cannot close the key file")?;
             let watch = Watch::start(name, &host.path(SOCKET)).context("cannot watch a node")?;
             nodes.push(Node { watch, host, daemon: RefCell::new(None) });
         }
+        share_key(&nodes)?;
         let client = lab.host("client")?;
         let probe = RefCell::new(Probe::start(&client, &vips)?);
         Ok(Self { probe, nodes, client, programs, vips, lab })
@@ -147,8 +143,8 @@ impl Cluster {
     pub(super) fn missing(&self, name: &str) -> Result<Option<&'static str>> {
         let node = self.node(name)?;
         Ok(match (node.host.is_on(), node.daemon_runs()) {
-            (false, _) => Some("gets its power back and boots"),
-            (true, false) => Some("has its daemon started again"),
+            (false, _) => Some("boot of"),
+            (true, false) => Some("start of avamgrd on"),
             (true, true) => None,
         })
     }
@@ -227,10 +223,14 @@ impl Node {
     }
 }
 
-/// A key file with one key nobody else has.
-fn key() -> Result<String> {
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
-    let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("1 {digits}\n"))
+/// Gives all nodes the same key file, as an operator would: made on one node, copied to the others.
+fn share_key(nodes: &[Node]) -> Result<()> {
+    let mut files = nodes.iter().map(|node| node.host.path(KEY_FILE));
+    let first = files.next().context("the demo has no nodes")?;
+    keys::generate(&first)?;
+    for other in files {
+        // The mode goes with it.
+        fs::copy(&first, &other).with_context(|| format!("cannot copy the key file to {}", other.display()))?;
+    }
+    Ok(())
 }

@@ -57,7 +57,7 @@ fn link(status: &Status, status_age: Duration, name: &str) -> Line {
     let Some(link) = links.iter().find(|link| link.link == name) else {
         return Line::default();
     };
-    state(&link.state).padded(7).text(" ").then(aged(status.now, status_age, link.heard))
+    state(&link.state).padded(4).text(" ").then(aged(status.now, status_age, link.heard))
 }
 
 /// How long ago something was heard, as far as a status of that age can tell.
@@ -75,7 +75,7 @@ fn state(state: &str) -> Line {
 }
 
 /// What the client sees.
-pub(super) fn client(cluster: &Cluster, since: Moment, what: &str) -> Line {
+pub(super) fn client(cluster: &Cluster, since: Moment, what: &str) -> Vec<Line> {
     let owners = cluster.vips().map(|vip| {
         let owners = cluster.lab.owners().of(vip);
         let words = if owners.is_empty() { Line::bad("on no node") } else { Line::plain(format!("on {}", owners.join(" and "))) };
@@ -83,6 +83,6 @@ pub(super) fn client(cluster: &Cluster, since: Moment, what: &str) -> Line {
     });
     let [v4, v6] = owners;
     let [silence, silence6] = silences(cluster, since);
-    let longest = format!("; longest silence since {what}: {}, {}", millis(silence), millis(silence6));
-    Line::strong("client  ").then(v4).text(", ").then(v6).text(longest)
+    let longest = format!("        longest outage since {what}: {} (IPv4), {} (IPv6)", millis(silence), millis(silence6));
+    vec![Line::strong("client  ").then(v4).text(", ").then(v6), Line::plain(longest)]
 }

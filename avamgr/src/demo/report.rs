@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::cluster::{Cluster, Node};
 use super::config::LINKS;
 use super::expect::{Expected, Finding};
+use super::panel;
 use super::text::{Line, columns, millis};
 
 /// Events of each node that are shown when a step misbehaved.
@@ -50,13 +51,17 @@ pub(super) fn verdict(cluster: &Cluster, outcome: &Outcome) -> Vec<Line> {
     if !outcome.ok() {
         return misbehaved(cluster, outcome);
     }
-    let said: Vec<&str> = outcome.findings.iter().map(|finding| finding.seen.as_str()).collect();
-    let mut lines = vec![Line::good(" ok  ").text(said.first().copied().unwrap_or_default())];
-    if let Some([v4, v6]) = outcome.silences {
-        let words = format!("the client's longest silence: {} IPv4, {} IPv6", millis(v4), millis(v6));
-        lines.push(Line::plain(format!("     {words}")));
+    let mut line = Line::good(" ok  ");
+    for view in cluster.views() {
+        line = line.text(&view.name).text(" ").then(panel::role(&view)).text("; ");
     }
-    lines.extend(outcome.late.map(|late| Line::notable(format!("     the client itself was late by {}: this machine is busy", millis(late)))));
+    let outage = match outcome.silences {
+        Some([v4, v6]) => format!("the client waited for at most {} (IPv4), {} (IPv6)", millis(v4), millis(v6)),
+        None => "the client is answered at both addresses".to_owned(),
+    };
+    let mut lines = vec![line.text(outage)];
+    let late = outcome.late.map(|late| format!("     the client itself was late by {}: this machine is busy", millis(late)));
+    lines.extend(late.map(Line::notable));
     lines
 }
 
@@ -123,9 +128,10 @@ fn row(outcome: &Outcome) -> Vec<Line> {
 /// The last lines: what the figures are, and how it went.
 pub(super) fn summary(outcomes: &[Outcome], took: Duration) -> Vec<Line> {
     let behaved = outcomes.iter().filter(|outcome| outcome.ok()).count();
-    let words = format!("{behaved} of {} steps behaved, in {:.1} s", outcomes.len(), took.as_secs_f64());
+    let words = format!("  {behaved} of {} steps behaved, in {:.1} s", outcomes.len(), took.as_secs_f64());
     vec![
-        Line::faint("  outage: the longest time a client on the service network had no answer from the address, asking every 2 ms"),
+        Line::faint("  outage: the longest time without an answer, for a client that asks each address every 2 ms;"),
+        Line::faint("          a few ms more than that are this machine taking turns"),
         Line::default(),
         if behaved == outcomes.len() { Line::good(words) } else { Line::bad(words) },
     ]

@@ -1,5 +1,6 @@
 //! The stage: cluster and terminal together. Whatever is waited for, events are shown as they come and keys are heard.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,12 +12,16 @@ use super::expect::Moment;
 use super::panel;
 use super::screen::{Screen, Woken};
 use super::text::{Line, offset};
+use crate::clock;
 
 /// Between two looks at everything: fine enough for the eye and for a condition.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Looks between two redraws of the panel.
 const TICKS_PER_PANEL: u32 = 10;
+
+/// How long an event is held back for those that another node tells later of an earlier moment.
+const HELD_BACK: Duration = Duration::from_millis(80);
 
 /// Somebody wants the demo to end.
 #[derive(Debug, thiserror::Error)]
@@ -35,21 +40,24 @@ pub(super) struct Stage {
     pub(super) foot: Vec<Line>,
     /// The places in the histories up to which events were shown.
     shown: Vec<u64>,
+    /// Events that wait for their line.
+    held: Vec<Arc<HistoryEntry>>,
     ticks: u32,
 }
 
 impl Stage {
     pub(super) fn new(screen: Screen, cluster: Cluster) -> Self {
         let shown = vec![0; cluster.nodes().len()];
-        Self { screen, cluster, begin: Moment::now(), foot: Vec::new(), shown, ticks: 0 }
+        Self { screen, cluster, begin: Moment::now(), foot: Vec::new(), shown, held: Vec::new(), ticks: 0 }
     }
 
     pub(super) fn say(&mut self, lines: &[Line]) -> Result<()> {
         Ok(self.screen.print(lines)?)
     }
 
-    /// Something was done at this moment: everything after it is measured from here.
+    /// Something is done now: everything after it is measured from here.
     pub(super) fn begin(&mut self, what: &str) -> Result<()> {
+        self.show_events(Duration::ZERO)?;
         self.begin = Moment::now();
         self.say(&[Line::faint(format!("     {}  ", offset(Duration::ZERO))).then(Line::strong(what))])
     }
@@ -59,7 +67,6 @@ impl Stage {
         let begun = Moment::now();
         loop {
             if condition(&self.cluster) {
-                self.show_events()?;
                 return Ok(true);
             }
             if begun.elapsed() >= limit {
@@ -74,7 +81,7 @@ impl Stage {
 
     /// Shows what is new and waits a moment; returns the key that was pressed.
     pub(super) fn tick(&mut self) -> Result<Option<char>> {
-        self.show_events()?;
+        self.show_events(HELD_BACK)?;
         if self.screen.is_live() && self.ticks.is_multiple_of(TICKS_PER_PANEL) {
             let mut lines = panel::nodes(&self.cluster.views());
             lines.extend(self.foot.iter().cloned());
@@ -88,16 +95,18 @@ impl Stage {
         }
     }
 
-    fn show_events(&mut self) -> Result<()> {
-        let mut new = Vec::new();
+    /// Shows the events that are this old, those of all nodes in the order in which they happened.
+    pub(super) fn show_events(&mut self, age: Duration) -> Result<()> {
         for (node, shown) in self.cluster.nodes().iter().zip(&mut self.shown) {
             let (entries, place) = node.watch().events_from(*shown);
             *shown = place;
-            new.extend(entries);
+            self.held.extend(entries.into_iter().filter(|entry| is_worth_a_line(entry)));
         }
-        new.retain(|entry| is_worth_a_line(entry));
-        new.sort_by_key(|entry| entry.event.at);
-        let lines: Vec<Line> = new.iter().map(|entry| self.event_line(entry)).collect();
+        self.held.sort_by_key(|entry| entry.event.at);
+        let now = clock::now();
+        let due = self.held.partition_point(|entry| now.since(entry.event.at) >= age);
+        let due: Vec<_> = self.held.drain(..due).collect();
+        let lines: Vec<Line> = due.iter().map(|entry| self.event_line(entry)).collect();
         if lines.is_empty() { Ok(()) } else { self.say(&lines) }
     }
 

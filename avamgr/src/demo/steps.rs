@@ -51,7 +51,7 @@ struct Step {
 const STEPS: [Step; 7] = [
     Step {
         name: "start",
-        about: "both daemons start; the first node in rank becomes ACTIVE and owns the virtual addresses",
+        about: "both daemons start; the first in rank becomes ACTIVE and owns the virtual addresses",
         act: start,
         expected: |cast| Expected { silence_max: None, moves: true, ..stays(cast, [true, true]) },
         watch: WATCH,
@@ -78,7 +78,7 @@ const STEPS: [Step; 7] = [
     },
     Step {
         name: "both cut",
-        about: "the nodes still hear each other on the neutral path, so nobody takes over from a node that lives",
+        about: "the neutral path still connects the nodes: nobody takes over from a node that lives",
         act: |stage, _| pull(stage, &[1]),
         expected: |cast| stays(cast, [false, false]),
         watch: WATCH_LONG,
@@ -121,10 +121,8 @@ fn stays(cast: Cast, links_up: [bool; 2]) -> Expected {
 pub(super) fn play(stage: &mut Stage) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     for (number, step) in (1..).zip(&STEPS) {
-        stage.say(&[
-            Line::default(),
-            Line::strong(format!("{number:>3}  {}", step.name)).then(Line::faint(format!("  {}", step.about))),
-        ])?;
+        let title = Line::strong(format!("{number:>3}  {}", step.name.to_uppercase()));
+        stage.say(&[Line::default(), title, Line::faint(format!("     {}", step.about))])?;
         let outcome = perform(stage, step)?;
         stage.say(&report::verdict(&stage.cluster, &outcome))?;
         let ok = outcome.ok();
@@ -149,10 +147,11 @@ fn perform(stage: &mut Stage, step: &Step) -> Result<Outcome> {
         answered.as_ref().is_none_or(|slot| taken(slot).is_some()) && state(cluster, &expected).iter().all(|finding| finding.ok)
     })?;
     stage.wait(step.watch, |_| false)?;
+    stage.show_events(Duration::ZERO)?;
     let begin = stage.begin;
     let silences = expected.silence_max.map(|_| silences(&stage.cluster, begin));
-    let mut findings: Vec<Finding> = answered.as_ref().map(answer).into_iter().collect();
-    findings.extend(state(&stage.cluster, &expected));
+    let mut findings = state(&stage.cluster, &expected);
+    findings.extend(answered.as_ref().map(answer));
     findings.extend(course(&stage.cluster, &expected, begin, silences));
     let late = stage.cluster.probe().stalls_since(begin.lab).iter().map(|stall| stall.late).max();
     let (after, links) = (stage.cluster.active(), links_seen(&stage.cluster.views()));
@@ -178,7 +177,7 @@ fn answer(slot: &Answered) -> Finding {
 }
 
 fn start(stage: &mut Stage, _: &Cast) -> Result<Option<Answered>> {
-    stage.begin("avamgrd starts on hadev1 and hadev2")?;
+    stage.begin(&format!("avamgrd starts on {}", NODES.join(" and ")))?;
     for name in NODES {
         stage.cluster.start_daemon(name)?;
     }
