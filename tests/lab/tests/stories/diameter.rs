@@ -124,7 +124,7 @@ fn a_router_that_dies_is_restarted_and_one_that_keeps_dying_moves() {
     story(|| {
         let (pair, _client) = start()?;
         kill_router(&pair, "hadev1")?;
-        pair.wait_event("hadev1", "dre/dre: restart")?;
+        pair.wait_event("hadev1", "dre/dre: will be restarted")?;
         wait_until(SOON, "the router to be up again", || {
             resource(&pair, "hadev1") == "started"
         })?;
