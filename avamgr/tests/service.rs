@@ -28,7 +28,7 @@ esac
 "#;
 
 /// Programs the script may use, when `start-stop-daemon` is not to be among them.
-const TOOLS: [&str; 9] = ["sh", "sleep", "rm", "touch", "id", "grep", "setsid", "kill", "printf"];
+const TOOLS: [&str; 10] = ["sh", "sleep", "rm", "touch", "id", "grep", "setsid", "kill", "printf", "date"];
 
 struct Host {
     directory: TempDir,
@@ -40,7 +40,11 @@ impl Host {
             eprintln!("not root: the init script cannot be tried");
             return None;
         }
-        let host = Self { directory: tempfile::tempdir().unwrap() };
+        TempDir::new().ok().map(Self::with)
+    }
+
+    fn with(directory: TempDir) -> Self {
+        let host = Self { directory };
         for (name, text) in [("avamgrd", DAEMON), ("avamgr", CLI)] {
             let path = host.path(name);
             fs::write(&path, text.replace("@DIR@", host.directory.path().to_str().unwrap())).unwrap();
@@ -48,7 +52,7 @@ impl Host {
         }
         fs::create_dir(host.path("subsys")).unwrap();
         host.settings("STANDALONE=yes");
-        Some(host)
+        host
     }
 
     fn path(&self, name: &str) -> PathBuf {
