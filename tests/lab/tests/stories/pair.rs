@@ -92,7 +92,20 @@ pub struct Pair {
 impl Pair {
     /// Both nodes up, hadev1 ACTIVE, everything quiet.
     pub fn start(plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
-        let pair = Self::start_daemons(plan, config)?;
+        Self::start_with(plan, config, |_, _| Ok(()))
+    }
+
+    /// As [`Self::start`], after `prepare` has done its work for each node.
+    pub fn start_with(
+        plan: Plan,
+        config: &str,
+        prepare: impl Fn(&Self, &str) -> Outcome,
+    ) -> Result<Self, Box<dyn Error>> {
+        let mut pair = Self::install_all(plan, config)?;
+        for name in ["hadev1", "hadev2"] {
+            prepare(&pair, name)?;
+            pair.start_daemon(name)?;
+        }
         pair.wait_role("hadev1", "active")?;
         pair.wait_role("hadev2", "standby")?;
         pair.probe.wait_for_answer(vip(), "hadev1", SOON)?;
@@ -101,11 +114,11 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Both daemons started, nothing awaited.
-    pub fn start_daemons(plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
+    /// Both nodes with config and keys, no daemon started.
+    pub fn install_all(plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
         let lab = Lab::start(plan)?;
         let probe = Probe::start(&lab.host("client")?, &[vip()])?;
-        let mut pair = Self {
+        let pair = Self {
             lab,
             probe,
             daemons: BTreeMap::new(),
@@ -113,7 +126,6 @@ impl Pair {
         };
         for name in ["hadev1", "hadev2"] {
             pair.install(name, config)?;
-            pair.start_daemon(name)?;
         }
         Ok(pair)
     }
