@@ -5,7 +5,7 @@ use std::time::Duration;
 use avamgr_core::cluster::{GroupId, NodeId, Role};
 use avamgr_core::node::event::HoldKind;
 use avamgr_core::node::{Action, Order};
-use avamgr_core::sim::{Conduct, DaemonChange, Note, What, World};
+use avamgr_core::sim::{DaemonChange, Note, What, World};
 use avamgr_core::time::Instant;
 
 use crate::chronicle::{Chronicle, Run, leads};
@@ -29,7 +29,7 @@ impl Invariants {
     pub(crate) fn check(&mut self, world: &World, notes: &[Note]) -> Result<(), String> {
         for note in notes {
             if let (Some(node), What::Daemon(change)) = (note.host, &note.what) {
-                self.sight.note_daemon(node, *change);
+                self.sight.note_daemon(world, node, *change);
             }
         }
         if notes.iter().any(|note| changes_sight(&note.what)) {
@@ -260,10 +260,4 @@ fn a_stalled_node_asks_before_it_speaks(world: &World, notes: &[Note]) -> Result
         }
     }
     Ok(())
-}
-
-/// A stop that cannot succeed keeps a group where it is.
-pub(crate) fn is_stuck(world: &World, node: NodeId, group: GroupId) -> bool {
-    let fails = |id| world.behaviour(node, id).is_some_and(|behaviour| behaviour.stop == Conduct::Fails);
-    world.config().resource_ids(group).any(|id| fails(id) && world.owns(node, id))
 }

@@ -97,18 +97,15 @@ impl Owners {
     /// S1: the exception is over soon after the owners see each other.
     pub(crate) fn two_owners_who_hear_each_other_become_one(&self, world: &World, sight: &Sight) -> Result<(), String> {
         let config = world.config();
-        // The loser lets go with the resource's own time for it.
-        let bound = acquainted_after(&config.timers) + SLACK * 4;
         for overlap in &self.overlaps {
             let Overlap { resource, one, other } = overlap;
-            let stop = config.resource(*resource).map_or(Duration::ZERO, |resource| resource.stop_timeout);
-            let hangs = [one, other].iter().any(|node| {
-                world.behaviour(**node, *resource).is_some_and(|behaviour| behaviour.stop != Conduct::Well)
-            });
-            let bound = if hangs { bound + stop } else { bound };
             let heard = sight.clean_for(world.now(), *one, *other).min(sight.clean_for(world.now(), *other, *one));
-            if heard > bound && is_real(world, overlap) {
-                return Err(format!("two nodes own {} and have heard each other for {heard:?}", config.resource_name(*resource)));
+            let bounds = [*one, *other].map(|node| stop_bound(world, node, *resource));
+            // What cannot be stopped stays; its alarm is another matter.
+            let [Some(here), Some(there)] = bounds else { continue };
+            if heard > acquainted_after(&config.timers) + here.max(there) && is_real(world, overlap) {
+                let name = config.resource_name(*resource);
+                return Err(format!("two nodes own {name} and have heard each other for {heard:?}"));
             }
         }
         Ok(())
@@ -200,6 +197,22 @@ fn could_see(world: &World, sight: &Sight, chronicle: &Chronicle, taker: NodeId,
         }
     }
     seen
+}
+
+/// How long a node may take to let go of an address once it knows; `None` when it cannot.
+fn stop_bound(world: &World, node: NodeId, resource: ResourceId) -> Option<Duration> {
+    let config = world.config();
+    let mut bound = SLACK * 4;
+    for id in config.resource_ids(resource.group) {
+        let behaviour = world.behaviour(node, id)?;
+        let timeout = config.resource(id)?.stop_timeout;
+        bound += match behaviour.stop {
+            Conduct::Well => behaviour.stop_time,
+            Conduct::Hangs => timeout,
+            Conduct::Fails => return None,
+        };
+    }
+    Some(bound)
 }
 
 /// Every address two kernels own that both are awake.
