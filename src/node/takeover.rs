@@ -196,6 +196,12 @@ impl Node {
                             peer: peer.id,
                             role: peer.role(id),
                         });
+                    } else if self.group(id).claim.is_none() && peer.claims(id) {
+                        // Its claim is older than ours would be; two that outbid each other would never end.
+                        obstacles.push(Obstacle::PeerHolds {
+                            peer: peer.id,
+                            role: peer.role(id),
+                        });
                     } else if peer.group(id).and_then(|state| state.released_to) == Some(self.me) {
                         released_by = Some(peer);
                     } else {
@@ -422,8 +428,8 @@ impl Node {
                 consent = false;
                 continue;
             };
-            let outbid =
-                state.claim && (state.term > term || (state.term == term && peer.id < self.me));
+            // A claim in a term that is not the newest any more is made again in a newer one.
+            let outbid = state.term > term || (state.claim && state.term == term && peer.id < self.me);
             if peer.holds(id) || outbid {
                 let cause = Cause::ClaimLost { peer: peer.id };
                 return self.step_down(id, cause, None);
