@@ -57,15 +57,13 @@ pub(crate) struct Hold {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chronicle {
     records: BTreeMap<NodeId, Record>,
+    /// Of whom nothing has been seen.
+    nothing: Record,
 }
 
 impl Chronicle {
-    pub(crate) fn of(&self, node: NodeId) -> Record {
-        self.records.get(&node).cloned().unwrap_or_default()
-    }
-
-    pub(crate) fn get(&self, node: NodeId) -> Option<&Record> {
-        self.records.get(&node)
+    pub(crate) fn of(&self, node: NodeId) -> &Record {
+        self.records.get(&node).unwrap_or(&self.nothing)
     }
 
     /// Takes note of what was seen.

@@ -80,7 +80,7 @@ impl Owners {
                 continue;
             }
             let Overlap { resource, one, other } = overlap;
-            let up = |node: NodeId| chronicle.get(node).and_then(|record| record.up.get(&resource)).copied();
+            let up = |node: NodeId| chronicle.of(node).up.get(&resource).copied();
             // The one who came later is the taker.
             let (taker, owner) = if up(one) >= up(other) { (one, other) } else { (other, one) };
             self.overlaps.push(overlap);
@@ -101,9 +101,10 @@ impl Owners {
             let Overlap { resource, one, other } = overlap;
             let heard = sight.clean_for(world.now(), *one, *other).min(sight.clean_for(world.now(), *other, *one));
             let bounds = [*one, *other].map(|node| stop_bound(world, node, *resource));
-            // What cannot be stopped stays; its alarm is another matter.
+            // What cannot be stopped stays, with an alarm, until a later attempt.
             let [Some(here), Some(there)] = bounds else { continue };
-            if heard > acquainted_after(&config.timers) + here.max(there) && is_real(world, overlap) {
+            let stuck = is_stuck(world, *one, *resource) || is_stuck(world, *other, *resource);
+            if heard > acquainted_after(&config.timers) + here.max(there) && is_real(world, overlap) && !stuck {
                 let name = config.resource_name(*resource);
                 return Err(format!("two nodes own {name} and have heard each other for {heard:?}"));
             }
@@ -118,8 +119,7 @@ impl Owners {
         sight: &Sight,
     ) -> Result<(), String> {
         let config = world.config();
-        for node in config.node_ids() {
-            let alone = sight.cut_off_for(world.now(), node);
+        for (node, alone) in sight.cut_off(world.now()) {
             if alone <= config.timers.hold_time + SLACK {
                 continue;
             }
@@ -137,6 +137,9 @@ impl Owners {
 
     /// S9: whoever is left of two owners announces again.
     pub(crate) fn the_last_owner_announces_again(&mut self, world: &World, sight: &Sight) -> Result<(), String> {
+        if self.overlaps.is_empty() && self.due.is_empty() {
+            return Ok(());
+        }
         let now = world.now();
         let (still, over): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.overlaps).into_iter().partition(|overlap| is_real(world, overlap));
@@ -213,6 +216,14 @@ fn stop_bound(world: &World, node: NodeId, resource: ResourceId) -> Option<Durat
         };
     }
     Some(bound)
+}
+
+/// Whether a node knows, and says, that it could not stop something of this group.
+fn is_stuck(world: &World, node: NodeId, resource: ResourceId) -> bool {
+    let Some(state) = world.node(node) else { return false };
+    let status = state.status(world.local(node));
+    let tries = |state: &str| state == "stuck" || state == "stopping";
+    status.groups[resource.group.index()].resources.iter().any(|it| tries(&it.state) && it.failure.is_some())
 }
 
 /// Every address two kernels own that both are awake.

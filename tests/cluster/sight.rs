@@ -89,9 +89,9 @@ impl Sight {
         since.map_or(Duration::ZERO, |since| now.since(*since))
     }
 
-    /// For how long a running daemon has been cut off from everybody.
-    pub(crate) fn cut_off_for(&self, now: Instant, node: NodeId) -> Duration {
-        time(&self.cut_off, &node, now)
+    /// Running daemons that are cut off from everybody, and for how long.
+    pub(crate) fn cut_off(&self, now: Instant) -> impl Iterator<Item = (NodeId, Duration)> {
+        self.cut_off.iter().map(move |(node, since)| (*node, now.since(*since)))
     }
 }
 

@@ -8,7 +8,7 @@ use avamgr_core::sim::{Note, Random, What, World};
 use avamgr_core::wire::Heartbeat;
 
 /// One frame in so many is tried in every disguise.
-const ONE_IN: u64 = 50;
+const ONE_IN: u64 = 200;
 
 /// Tries what strangers could send.
 #[derive(Clone, Debug)]
