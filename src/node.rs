@@ -223,6 +223,7 @@ impl Node {
         self.judge_peers();
         self.judge_arbitrator();
         self.expire_holds();
+        self.follow_requests();
         for id in self.config.clone().group_ids() {
             self.decide_group(id);
         }
@@ -397,7 +398,7 @@ impl Node {
                 PeerState::Left => facts.push(Fact::PeerLeft { peer: peer.id }),
                 PeerState::Alive | PeerState::Suspect | PeerState::OneWay | PeerState::Unknown => {}
             }
-            ask |= state != PeerState::Alive && state != PeerState::Left;
+            ask |= state != PeerState::Alive;
             returned |= state.is_alive() && !before.is_alive();
         }
         self.tell_all(facts);
@@ -450,11 +451,9 @@ impl Node {
             Fact::ArbitratorUnreachable,
             Fact::ArbitratorReachable,
         );
-        let cut_off = self.peers.values().all(|peer| match peer.state {
-            PeerState::Unknown | PeerState::OneWay | PeerState::Silent => true,
-            PeerState::Alive | PeerState::Degraded | PeerState::Suspect | PeerState::Left => false,
-        });
-        self.isolated = cut_off && !self.peers.is_empty() && state == Reachability::Unreachable;
+        let alone = !self.peers.values().any(|peer| peer.state.is_alive());
+        let missed = self.peers.values().any(|peer| peer.state != PeerState::Left);
+        self.isolated = alone && missed && state == Reachability::Unreachable;
         self.alarm(self.isolated, Fact::Isolated, Fact::NotIsolated);
     }
 
@@ -472,10 +471,23 @@ impl Node {
     }
 
     /// Everything about one group, most urgent first.
+    /// Until a role is where what is known wants it; each round takes one edge of the state machine at most.
     fn decide_group(&mut self, id: GroupId) {
+        for _ in Role::ALL {
+            let before = (self.group(id).role, self.group(id).claim, self.group(id).release.clone());
+            self.decide_once(id);
+            let group = self.group(id);
+            if before == (group.role, group.claim, group.release.clone()) {
+                break;
+            }
+        }
+    }
+
+    fn decide_once(&mut self, id: GroupId) {
         self.learn_terms(id);
         self.resolve_conflict(id);
         self.yield_when_isolated(id);
+        self.yield_answered_addresses(id);
         self.follow_release(id);
         self.give_up_when_failed(id);
         self.fail_back(id);
@@ -492,6 +504,7 @@ impl Node {
             return;
         };
         let now = self.now;
+        let addresses_free = self.addresses_are_free(id);
         let group = self.group_mut(id);
         if group.role == Role::Standby || group.role == Role::Fault || group.claim.is_some() {
             return;
@@ -504,6 +517,10 @@ impl Node {
             now,
         );
         for (index, order) in orders {
+            let is_vip = settings.resources.get(index).is_some_and(resources::is_vip);
+            if order == Order::Start && is_vip && !addresses_free {
+                continue;
+            }
             let Some(resource) = self.group_mut(id).resources.get_mut(index) else {
                 continue;
             };

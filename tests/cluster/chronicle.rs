@@ -44,7 +44,7 @@ pub(crate) struct Run {
     /// Takeovers from silent peers.
     pub(crate) takeovers: BTreeMap<GroupId, Vec<Instant>>,
     pub(crate) holds: BTreeMap<HoldKind, Hold>,
-    commands: BTreeMap<RequestId, Command>,
+    commands: BTreeMap<RequestId, (Instant, Command)>,
 }
 
 /// A hold that has been set; it may end by itself.
@@ -57,15 +57,13 @@ pub(crate) struct Hold {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chronicle {
     records: BTreeMap<NodeId, Record>,
+    /// Of whom nothing has been seen.
+    nothing: Record,
 }
 
 impl Chronicle {
-    pub(crate) fn of(&self, node: NodeId) -> Record {
-        self.records.get(&node).cloned().unwrap_or_default()
-    }
-
-    pub(crate) fn get(&self, node: NodeId) -> Option<&Record> {
-        self.records.get(&node)
+    pub(crate) fn of(&self, node: NodeId) -> &Record {
+        self.records.get(&node).unwrap_or(&self.nothing)
     }
 
     /// Takes note of what was seen.
@@ -154,7 +152,7 @@ impl Run {
                 let _ = if failing { self.failing.insert(*check) } else { self.failing.remove(check) };
             }
             Input::Command { request, command, .. } => {
-                self.commands.insert(*request, command.clone());
+                self.commands.insert(*request, (at, command.clone()));
                 if *command == Command::Online {
                     self.holds.remove(&HoldKind::Flap);
                 }
@@ -167,7 +165,6 @@ impl Run {
             | Input::Shutdown
             | Input::Deadline => {}
         }
-        let _ = at;
     }
 
     fn on_report(&mut self, resource: ResourceId, report: &Report) {
@@ -195,8 +192,8 @@ impl Run {
                 }
             }
             Action::Answer { request, answer: Answer::Done { .. } } => {
-                if let Some(command) = self.commands.remove(request) {
-                    self.on_done(at, &command);
+                if let Some((given, command)) = self.commands.remove(request) {
+                    self.on_done(given, &command);
                 }
             }
             Action::Event(event) => match &event.fact {
@@ -217,6 +214,7 @@ impl Run {
         }
     }
 
+    /// A command given at `at` is done.
     fn on_done(&mut self, at: Instant, command: &Command) {
         let forever = Hold { until: Instant::NEVER };
         match command {

@@ -118,7 +118,9 @@ pub(crate) fn strike(world: &mut World, random: &mut Random, kinds: &[Fault]) {
         Fault::ServiceDies | Fault::Behaviour | Fault::ReadyCheck => strike_resource(world, random, fault, node),
         Fault::Switchover | Fault::Offline | Fault::Online | Fault::Maintenance | Fault::ResourceOrder => {
             let command = random_command(&config, random, fault);
-            world.command(node, command);
+            if !is_a_lie(world, node, &command) {
+                world.command(node, command);
+            }
         }
     }
 }
@@ -236,4 +238,13 @@ fn random_command(config: &Config, random: &mut Random, fault: Fault) -> Command
             Command::Resource { resource, verb: verbs[random.index(verbs.len())] }
         }
     }
+}
+
+/// Clearing something that could not be stopped says that it is gone: an operator who says so must not be wrong.
+fn is_a_lie(world: &World, node: NodeId, command: &Command) -> bool {
+    let Command::Resource { resource, verb: ResourceVerb::Clear } = command else { return false };
+    all_resources(world.config()).into_iter().any(|id| {
+        let fails = world.behaviour(node, id).is_some_and(|behaviour| behaviour.stop == Conduct::Fails);
+        fails && world.config().resource_name(id) == resource
+    })
 }

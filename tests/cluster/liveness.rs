@@ -83,19 +83,25 @@ fn has_a_reason(state: &Node, world: &World, node: NodeId, group: GroupId) -> bo
     !status.holds.is_empty() || state.role(group) == Role::Fault || failed || !world.is_running(node)
 }
 
-/// An operator lifts every hold and clears every failure.
-pub(crate) fn help_of_an_operator(world: &mut Checked) {
+/// An operator lifts every hold and clears every failure, one command after the other.
+pub(crate) fn help_of_an_operator(world: &mut Checked) -> Result<(), String> {
+    start_everything(world);
     let config = world.config().clone();
-    for node in config.node_ids() {
-        world.command(node, Command::Online);
-        world.command(node, Command::Maintenance { on: false });
-        for resource in all_resources(&config) {
-            let name = format!("{}/{}", config.group_name(resource.group), config.resource_name(resource));
-            for verb in [ResourceVerb::Clear, ResourceVerb::Start] {
-                world.command(node, Command::Resource { resource: name.clone(), verb });
-            }
+    let names = all_resources(&config)
+        .into_iter()
+        .map(|id| format!("{}/{}", config.group_name(id.group), config.resource_name(id)))
+        .collect::<Vec<_>>();
+    let order = |verb| names.iter().map(move |name| Command::Resource { resource: name.clone(), verb });
+    let mut commands = vec![Command::Online, Command::Maintenance { on: false }];
+    commands.extend(order(ResourceVerb::Clear));
+    commands.extend(order(ResourceVerb::Start));
+    for command in commands {
+        for node in config.node_ids() {
+            world.command(node, command.clone());
         }
+        world.run_ms(5)?;
     }
+    Ok(())
 }
 
 /// L2: every group is ACTIVE on exactly one node, with all it has, and everybody knows.

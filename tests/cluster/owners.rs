@@ -80,7 +80,7 @@ impl Owners {
                 continue;
             }
             let Overlap { resource, one, other } = overlap;
-            let up = |node: NodeId| chronicle.get(node).and_then(|record| record.up.get(&resource)).copied();
+            let up = |node: NodeId| chronicle.of(node).up.get(&resource).copied();
             // The one who came later is the taker.
             let (taker, owner) = if up(one) >= up(other) { (one, other) } else { (other, one) };
             self.overlaps.push(overlap);
@@ -97,18 +97,16 @@ impl Owners {
     /// S1: the exception is over soon after the owners see each other.
     pub(crate) fn two_owners_who_hear_each_other_become_one(&self, world: &World, sight: &Sight) -> Result<(), String> {
         let config = world.config();
-        // The loser lets go with the resource's own time for it.
-        let bound = acquainted_after(&config.timers) + SLACK * 4;
         for overlap in &self.overlaps {
             let Overlap { resource, one, other } = overlap;
-            let stop = config.resource(*resource).map_or(Duration::ZERO, |resource| resource.stop_timeout);
-            let hangs = [one, other].iter().any(|node| {
-                world.behaviour(**node, *resource).is_some_and(|behaviour| behaviour.stop != Conduct::Well)
-            });
-            let bound = if hangs { bound + stop } else { bound };
             let heard = sight.clean_for(world.now(), *one, *other).min(sight.clean_for(world.now(), *other, *one));
-            if heard > bound && is_real(world, overlap) {
-                return Err(format!("two nodes own {} and have heard each other for {heard:?}", config.resource_name(*resource)));
+            let bounds = [*one, *other].map(|node| stop_bound(world, node, *resource));
+            // What cannot be stopped stays, with an alarm, until a later attempt.
+            let [Some(here), Some(there)] = bounds else { continue };
+            let stuck = is_stuck(world, *one, *resource) || is_stuck(world, *other, *resource);
+            if heard > acquainted_after(&config.timers) + here.max(there) && is_real(world, overlap) && !stuck {
+                let name = config.resource_name(*resource);
+                return Err(format!("two nodes own {name} and have heard each other for {heard:?}"));
             }
         }
         Ok(())
@@ -121,8 +119,7 @@ impl Owners {
         sight: &Sight,
     ) -> Result<(), String> {
         let config = world.config();
-        for node in config.node_ids() {
-            let alone = sight.cut_off_for(world.now(), node);
+        for (node, alone) in sight.cut_off(world.now()) {
             if alone <= config.timers.hold_time + SLACK {
                 continue;
             }
@@ -140,6 +137,9 @@ impl Owners {
 
     /// S9: whoever is left of two owners announces again.
     pub(crate) fn the_last_owner_announces_again(&mut self, world: &World, sight: &Sight) -> Result<(), String> {
+        if self.overlaps.is_empty() && self.due.is_empty() {
+            return Ok(());
+        }
         let now = world.now();
         let (still, over): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.overlaps).into_iter().partition(|overlap| is_real(world, overlap));
@@ -200,6 +200,30 @@ fn could_see(world: &World, sight: &Sight, chronicle: &Chronicle, taker: NodeId,
         }
     }
     seen
+}
+
+/// How long a node may take to let go of an address once it knows; `None` when it cannot.
+fn stop_bound(world: &World, node: NodeId, resource: ResourceId) -> Option<Duration> {
+    let config = world.config();
+    let mut bound = SLACK * 4;
+    for id in config.resource_ids(resource.group) {
+        let behaviour = world.behaviour(node, id)?;
+        let timeout = config.resource(id)?.stop_timeout;
+        bound += match behaviour.stop {
+            Conduct::Well => behaviour.stop_time,
+            Conduct::Hangs => timeout,
+            Conduct::Fails => return None,
+        };
+    }
+    Some(bound)
+}
+
+/// Whether a node knows, and says, that it could not stop something of this group.
+fn is_stuck(world: &World, node: NodeId, resource: ResourceId) -> bool {
+    let Some(state) = world.node(node) else { return false };
+    let status = state.status(world.local(node));
+    let tries = |state: &str| state == "stuck" || state == "stopping";
+    status.groups[resource.group.index()].resources.iter().any(|it| tries(&it.state) && it.failure.is_some())
 }
 
 /// Every address two kernels own that both are awake.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use avamgr_core::sim::{Cable, Detail, Noise, Plan, Quality, Random};
+use avamgr_core::sim::{Cable, Detail, Noise, Plan, Random};
 
 use crate::checked::Checked;
 use crate::faults::{choose_kinds, strike};
@@ -15,7 +15,7 @@ use crate::liveness::{
     end_faults, every_group_is_served_once, help_of_an_operator, nobody_waits_without_a_reason, nothing_moves_for,
     recovery_bound,
 };
-use crate::shape::{GroupShape, Shape, pairs};
+use crate::shape::{GroupShape, Shape};
 
 /// Seeds tried unless `RUNS` says otherwise.
 const RUNS: u64 = 10_000;
@@ -113,7 +113,7 @@ fn one_random_run(seed: u64, slot: &mut Option<Checked>, detail: Option<Detail>)
     end_faults(world)?;
     world.run_for(bound)?;
     nobody_waits_without_a_reason(world)?;
-    help_of_an_operator(world);
+    help_of_an_operator(world)?;
     world.run_for(bound)?;
     every_group_is_served_once(world)?;
     let quiet = world.config().timers.hold_time * 3;
@@ -157,16 +157,5 @@ fn random_group(random: &mut Random) -> GroupShape {
         service: vips == 0 || random.chance(700_000),
         service_first: random.chance(300_000),
         failback: random.chance(100_000),
-    }
-}
-
-/// Every link of a plan a little worse than perfect.
-pub(crate) fn roughen(world: &mut Checked, random: &mut Random) {
-    let config = world.config().clone();
-    for link in config.link_ids() {
-        for (from, to) in pairs(&config) {
-            let jitter = random.up_to(config.timers.heartbeat_interval / 10);
-            world.set_quality(link, from, to, Quality { jitter, ..Quality::GOOD });
-        }
     }
 }

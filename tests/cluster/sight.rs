@@ -24,20 +24,17 @@ pub(crate) struct Sight {
     visible: Since<(NodeId, NodeId, ResourceId)>,
     /// No frame of anybody gets to this running daemon, and the arbitrator does not answer it.
     cut_off: Since<NodeId>,
-    /// Nodes whose daemon ended in an orderly way and has not begun again: their silence means nothing bad.
-    left: BTreeSet<NodeId>,
+    /// Who has been told goodbye by whom and has not heard from it since: such silence means nothing bad.
+    left: BTreeSet<(NodeId, NodeId)>,
 }
 
 impl Sight {
     /// Takes note of a daemon that ends or begins.
-    pub(crate) fn note_daemon(&mut self, node: NodeId, change: DaemonChange) {
+    pub(crate) fn note_daemon(&mut self, world: &World, node: NodeId, change: DaemonChange) {
+        let others = || world.config().node_ids().filter(|other| *other != node);
         match change {
-            DaemonChange::Exited => {
-                self.left.insert(node);
-            }
-            DaemonChange::Started => {
-                self.left.remove(&node);
-            }
+            DaemonChange::Exited => self.left.extend(others().map(|other| (other, node))),
+            DaemonChange::Started => self.left.retain(|(told, _)| *told != node),
             DaemonChange::Died | DaemonChange::Paused | DaemonChange::Resumed => {}
         }
     }
@@ -65,9 +62,10 @@ impl Sight {
                 keep(&mut self.visible, (viewer, owner, resource), visible, world.now());
             }
         }
+        self.left.retain(|(told, gone)| !self.open.keys().any(|(_, from, to)| (from, to) == (gone, told)));
         for node in config.node_ids() {
             let heard = self.open.keys().any(|(_, _, to)| *to == node);
-            let missed = config.node_ids().any(|peer| peer != node && !self.left.contains(&peer));
+            let missed = config.node_ids().any(|peer| peer != node && !self.left.contains(&(node, peer)));
             let cut_off = world.is_running(node) && !world.arbitrator_open(node) && !heard && missed;
             keep(&mut self.cut_off, node, cut_off, world.now());
         }
@@ -91,9 +89,9 @@ impl Sight {
         since.map_or(Duration::ZERO, |since| now.since(*since))
     }
 
-    /// For how long a running daemon has been cut off from everybody.
-    pub(crate) fn cut_off_for(&self, now: Instant, node: NodeId) -> Duration {
-        time(&self.cut_off, &node, now)
+    /// Running daemons that are cut off from everybody, and for how long.
+    pub(crate) fn cut_off(&self, now: Instant) -> impl Iterator<Item = (NodeId, Duration)> {
+        self.cut_off.iter().map(move |(node, since)| (*node, now.since(*since)))
     }
 }
 

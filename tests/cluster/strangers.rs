@@ -8,7 +8,7 @@ use avamgr_core::sim::{Note, Random, What, World};
 use avamgr_core::wire::Heartbeat;
 
 /// One frame in so many is tried in every disguise.
-const ONE_IN: u64 = 50;
+const ONE_IN: u64 = 200;
 
 /// Tries what strangers could send.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ impl Strangers {
             for input in self.recorded.iter().filter(|input| is_for(input, node)) {
                 changes_nothing(world, node, input)?;
             }
+            // Nothing at all is something else than a frame: a decision that needs a second look was not complete.
+            changes_nothing(world, node, &Input::Deadline)?;
             for cause in BadDatagram::ALL {
                 changes_nothing(world, node, &Input::BadDatagram { link: *link, cause })?;
             }
