@@ -37,6 +37,9 @@ fn roots<'e>(errors: &'e [toml::de::Error], findings: &Findings<'_>) -> Vec<(usi
     let mut roots: Vec<(usize, &toml::de::Error)> = Vec::new();
     let in_list = |error: &toml::de::Error| error.message().contains("array");
     let never_closed = errors.iter().any(|error| error.message().contains("unclosed array"));
+    // The parser works in passes, each of which begins at the top.
+    let mut errors: Vec<&toml::de::Error> = errors.iter().collect();
+    errors.sort_by_key(|error| start(error));
     for error in errors {
         let line = findings.line(start(error));
         if roots.last().is_none_or(|(last, _)| *last != line) {
@@ -67,7 +70,7 @@ fn hint(message: &str) -> Option<&'static str> {
     } else if message.contains("duplicate key") {
         Some("it is already written further up; a table that may be there several times has double brackets: [[link]]")
     } else if message.contains("array") {
-        Some("is the list before it closed? It is written [\"one\", \"two\"]")
+        Some("a list has commas between its elements and a bracket at its end: [\"one\", \"two\"]")
     } else {
         None
     }
