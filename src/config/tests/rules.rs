@@ -1,6 +1,7 @@
 //! `rules.txt`: a sentence, a change to `pair.toml`, and everything that is then found, nothing more.
 
-use super::{changed, findings};
+use super::{PAIR, changed, findings};
+use crate::config::keys::{ARBITRATORS_MAX, LINKS_MAX};
 
 /// One row.
 struct Row {
@@ -70,4 +71,59 @@ fn every_row_of_the_table_is_a_case_of_its_own() {
     sentences.sort_unstable();
     sentences.dedup();
     assert_eq!(sentences.len(), count);
+}
+
+/// What is said about the second link when both have these addresses.
+fn links(one: [&str; 2], two: [&str; 2]) -> &'static str {
+    let text = PAIR
+        .replace("\"10.1.0.1\", b2 = \"10.1.0.2\"", &format!("\"{}\", b2 = \"{}\"", one[0], one[1]))
+        .replace("\"10.2.0.1\", b2 = \"10.2.0.2\"", &format!("\"{}\", b2 = \"{}\"", two[0], two[1]));
+    match findings(&text).as_slice() {
+        [] => "fine",
+        [one] if one.starts_with("warning: ") && one.contains("seems to lie in the same subnet") => "mentioned",
+        [one] if one.contains("must lie in another subnet") => "refused",
+        more => panic!("{more:#?}"),
+    }
+}
+
+#[test]
+fn links_are_told_apart_by_what_can_be_seen_of_their_subnets() {
+    let table = [
+        // Either may be the wider one, and neither may hold the first address of the other.
+        (["10.1.0.1", "10.1.0.250"], ["10.1.0.129", "10.1.0.130"], "refused"),
+        (["10.1.0.129", "10.1.0.130"], ["10.1.0.1", "10.1.0.250"], "refused"),
+        // Wider than a usual subnet: perhaps routed.
+        (["10.1.0.1", "10.1.1.250"], ["10.1.0.129", "10.1.0.130"], "mentioned"),
+        (["10.1.0.129", "10.1.0.130"], ["10.1.0.1", "10.1.1.250"], "mentioned"),
+        // Apart, but in what is usually one subnet, or not even that.
+        (["10.1.0.1", "10.1.0.2"], ["10.1.0.253", "10.1.0.254"], "mentioned"),
+        (["10.1.0.1", "10.1.0.2"], ["10.1.1.1", "10.1.1.2"], "fine"),
+        (["2001:db8::1", "2001:db8::ffff:0:0:1"], ["2001:db8::8000:0:0:1", "2001:db8::8000:0:0:2"], "refused"),
+        (["2001:db8::1", "2001:db8::2"], ["2001:db8::ffff:0:0:1", "2001:db8::ffff:0:0:2"], "mentioned"),
+        (["2001:db8::1", "2001:db8::2"], ["2001:db8:0:1::1", "2001:db8:0:1::2"], "fine"),
+        (["2001:db8::1", "2001:db8::2"], ["10.1.0.1", "10.1.0.2"], "fine"),
+    ];
+    for (one, two, expected) in table {
+        assert_eq!(links(one, two), expected, "{one:?} {two:?}");
+    }
+}
+
+#[test]
+fn lists_are_good_up_to_their_limit_and_not_beyond() {
+    let links = |count: usize| -> String {
+        let link = |n: usize| {
+            format!(
+                "[[link]]\nname = \"l{n}\"\ninterface = \"if{n}\"\naddress = {{ a1 = \"10.3.{n}.1\", b2 = \"10.3.{n}.2\" }}\n"
+            )
+        };
+        changed("", &(0..count).map(link).collect::<String>())
+    };
+    let pings = |count: usize| {
+        let list: Vec<String> = (0..count).map(|n| format!("\"10.0.0.{}\"", 100 + n)).collect();
+        changed("ping = [\"10.0.0.250\"]", &format!("ping = [{}]", list.join(", ")))
+    };
+    assert_eq!(findings(&links(LINKS_MAX - 2)), [""; 0]);
+    assert_eq!(findings(&links(LINKS_MAX - 1)).len(), 1);
+    assert_eq!(findings(&pings(ARBITRATORS_MAX)), [""; 0]);
+    assert_eq!(findings(&pings(ARBITRATORS_MAX + 1)).len(), 1);
 }

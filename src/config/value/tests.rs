@@ -11,6 +11,7 @@ fn durations_are_what_people_write() {
         ("200ms", 200_000_000),
         ("1s", 1_000_000_000),
         ("1.5s", 1_500_000_000),
+        ("1.500000000000s", 1_500_000_000),
         ("2m", 120_000_000_000),
         ("1h", 3_600_000_000_000),
         ("1d", 86_400_000_000_000),
@@ -244,6 +245,29 @@ fn each_form_accepts_its_own_and_nothing_else() {
             assert!(grammar.check(text).is_err(), "{grammar:?} {text:?}");
         }
     }
+}
+
+#[test]
+fn each_form_is_good_up_to_its_longest_and_not_beyond() {
+    let letters = |count: usize| "x".repeat(count);
+    let table: [(Grammar, String, String); 10] = [
+        (Grammar::Name, letters(32), letters(33)),
+        (Grammar::Host, letters(64), letters(65)),
+        (Grammar::Interface, letters(15), letters(16)),
+        (Grammar::Interface, letters(1), letters(0)),
+        (Grammar::Label, format!("{}:1", letters(13)), format!("{}:1", letters(14))),
+        (Grammar::Process, letters(64), letters(65)),
+        (Grammar::Path, format!("/{}", letters(4_094)), format!("/{}", letters(4_095))),
+        (Grammar::SocketPath, format!("/{}", letters(106)), format!("/{}", letters(107))),
+        (Grammar::Unit, format!("{}.service", letters(247)), format!("{}.service", letters(248))),
+        (Grammar::Account, letters(32), letters(33)),
+    ];
+    for (grammar, good, bad) in table {
+        assert_eq!(grammar.check(&good), Ok(()), "{grammar:?}");
+        assert!(grammar.check(&bad).is_err(), "{grammar:?}");
+    }
+    assert!(split_command(&"w ".repeat(1_024)).is_ok());
+    assert!(split_command(&"w ".repeat(1_025)).is_err());
 }
 
 #[test]
