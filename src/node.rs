@@ -223,6 +223,7 @@ impl Node {
         self.judge_peers();
         self.judge_arbitrator();
         self.expire_holds();
+        self.follow_requests();
         for id in self.config.clone().group_ids() {
             self.decide_group(id);
         }
@@ -361,14 +362,28 @@ impl Node {
         let mut facts = Vec::new();
         for peer in self.peers.values_mut() {
             for (id, link) in &mut peer.links {
-                let silence = link.heard.map_or(now.since(link.since), |heard| now.since(heard));
+                let silence = link
+                    .heard
+                    .map_or(now.since(link.since), |heard| now.since(heard));
                 // The neutral path is silent by design while a dedicated link is up: nothing to tell.
                 let rests = peer.state == PeerState::Alive
-                    && self.config.links.get(id.index()).is_some_and(|link| link.kind == LinkKind::Neutral);
+                    && self
+                        .config
+                        .links
+                        .get(id.index())
+                        .is_some_and(|link| link.kind == LinkKind::Neutral);
                 match link.judge(now, floor, &self.config.timers) {
                     Some(LinkState::Suspect | LinkState::Down(_)) if rests => {}
-                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect { link: *id, peer: peer.id, silence }),
-                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown { link: *id, peer: peer.id, cause }),
+                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect {
+                        link: *id,
+                        peer: peer.id,
+                        silence,
+                    }),
+                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown {
+                        link: *id,
+                        peer: peer.id,
+                        cause,
+                    }),
                     Some(LinkState::Up) | None => {}
                 }
             }
@@ -397,7 +412,7 @@ impl Node {
                 PeerState::Left => facts.push(Fact::PeerLeft { peer: peer.id }),
                 PeerState::Alive | PeerState::Suspect | PeerState::OneWay | PeerState::Unknown => {}
             }
-            ask |= state != PeerState::Alive && state != PeerState::Left;
+            ask |= state != PeerState::Alive;
             returned |= state.is_alive() && !before.is_alive();
         }
         self.tell_all(facts);
@@ -450,11 +465,12 @@ impl Node {
             Fact::ArbitratorUnreachable,
             Fact::ArbitratorReachable,
         );
-        let cut_off = self.peers.values().all(|peer| match peer.state {
-            PeerState::Unknown | PeerState::OneWay | PeerState::Silent => true,
-            PeerState::Alive | PeerState::Degraded | PeerState::Suspect | PeerState::Left => false,
-        });
-        self.isolated = cut_off && !self.peers.is_empty() && state == Reachability::Unreachable;
+        let alone = !self.peers.values().any(|peer| peer.state.is_alive());
+        let missed = self
+            .peers
+            .values()
+            .any(|peer| peer.state != PeerState::Left);
+        self.isolated = alone && missed && state == Reachability::Unreachable;
         self.alarm(self.isolated, Fact::Isolated, Fact::NotIsolated);
     }
 
@@ -472,10 +488,27 @@ impl Node {
     }
 
     /// Everything about one group, most urgent first.
+    /// Until a role is where what is known wants it; each round takes one edge of the state machine at most.
     fn decide_group(&mut self, id: GroupId) {
+        for _ in Role::ALL {
+            let before = (
+                self.group(id).role,
+                self.group(id).claim,
+                self.group(id).release.clone(),
+            );
+            self.decide_once(id);
+            let group = self.group(id);
+            if before == (group.role, group.claim, group.release.clone()) {
+                break;
+            }
+        }
+    }
+
+    fn decide_once(&mut self, id: GroupId) {
         self.learn_terms(id);
         self.resolve_conflict(id);
         self.yield_when_isolated(id);
+        self.yield_answered_addresses(id);
         self.follow_release(id);
         self.give_up_when_failed(id);
         self.fail_back(id);
@@ -492,6 +525,7 @@ impl Node {
             return;
         };
         let now = self.now;
+        let addresses_free = self.addresses_are_free(id);
         let group = self.group_mut(id);
         if group.role == Role::Standby || group.role == Role::Fault || group.claim.is_some() {
             return;
@@ -504,6 +538,10 @@ impl Node {
             now,
         );
         for (index, order) in orders {
+            let is_vip = settings.resources.get(index).is_some_and(resources::is_vip);
+            if order == Order::Start && is_vip && !addresses_free {
+                continue;
+            }
             let Some(resource) = self.group_mut(id).resources.get_mut(index) else {
                 continue;
             };
@@ -681,14 +719,23 @@ impl Node {
     pub fn reconfigure(&mut self, config: Arc<Config>) -> Result<(), String> {
         let (old, new) = (&self.config, &config);
         let parts = [
-            ("cluster", old.cluster == new.cluster && old.nodes == new.nodes && old.standalone == new.standalone),
+            (
+                "cluster",
+                old.cluster == new.cluster
+                    && old.nodes == new.nodes
+                    && old.standalone == new.standalone,
+            ),
             ("link", old.links == new.links),
             ("arbitrator", old.arbitrator == new.arbitrator),
             ("group", old.groups == new.groups),
             ("ready", old.ready == new.ready),
             ("daemon", old.daemon == new.daemon),
         ];
-        let differing: Vec<&str> = parts.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
+        let differing: Vec<&str> = parts
+            .iter()
+            .filter(|(_, same)| !same)
+            .map(|(name, _)| *name)
+            .collect();
         if !differing.is_empty() {
             return Err(differing.join(", "));
         }

@@ -155,9 +155,10 @@ impl Arbitrator {
         self.misses = 0;
     }
 
-    /// It is reachable, by a question asked not before `moment`.
+    /// It is reachable, by a question asked not before `moment`, and no later one has gone unanswered.
     pub(super) fn vouches_since(&self, moment: Instant) -> bool {
         self.state == Reachability::Reachable
+            && self.misses == 0
             && self.answered_asked.is_some_and(|asked| asked >= moment)
     }
 }

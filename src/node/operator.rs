@@ -279,7 +279,6 @@ impl Node {
 
     /// What became of the wish we sent to another node.
     pub(super) fn follow_pending_request(&mut self) {
-        self.follow_requests();
         let Some(pending) = self.pending.clone() else {
             return;
         };

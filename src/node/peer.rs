@@ -151,6 +151,11 @@ impl Peer {
         })
     }
 
+    /// It asks for consent to become ACTIVE.
+    pub(super) fn claims(&self, group: GroupId) -> bool {
+        self.group(group).is_some_and(|state| state.claim)
+    }
+
     /// It could take the group over.
     pub(super) fn is_able(&self, group: GroupId) -> bool {
         self.state.is_alive() && self.group(group).is_some_and(|state| state.able)

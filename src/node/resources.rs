@@ -215,7 +215,7 @@ impl Resource {
     }
 }
 
-fn is_vip(config: &ResourceConfig) -> bool {
+pub(super) fn is_vip(config: &ResourceConfig) -> bool {
     match config.kind {
         ResourceKind::Vip(_) => true,
         ResourceKind::Exec(_) | ResourceKind::Lsb(_) | ResourceKind::Systemd(_) => false,

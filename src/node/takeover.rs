@@ -13,6 +13,7 @@ use crate::node::arbitration::Reachability;
 use crate::node::event::{Cause, Fact, HoldKind};
 use crate::node::input::VipOwner;
 use crate::node::peer::{Peer, PeerState};
+use crate::node::resources::{self, RunState};
 use crate::node::role::Trigger;
 use crate::node::{Action, Node, Order};
 use crate::time::Instant;
@@ -81,6 +82,28 @@ struct Right {
 }
 
 impl Obstacle {
+    /// It goes away by itself right after the start.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::ResourceNotSeen { .. }
+            | Self::CheckNotSeen { .. }
+            | Self::TermNotOnDisk { error: None } => true,
+            Self::Faulty
+            | Self::Held(_)
+            | Self::ShuttingDown
+            | Self::TermNotOnDisk { error: Some(_) } => false,
+            Self::ResourceUnable { .. } | Self::CheckNotReady { .. } | Self::PeerHolds { .. } => {
+                false
+            }
+            Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
+            Self::PeerSuspect { .. }
+            | Self::OneWay { .. }
+            | Self::ArbitratorNotAsked
+            | Self::Isolated => false,
+            Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. } => false,
+        }
+    }
+
     /// For humans.
     pub(super) fn sentence(&self, config: &Config, now: Instant) -> String {
         let left = |until: &Instant| format!("{} ms", until.since(now).as_millis());
@@ -120,9 +143,13 @@ impl Obstacle {
 }
 
 impl Node {
-    /// It could take the group over, as far as this node alone is concerned.
+    /// It could take the group over, as far as this node alone is concerned. Just started, what is only not known yet is
+    /// no reason to let a node of lower rank go first.
     pub(super) fn is_able(&self, id: GroupId) -> bool {
-        self.local_obstacles(id).is_empty()
+        let starting = self.now < self.started + self.config.timers.start_grace;
+        self.local_obstacles(id)
+            .iter()
+            .all(|obstacle| starting && obstacle.is_passing())
     }
 
     /// What stands in the way on this node.
@@ -185,8 +212,18 @@ impl Node {
         let mut released_by = None;
         for peer in self.peers.values() {
             match peer.state {
+                // After standing still we have only old words of it: the next frame says how it is now.
+                PeerState::Alive | PeerState::Degraded if peer.heard < Some(self.floor) => {
+                    obstacles.push(Obstacle::PeerSuspect { peer: peer.id });
+                }
                 PeerState::Alive | PeerState::Degraded => {
                     if peer.holds(id) {
+                        obstacles.push(Obstacle::PeerHolds {
+                            peer: peer.id,
+                            role: peer.role(id),
+                        });
+                    } else if self.group(id).claim.is_none() && peer.claims(id) {
+                        // Its claim is older than ours would be; two that outbid each other would never end.
                         obstacles.push(Obstacle::PeerHolds {
                             peer: peer.id,
                             role: peer.role(id),
@@ -205,7 +242,11 @@ impl Node {
                     });
                 }
                 PeerState::OneWay => obstacles.push(Obstacle::OneWay { peer: peer.id }),
-                PeerState::Left => {}
+                PeerState::Left if self.has_just_left_it_to_us(id, peer) => {
+                    released_by = Some(peer)
+                }
+                // It owned nothing when it left, but it may have come back unheard of. No hold time: it said goodbye.
+                PeerState::Left => obstacles.extend(self.silent_obstacles(id, peer, true)),
                 PeerState::Unknown if self.now < self.started + self.config.timers.start_grace => {
                     let until = self.started + self.config.timers.start_grace;
                     obstacles.push(Obstacle::WaitingForPeer {
@@ -242,6 +283,14 @@ impl Node {
             cause,
             needs_consent,
         })
+    }
+
+    /// Its last word, a moment ago, was that the group is ours.
+    fn has_just_left_it_to_us(&self, id: GroupId, peer: &Peer) -> bool {
+        let recent = peer.heard.is_some_and(|heard| {
+            heard >= self.floor && self.now.since(heard) < self.config.timers.dead_time
+        });
+        recent && peer.group(id).and_then(|state| state.released_to) == Some(self.me)
     }
 
     /// The `ping` authority's conditions for a silent peer.
@@ -407,8 +456,9 @@ impl Node {
                 consent = false;
                 continue;
             };
+            // A claim in a term that is not the newest any more is made again in a newer one.
             let outbid =
-                state.claim && (state.term > term || (state.term == term && peer.id < self.me));
+                state.term > term || (state.claim && state.term == term && peer.id < self.me);
             if peer.holds(id) || outbid {
                 let cause = Cause::ClaimLost { peer: peer.id };
                 return self.step_down(id, cause, None);
@@ -530,16 +580,60 @@ impl Node {
         }
     }
 
+    /// Nobody else can have the addresses: every peer says so now, or the service network has just been asked.
+    pub(super) fn addresses_are_free(&self, id: GroupId) -> bool {
+        let timers = &self.config.timers;
+        let fresh = timers.arbitrator_pace + timers.vip_probe_time * 2;
+        let probe = &self.group(id).probe;
+        let asked = probe.owner.is_none()
+            && probe
+                .unanswered
+                .is_some_and(|asked| self.now.since(asked) <= fresh);
+        self.peers.values().all(|peer| match peer.state {
+            PeerState::Alive | PeerState::Degraded => peer.heard >= Some(self.floor),
+            PeerState::Left if self.has_just_left_it_to_us(id, peer) => true,
+            PeerState::Unknown | PeerState::Silent | PeerState::Left => asked,
+            PeerState::Suspect | PeerState::OneWay => false,
+        })
+    }
+
+    /// Somebody answers for addresses that have gone from our own kernel: while we stood still, or were slow, another
+    /// node has taken over.
+    pub(super) fn yield_answered_addresses(&mut self, id: GroupId) {
+        let group = self.group(id);
+        if group.serves() && group.probe.owner.is_some() && self.lacks_addresses(id) {
+            self.step_down(id, Cause::RightLost, None);
+        }
+    }
+
+    /// Some address that should be up here is not.
+    fn lacks_addresses(&self, id: GroupId) -> bool {
+        let Some(settings) = self.config.groups.get(id.index()) else {
+            return false;
+        };
+        let resources = self.group(id).resources.iter().zip(&settings.resources);
+        resources
+            .filter(|(_, settings)| resources::is_vip(settings))
+            .any(|(resource, _)| resource.state != RunState::Started && !resource.held)
+    }
+
+    /// Whether it matters who owns the addresses.
+    fn wants_probe(&self, id: GroupId) -> bool {
+        let group = self.group(id);
+        let takes = group.role == Role::Standby || group.claim.is_some();
+        self.has_vips(id) && (takes || (group.serves() && self.lacks_addresses(id)))
+    }
+
     /// Asks the service network who owns the VIPs, as soon as a peer is in doubt and as long as the answer matters.
     pub(super) fn probe_vips(&mut self, id: GroupId) {
         let (now, timers) = (self.now, self.config.timers.clone());
         let in_doubt = self.peers.values().filter(|peer| match peer.state {
-            PeerState::Unknown | PeerState::Suspect | PeerState::OneWay | PeerState::Silent => true,
-            PeerState::Alive | PeerState::Degraded | PeerState::Left => false,
+            PeerState::Unknown | PeerState::Suspect | PeerState::OneWay => true,
+            PeerState::Silent | PeerState::Left => true,
+            PeerState::Alive | PeerState::Degraded => false,
         });
         let basis = in_doubt.map(|peer| self.last_sign(peer)).max();
-        let wanted =
-            self.has_vips(id) && matches!(self.group(id).role, Role::Standby | Role::Activating);
+        let wanted = self.wants_probe(id);
         let probe = &mut self.group_mut(id).probe;
         if probe.in_flight.is_some_and(|(_, end)| now >= end) {
             // Its prober never came back: what it saw is not known.
@@ -615,7 +709,7 @@ impl Node {
                 "claim overdue",
             ));
         }
-        let waits = group.role == Role::Standby || group.claim.is_some();
+        let waits = group.role == Role::Standby || group.claim.is_some() || self.wants_probe(id);
         for peer in self.peers.values().filter(|_| waits) {
             match peer.state {
                 PeerState::Unknown | PeerState::Silent => {
@@ -639,11 +733,7 @@ impl Node {
                 | PeerState::Left => {}
             }
             let doubt = !peer.state.is_alive() || peer.state == PeerState::Suspect;
-            if doubt
-                && peer.state != PeerState::Left
-                && self.has_vips(id)
-                && group.probe.in_flight.is_none()
-            {
+            if doubt && self.wants_probe(id) && group.probe.in_flight.is_none() {
                 deadlines.push((group.probe.next, "probe VIPs again"));
             }
         }
