@@ -90,7 +90,7 @@ fn start(arguments: &Arguments) -> Result<()> {
         bail!("this host is {name}, but the nodes of {} are {nodes}: name one with --node", file.display());
     };
     let (state_dir, socket) = (arguments.state_dir.clone(), arguments.socket.clone());
-    let _pid_file = arguments.pid_file.as_ref().map(|path| PidFile::write(path)).transpose()?;
+    let _pid_file = arguments.pid_file.as_ref().map(PidFile::write).transpose()?;
     let read = |start: &Start| load(&start.file, start.standalone);
     world::run(&Start { file, config, node, read, state_dir, socket, standalone })
 }

@@ -109,12 +109,15 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Exit {
     let session = Session::new(&cli.global);
-    match &cli.verb {
-        Verb::Shell => shell::run(&session).unwrap_or_else(|error| complain(&error)),
+    let done = if matches!(cli.verb, Verb::Shell) {
+        shell::run(&session)
+    } else if matches!(cli.verb, Verb::Demo) {
         // It takes this process into namespaces of its own, from where there is no way back to a prompt.
-        Verb::Demo => seams::demo().unwrap_or_else(|error| complain(&error)),
-        verb => perform(&session, verb),
-    }
+        seams::demo()
+    } else {
+        dispatch(&session, &cli.verb)
+    };
+    done.unwrap_or_else(|error| complain(&error))
 }
 
 /// Does one verb and says what went wrong with it.

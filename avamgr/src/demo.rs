@@ -20,9 +20,10 @@ mod steps;
 mod text;
 mod watch;
 
-use anyhow::Result;
+use std::io;
+
+use anyhow::{Result, anyhow};
 use avamgr_lab::{LabError, VIP, VIP6, enter_user_namespace, explain};
-use nix::unistd::Uid;
 
 use crate::demo::cluster::Cluster;
 use crate::demo::expect::Moment;
@@ -46,14 +47,17 @@ pub struct Options {
 /// # Errors
 /// When the machine does not let us make nodes, or something of the demo itself fails.
 pub fn run(options: Options) -> Result<bool> {
-    let is_root = Uid::effective().is_root();
+    play(options).map_err(|error| anyhow!(explained(&error)))
+}
+
+fn play(options: Options) -> Result<bool> {
     enter_user_namespace()?;
-    let mut screen = Screen::open(!options.no_keys)?;
     let begin = Moment::now();
+    let mut screen = Screen::open(!options.no_keys)?;
+    let cluster = Cluster::build()?;
     screen.print(&headline())?;
-    let cluster = Cluster::build().map_err(|error| advise(error, is_root))?;
     let mut stage = Stage::new(screen, cluster);
-    stage.say(&[Line::faint(format!("  hosts and cables are there after {}", millis(begin.elapsed())))])?;
+    stage.say(&[Line::faint(format!("  hosts and cables were there after {}", millis(begin.elapsed())))])?;
     if stage.screen.is_live() {
         stage.foot = vec![Line::strong("keys    ").then(Line::active("q")).then(Line::faint(" ends the demo"))];
     }
@@ -76,7 +80,7 @@ fn finish(stage: &mut Stage, outcomes: &[Outcome], begin: Moment) -> Result<bool
     stage.say(&lines)?;
     if !behaved {
         let kept = report::keep_logs(&stage.cluster)?;
-        stage.say(&[Line::bad("logs, configs and histories: ").text(kept.display().to_string())])?;
+        stage.say(&[Line::bad("  logs, configs and histories: ").text(kept.display().to_string())])?;
     }
     if stage.screen.has_keys() {
         by_hand::play(stage)?;
@@ -86,24 +90,63 @@ fn finish(stage: &mut Stage, outcomes: &[Outcome], begin: Moment) -> Result<bool
 
 fn headline() -> Vec<Line> {
     vec![
-        Line::strong("avamgr demo").text("  a real pair in namespaces of its own; nothing else on this machine is touched"),
+        Line::strong("avamgr demo")
+            .text("  a real pair in namespaces of its own; nothing else on this machine is touched"),
         Line::default(),
-        Line::plain("  hadev1 ======== primary, secondary ======== hadev2   ").then(Line::faint("heartbeats, a cable each")),
+        Line::plain("  hadev1 ======== primary, secondary ======== hadev2   ")
+            .then(Line::faint("heartbeats, a cable each")),
         Line::plain("     |                                           |"),
         Line::plain("     +---- neutral -------- arbitrator ----------+     ").then(Line::faint("who is isolated?")),
-        Line::plain("     +---- service LAN ---- client --------------+     ").then(Line::faint(format!("asks {VIP}, {VIP6}"))),
+        Line::plain("     +---- service LAN ---- client --------------+     ")
+            .then(Line::faint(format!("asks {VIP}, {VIP6}"))),
         Line::default(),
     ]
 }
 
-/// Root of a container may lack what an ordinary account of a machine has.
-fn advise(error: anyhow::Error, is_root: bool) -> anyhow::Error {
-    match error.downcast::<LabError>() {
-        Ok(LabError::Host { host, step, source }) if is_root && source.kind() == std::io::ErrorKind::PermissionDenied => {
-            let refused = std::io::Error::new(source.kind(), format!("{host}: {step}: {source}"));
-            explain("as root", refused).into()
+/// The error with its causes, each said once, and with advice where the machine does not let us make nodes.
+fn explained(error: &anyhow::Error) -> String {
+    if let Some(LabError::Host { source, .. }) = error.downcast_ref()
+        && matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::StorageFull)
+    {
+        // Also said to root, who may have less of a container than an ordinary account has of a machine.
+        let hints = explain("make nodes", io::Error::from(source.kind())).hints;
+        return format!("this machine does not let us make nodes: {error}\n  - {}", hints.join("\n  - "));
+    }
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Many errors tell their cause themselves.
+        if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
         }
-        Ok(error) => error.into(),
-        Err(error) => error,
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    fn refused(kind: io::ErrorKind) -> LabError {
+        LabError::Host { host: "switch".to_owned(), step: "make namespaces (clone)".to_owned(), source: kind.into() }
+    }
+
+    #[test]
+    fn a_machine_that_refuses_is_named_with_a_remedy() {
+        let text = explained(&refused(io::ErrorKind::PermissionDenied).into());
+        assert!(
+            text.starts_with("this machine does not let us make nodes: switch: make namespaces (clone): "),
+            "{text}"
+        );
+        assert!(text.contains("\n  - "), "{text}");
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::Error::from(refused(io::ErrorKind::TimedOut)).context("cannot begin");
+        assert_eq!(explained(&error), "cannot begin: switch: make namespaces (clone): timed out");
+        let plain = Err::<(), _>(io::Error::other("no")).context("cannot copy").unwrap_err();
+        assert_eq!(explained(&plain), "cannot copy: no");
     }
 }

@@ -75,6 +75,6 @@ pub(super) fn demo() -> Result<Exit, CliError> {
     match crate::demo::run(crate::demo::Options::default()) {
         Ok(true) => Ok(Exit::Done),
         Ok(false) => Ok(Exit::Failed),
-        Err(error) => Err(CliError::Failed(format!("{error:#}"))),
+        Err(error) => Err(CliError::Failed(error.to_string())),
     }
 }

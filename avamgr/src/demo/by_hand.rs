@@ -145,7 +145,12 @@ fn hear_answer(stage: &mut Stage, hand: &mut Hand) -> Result<()> {
     stage.say(&[line])
 }
 
-fn on_active(stage: &mut Stage, hand: &mut Hand, what: &str, order: fn(&Cluster, &str) -> Result<(), LabError>) -> Result<()> {
+fn on_active(
+    stage: &mut Stage,
+    hand: &mut Hand,
+    what: &str,
+    order: fn(&Cluster, &str) -> Result<(), LabError>,
+) -> Result<()> {
     let name = stage.cluster.active().context("no node is known to be ACTIVE")?;
     begin(stage, hand, format!("{what} {name}"))?;
     Ok(order(&stage.cluster, &name)?)

@@ -24,7 +24,7 @@ const KEY_FILE: &str = "/etc/avamgr/keys";
 const SOCKET: &str = "/run/avamgr/avamgr.sock";
 
 /// The daemon renews its status twice a second; older than this, nothing in it is known to be so.
-const STALE: Duration = Duration::from_secs(2);
+const STALE: Duration = Duration::from_millis(1500);
 
 /// A service on the same machine accepts at once or not at all.
 const CALL_PATIENCE: Duration = Duration::from_millis(300);

@@ -72,7 +72,8 @@ mod tests {
     #[test]
     fn the_config_of_the_demo_is_valid() {
         let service = Path::new("/tmp/it's a \"test\" \\/demo-dre");
-        let config = avamgr_core::config::parse(&text("172.16.9.61", "2001:db8:9::61", "172.16.6.250", service), "demo");
+        let config =
+            avamgr_core::config::parse(&text("172.16.9.61", "2001:db8:9::61", "172.16.6.250", service), "demo");
         let config = config.unwrap();
         assert_eq!(config.nodes, NODES);
     }

@@ -159,7 +159,9 @@ fn service(cluster: &Cluster, expected: &Expected) -> Finding {
         .vips()
         .iter()
         .zip(&answers)
-        .map(|(vip, answer)| format!("{vip} {}", answer.as_deref().map_or("nobody".to_owned(), |node| format!("from {node}"))))
+        .map(|(vip, answer)| {
+            format!("{vip} {}", answer.as_deref().map_or("nobody".to_owned(), |node| format!("from {node}")))
+        })
         .collect();
     Finding::new(
         format!("the service answers at both VIPs from {}", expected.active),
@@ -175,7 +177,12 @@ pub(super) fn silences(cluster: &Cluster, begin: Moment) -> [Duration; 2] {
 }
 
 /// What happened on the way, against what must not happen.
-pub(super) fn course(cluster: &Cluster, expected: &Expected, begin: Moment, silences: Option<[Duration; 2]>) -> Vec<Finding> {
+pub(super) fn course(
+    cluster: &Cluster,
+    expected: &Expected,
+    begin: Moment,
+    silences: Option<[Duration; 2]>,
+) -> Vec<Finding> {
     let mut findings = vec![one_owner(cluster, begin)];
     if !expected.moves {
         findings.push(nobody_moved(cluster, begin));

@@ -78,11 +78,16 @@ fn state(state: &str) -> Line {
 pub(super) fn client(cluster: &Cluster, since: Moment, what: &str) -> Vec<Line> {
     let owners = cluster.vips().map(|vip| {
         let owners = cluster.lab.owners().of(vip);
-        let words = if owners.is_empty() { Line::bad("on no node") } else { Line::plain(format!("on {}", owners.join(" and "))) };
+        let words = if owners.is_empty() {
+            Line::bad("on no node")
+        } else {
+            Line::plain(format!("on {}", owners.join(" and ")))
+        };
         Line::plain(format!("{vip} ")).then(words)
     });
     let [v4, v6] = owners;
     let [silence, silence6] = silences(cluster, since);
-    let longest = format!("        longest outage since {what}: {} (IPv4), {} (IPv6)", millis(silence), millis(silence6));
+    let longest =
+        format!("        longest outage since {what}: {} (IPv4), {} (IPv6)", millis(silence), millis(silence6));
     vec![Line::strong("client  ").then(v4).text(", ").then(v6), Line::plain(longest)]
 }

@@ -60,7 +60,8 @@ pub(super) fn verdict(cluster: &Cluster, outcome: &Outcome) -> Vec<Line> {
         None => "the client is answered at both addresses".to_owned(),
     };
     let mut lines = vec![line.text(outage)];
-    let late = outcome.late.map(|late| format!("     the client itself was late by {}: this machine is busy", millis(late)));
+    let late =
+        outcome.late.map(|late| format!("     the client itself was late by {}: this machine is busy", millis(late)));
     lines.extend(late.map(Line::notable));
     lines
 }
@@ -83,7 +84,10 @@ fn last_words(node: &Node) -> Vec<Line> {
         lines.push(Line::faint(format!("       {}  ", entry.time)).text(&entry.text));
     }
     if let Some(status) = node.daemon_ended() {
-        lines.push(Line::bad(format!("     the daemon of {} has ended ({status}); the end of its log", node.host.name())));
+        lines.push(Line::bad(format!(
+            "     the daemon of {} has ended ({status}); the end of its log",
+            node.host.name()
+        )));
         let log = fs::read_to_string(node.log_file()).unwrap_or_default();
         let all: Vec<&str> = log.lines().collect();
         let last = all.iter().skip(all.len().saturating_sub(LAST_LINES));
@@ -109,7 +113,9 @@ fn row(outcome: &Outcome) -> Vec<Line> {
     };
     cells.push(match (&outcome.before, &outcome.after) {
         (_, None) => Line::bad("nobody known"),
-        (Some(before), Some(after)) if before != after => Line::plain(format!("{before} -> ")).then(Line::active(after)),
+        (Some(before), Some(after)) if before != after => {
+            Line::plain(format!("{before} -> ")).then(Line::active(after))
+        }
         (Some(_) | None, Some(after)) => Line::active(after),
     });
     cells.extend(outcome.links.each_ref().map(|link| match link.as_str() {
@@ -117,9 +123,12 @@ fn row(outcome: &Outcome) -> Vec<Line> {
         "down" => Line::bad("DOWN"),
         mixed => Line::notable(mixed),
     }));
-    cells.extend(outcome.silences.map_or([None, None], |both| both.map(Some)).map(|silence| {
-        silence.map_or_else(|| Line::faint("-"), |silence| Line::plain(millis(silence)))
-    }));
+    cells.extend(
+        outcome
+            .silences
+            .map_or([None, None], |both| both.map(Some))
+            .map(|silence| silence.map_or_else(|| Line::faint("-"), |silence| Line::plain(millis(silence)))),
+    );
     cells.push(expected.silence_max.map_or_else(|| Line::faint("-"), |max| Line::faint(millis(max))));
     cells.push(if outcome.ok() { Line::good("ok") } else { Line::bad("NOT AS EXPECTED") });
     cells

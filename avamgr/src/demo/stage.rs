@@ -72,9 +72,8 @@ impl Stage {
             if begun.elapsed() >= limit {
                 return Ok(false);
             }
-            match self.tick()? {
-                Some('q' | 'Q') => return Err(Ended.into()),
-                Some(_) | None => {}
+            if let Some('q' | 'Q') = self.tick()? {
+                return Err(Ended.into());
             }
         }
     }
@@ -127,7 +126,10 @@ fn is_worth_a_line(entry: &HistoryEntry) -> bool {
         entry.event.fact,
         Fact::LinkSuspect { .. }
             | Fact::Started { .. }
-            | Fact::Resource { change: ResourceChange::Able | ResourceChange::Stopped | ResourceChange::Notice { .. }, .. }
+            | Fact::Resource {
+                change: ResourceChange::Able | ResourceChange::Stopped | ResourceChange::Notice { .. },
+                ..
+            }
     );
     entry.severity != Severity::Info || !dull
 }

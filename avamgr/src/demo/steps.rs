@@ -144,7 +144,8 @@ fn perform(stage: &mut Stage, step: &Step) -> Result<Outcome> {
     let answered = (step.act)(stage, &cast)?;
     let expected = (step.expected)(cast);
     stage.wait(WITHIN, |cluster| {
-        answered.as_ref().is_none_or(|slot| taken(slot).is_some()) && state(cluster, &expected).iter().all(|finding| finding.ok)
+        answered.as_ref().is_none_or(|slot| taken(slot).is_some())
+            && state(cluster, &expected).iter().all(|finding| finding.ok)
     })?;
     stage.wait(step.watch, |_| false)?;
     stage.show_events(Duration::ZERO)?;

@@ -116,7 +116,11 @@ fn ask(socket: &Path, request: &Request, limit: Duration) -> io::Result<Answer> 
             Some(Reply::Answer { answer }) => return Ok(answer),
             Some(Reply::Error { reason }) => return Err(io::Error::other(reason)),
             Some(
-                Reply::Status { .. } | Reply::Event { .. } | Reply::EndOfHistory | Reply::Pending { .. } | Reply::Config { .. },
+                Reply::Status { .. }
+                | Reply::Event { .. }
+                | Reply::EndOfHistory
+                | Reply::Pending { .. }
+                | Reply::Config { .. },
             )
             | None => {}
         }
