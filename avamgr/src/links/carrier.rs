@@ -200,9 +200,10 @@ impl Watched {
             Notice::Link { question, index, name, up } => {
                 let answer = question == number;
                 let change = question == 0 && name == self.interface.name();
-                // Ours under another name: either it was renamed, or the config has one of its other names.
+                // Ours under another name: either it was renamed, or the config has one of its other names. A loss is
+                // believed meanwhile.
                 let unsure = question == 0 && !change && ours(index);
-                if answer || change || unsure {
+                if answer || change || (unsure && !up) {
                     self.interface.set(index, up);
                 }
                 return unsure;

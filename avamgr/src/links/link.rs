@@ -3,6 +3,9 @@
 //! A link looks after itself. While its interface is missing it has no socket; when the interface is (back) there it opens
 //! one; an error of one frame is counted and forgotten. It shares nothing with the other links.
 //!
+//! In a flood it reads in turns with a pause after each: the flood may cost frames of this link, not the processor that the
+//! other links need.
+//!
 //! Never here: waiting. A frame that cannot be sent now is dropped.
 
 use std::io;
@@ -35,6 +38,12 @@ const RETRY: Duration = Duration::from_millis(200);
 /// ICMP errors read in one turn: one per frame we sent since the last.
 const ERRORS: usize = 64;
 
+/// Datagrams cut, without the socket ever being empty, that make a flood: some turns' worth.
+const FLOOD: u64 = 512;
+/// In a flood, from one turn to the next: long enough to leave the processor to others, short enough for the receive buffer to
+/// hold what a hundred thousand datagrams a second bring meanwhile.
+const FLOOD_PAUSE: Duration = Duration::from_millis(2);
+
 /// What carries frames. UDP today; TIPC will stand beside it.
 enum Transport {
     Udp(Udp),
@@ -57,6 +66,10 @@ pub struct Link {
     retry: Option<Pin<Box<Sleep>>>,
     /// The number of the interface at the last attempt.
     tried: Option<u32>,
+    /// Datagrams cut since the socket was empty.
+    cut: u64,
+    /// In a flood: when the socket is read again.
+    pause: Option<Pin<Box<Sleep>>>,
     /// A send has met an error that may have been an ICMP error's.
     errors_due: bool,
     /// Why nothing can be sent at the moment.
@@ -86,6 +99,8 @@ impl Link {
             emptied: clock::now(),
             retry: None,
             tried: None,
+            cut: 0,
+            pause: None,
             errors_due: false,
             trouble: None,
         };
@@ -132,6 +147,11 @@ impl Link {
 
     /// As `readable`.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause
+            && pause.as_mut().poll(cx).is_pending()
+        {
+            return Poll::Pending;
+        }
         match (&self.transport, &mut self.retry) {
             (Some(Transport::Udp(udp)), _) => udp.poll_readable(cx),
             (None, Some(retry)) => retry.as_mut().poll(cx),
@@ -152,6 +172,11 @@ impl Link {
     pub(super) fn read(&mut self, reading: Reading, budget: usize, sink: &mut impl FnMut(Input)) -> bool {
         let mut before = clock::now();
         self.open_when_due(before);
+        if reading == Reading::WhenReady && self.pause.as_ref().is_some_and(|pause| !pause.is_elapsed()) {
+            return false;
+        }
+        self.pause = None;
+        let flooded = self.judge.counters.flooded;
         let mut turns = budget.div_ceil(BATCH);
         let mut more = true;
         while more && turns > 0 {
@@ -159,8 +184,13 @@ impl Link {
             before = clock::now();
             turns -= 1;
         }
+        self.cut = if more { self.cut + self.judge.counters.flooded - flooded } else { 0 };
+        if self.cut >= FLOOD {
+            self.cut = 0;
+            self.pause = Some(Box::pin(sleep(FLOOD_PAUSE)));
+        }
         self.receive_errors(sink);
-        more
+        more && self.pause.is_none()
     }
 
     /// One call into the kernel; `before` is the time before it. `true` = more may be there.

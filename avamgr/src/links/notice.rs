@@ -11,10 +11,8 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const IFLA_IFNAME: u16 = 3;
 const IFF_UP: u32 = 1;
-const IFF_RUNNING: u32 = 1 << 6;
 const IFF_LOWER_UP: u32 = 1 << 16;
-/// Frames can pass: switched on, carrier there, and operational (nothing below it down, not dormant).
-const PASSES: u32 = IFF_UP | IFF_RUNNING | IFF_LOWER_UP;
+const IFF_DORMANT: u32 = 1 << 17;
 
 /// Length of a message's header and of the fixed part of a link message.
 const HEADER: usize = 16;
@@ -88,7 +86,13 @@ fn link(question: u32, payload: &[u8]) -> Option<Notice<'_>> {
     let attributes = NlasIterator::new(payload.get(LINK_HEADER..)?);
     let name = attributes.filter_map(Result::ok).find(|attribute| attribute.kind() == IFLA_IFNAME)?;
     let name = std::str::from_utf8(value(&name)).ok()?.trim_end_matches('\0');
-    Some(Notice::Link { question, index, name, up: flags & PASSES == PASSES })
+    Some(Notice::Link { question, index, name, up: passes(flags) })
+}
+
+/// Whether frames can pass: switched on, carrier there, not held back. `IFF_RUNNING` and the operational state say the same,
+/// but up to a second later: the kernel computes them when it gets around to it.
+fn passes(flags: u32) -> bool {
+    flags & (IFF_UP | IFF_LOWER_UP | IFF_DORMANT) == IFF_UP | IFF_LOWER_UP
 }
 
 /// Index and flags; `None` for messages of another family: a bridge tells about its ports with the same kinds, and
@@ -143,8 +147,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_notice_is_read() {
-        let mut bytes = message(RTM_NEWLINK, (0, 0), &link_payload(0, 7, PASSES, "eth3"));
-        bytes.extend(message(RTM_NEWLINK, (PORT + 1, 2), &link_payload(0, 8, IFF_UP | IFF_LOWER_UP, "e")));
+        let mut bytes = message(RTM_NEWLINK, (0, 0), &link_payload(0, 7, IFF_UP | IFF_LOWER_UP, "eth3"));
+        bytes.extend(message(RTM_NEWLINK, (PORT + 1, 2), &link_payload(0, 8, IFF_UP | IFF_LOWER_UP | IFF_DORMANT, "e")));
         bytes.extend(message(RTM_NEWLINK, (PORT, 2), &link_payload(0, 8, IFF_UP, "e")));
         bytes.extend(message(RTM_NEWLINK, (0, 0), &link_payload(7, 9, 0, "port")));
         bytes.extend(message(RTM_DELLINK, (0, 0), &link_payload(7, 9, 0, "port")));
@@ -165,7 +169,7 @@ mod tests {
 
     #[test]
     fn no_cut_and_no_flipped_bit_panics() {
-        let bytes = message(RTM_NEWLINK, (0, 0), &link_payload(0, 7, PASSES, "eth3"));
+        let bytes = message(RTM_NEWLINK, (0, 0), &link_payload(0, 7, IFF_UP | IFF_LOWER_UP, "eth3"));
         for length in 0..bytes.len() {
             assert!(notices(PORT, &bytes[..length]).count() <= 1);
         }

@@ -114,13 +114,14 @@ impl Udp {
 
     /// The next ICMP error, with what it quotes put into `quote`.
     pub(super) fn next_error(&self, quote: &mut [u8]) -> Option<IcmpError> {
-        let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
+        // The error with who sent it, and a timestamp.
+        let mut control = nix::cmsg_space!([libc::sockaddr_in6; 2], libc::timespec);
         let mut slices = [IoSliceMut::new(quote)];
         let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
         let fd = self.socket.get_ref().as_raw_fd();
         let message = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut control), flags).ok()?;
         let to = message.address.as_ref().and_then(address_of);
-        let refused = message.cmsgs().ok()?.any(|item| refuses(&item));
+        let refused = message.cmsgs().is_ok_and(|mut items| items.any(|item| refuses(&item)));
         Some(IcmpError { to, refused, quoted: message.bytes })
     }
 

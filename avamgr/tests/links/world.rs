@@ -16,7 +16,7 @@ use avamgr_core::node::Input;
 use avamgr_core::time::Instant;
 use avamgr_core::wire::Heartbeat;
 use avamgr_core::wire::seal::{Key, Keyring, Secret};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use tokio::sync::mpsc;
 
 pub const A: NodeId = NodeId(0);
@@ -92,6 +92,15 @@ impl Node {
         let order: Order = Box::new(move |side| sender.send(order(side)).unwrap());
         assert!(self.orders.as_ref().unwrap().send(order).is_ok(), "the node has ended");
         receiver.recv().expect("the order panicked")
+    }
+
+    /// A thread of its own in this node's namespace.
+    pub fn thread<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R> {
+        let namespace = std::fs::File::open(format!("/proc/self/task/{}/ns/net", self.tid)).unwrap();
+        std::thread::spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        })
     }
 
     pub fn shell(&self, line: &str) {
