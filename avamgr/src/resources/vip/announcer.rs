@@ -123,6 +123,7 @@ impl Announcer {
             }
         }
         if self.queue.is_empty() {
+            self.stuck = None;
             return Ok(());
         }
         let now = clock::now();
