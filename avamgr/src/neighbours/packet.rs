@@ -1,4 +1,7 @@
 //! A raw socket on one interface.
+//!
+//! To close a packet socket, the kernel waits until no processor can still be using it: 10 to 40 ms, measured. So that is
+//! done by a thread that has nothing else to do.
 #![allow(
     unsafe_code,
     reason = "addresses and memberships of packet sockets, and registering any descriptor, have no safe wrapper"
@@ -31,8 +34,19 @@ pub(super) enum Hears {
 }
 
 pub(super) struct PacketSocket {
-    socket: AsyncFd<OwnedFd>,
+    /// `None` only while it is dropped.
+    socket: Option<AsyncFd<OwnedFd>>,
     interface: String,
+}
+
+impl Drop for PacketSocket {
+    fn drop(&mut self) {
+        let descriptor = self.socket.take().map(AsyncFd::into_inner);
+        // Without a runtime nobody waits for this thread.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn_blocking(move || drop(descriptor)));
+        }
+    }
 }
 
 impl PacketSocket {
@@ -59,7 +73,7 @@ impl PacketSocket {
             join_all_groups(&socket, interface.index).map_err(failed("hear all multicast groups"))?;
         }
         let socket = register(socket.into()).map_err(failed("register"))?;
-        Ok(Self { socket, interface: interface.name.clone() })
+        Ok(Self { socket: Some(socket), interface: interface.name.clone() })
     }
 
     /// Sends as many of the frames as there is room for; returns how many.
@@ -67,7 +81,8 @@ impl PacketSocket {
         let slices: Vec<_> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
         let mut headers = MultiHeaders::<()>::preallocate(frames.len(), None);
         let nowhere_else = vec![None::<()>; frames.len()];
-        let descriptor = self.socket.get_ref().as_raw_fd();
+        let Some(socket) = &self.socket else { return Ok(0) };
+        let descriptor = socket.get_ref().as_raw_fd();
         match sendmmsg(descriptor, &mut headers, slices.iter(), nowhere_else, [], MsgFlags::MSG_DONTWAIT) {
             Ok(sent) => Ok(sent.count()),
             Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => Ok(0),
@@ -77,8 +92,9 @@ impl PacketSocket {
 
     /// Waits for a frame and returns its length. May be dropped while it waits.
     pub(super) async fn receive(&self, frame: &mut [u8]) -> Result<usize, Error> {
+        let Some(socket) = &self.socket else { return std::future::pending().await };
         let received = loop {
-            let mut ready = match self.socket.readable().await {
+            let mut ready = match socket.readable().await {
                 Ok(ready) => ready,
                 Err(source) => break Err(source),
             };

@@ -52,6 +52,8 @@ use refresh::Refresh;
 const RETRY: Duration = Duration::from_secs(1);
 /// After waking up too late: the decision hears of it at the same time, and its orders come first.
 const HOLD_OFF: Duration = Duration::from_millis(50);
+/// What a busy machine may be late by without anybody having taken us for dead.
+const LATE_MIN: Duration = Duration::from_millis(20);
 
 /// Looks after the addresses of one resource until its orders end. Then it leaves everything as it is: the guard takes the
 /// addresses away unless a new daemon adopts them.
@@ -231,7 +233,7 @@ impl Task {
             consider(self.slow_round.map(held));
             consider(self.mending.due.map(held));
             // Only to notice when we stand still.
-            consider(Some(self.last_turn + self.timers.guard_refresh));
+            consider(Some(self.last_turn + self.v4.rhythm.refresh));
         }
         due.unwrap_or(Instant::NEVER)
     }
@@ -273,12 +275,12 @@ impl Task {
         if self.phase == Phase::Down {
             return;
         }
-        if still >= self.timers.guard_lifetime {
+        if still >= self.v4.rhythm.lifetime {
             let seconds = still.as_secs_f32();
             let what =
                 format!("stood still for {seconds:.1} s, longer than the guard allows: the addresses were withdrawn");
             self.give_up(what).await;
-        } else if now.since(planned) >= self.timers.dead_time {
+        } else if self.phase == Phase::Up && now.since(planned) >= self.timers.dead_time.max(LATE_MIN) {
             self.hold_until = now + HOLD_OFF;
         }
     }
@@ -320,13 +322,13 @@ impl Task {
     }
 
     async fn link_changed(&mut self) {
+        self.announcer.close();
+        self.responder = None;
         let obstacle = self.obstacle();
         match (self.phase, obstacle) {
             (Phase::Down, _) => self.say_ability().await,
             (Phase::Starting, Some(why)) => self.start_failed(why).await,
             (Phase::Up, Some(_)) => {
-                self.announcer.clear();
-                self.responder = None;
                 self.mending.link_was_away = true;
                 if self.said.take().is_some() {
                     self.report(Report::Failed(self.loss())).await;

@@ -67,10 +67,11 @@ in_namespaces! {
     fn a_single_address_is_taken_off_at_once() {
         let (node, _peer) = pair();
         let vip = vip(&node, &BOTH[..1]);
-        let mut times: Vec<_> = (0..20).map(|_| (vip.start(), vip.stop())).collect();
-        times.sort_by_key(|(_, stop)| *stop);
-        println!("start {:?}, stop: median {:?}, worst {:?}", times[10].0, times[10].1, times[19].1);
-        assert!(times[10].1 < Duration::from_millis(20));
+        let (mut starts, mut stops): (Vec<_>, Vec<_>) = (0..21).map(|_| (vip.start(), vip.stop())).unzip();
+        starts.sort();
+        stops.sort();
+        println!("median: start {:?}, stop {:?}; worst: start {:?}, stop {:?}", starts[10], stops[10], starts[20], stops[20]);
+        assert!(starts[10] < Duration::from_millis(10) && stops[10] < Duration::from_millis(10));
     }
 
     fn leftovers_of_an_earlier_run_go_at_the_stop_that_begins_the_next() {

@@ -7,7 +7,7 @@ use avamgr_core::node::Report;
 
 use crate::in_namespaces;
 use crate::space::{Space, pair};
-use crate::vip::{Vip, config};
+use crate::vip::{Ear, Vip, config, timers};
 
 const BOTH: [&str; 2] = ["172.16.9.61/24", "2001:db8:9::61/64"];
 
@@ -59,7 +59,22 @@ in_namespaces! {
         assert!(BOTH.iter().all(|address| node.has("eth1", address)));
     }
 
-    fn after_a_short_stall_orders_come_first_and_then_all_goes_on() {
+    fn after_a_short_stall_an_order_finds_nothing_done_yet() {
+        let (node, peer) = pair();
+        let mut timers = timers();
+        timers.announce_refresh = Duration::from_millis(700);
+        let vip = Vip::with(&node, config(&BOTH, &[]), timers);
+        vip.expect(Report::Able);
+        vip.start();
+        let ear = Ear::new(&peer);
+        ear.until_quiet(Duration::from_millis(100));
+        vip.freeze(Duration::from_millis(1_000));
+        std::thread::sleep(Duration::from_millis(1_020));
+        vip.stop();
+        assert_eq!(ear.until_quiet(Duration::from_millis(100)).len(), 0, "announced before the decision could speak");
+    }
+
+    fn after_a_short_stall_all_goes_on() {
         let (node, _peer) = pair();
         let vip = started(&node, &[]);
         vip.freeze(Duration::from_millis(1_500));

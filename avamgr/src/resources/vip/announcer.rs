@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub(super) struct Announcer {
     sender: Option<Sender>,
+    /// The interface as it was when the socket was opened.
+    interface: Option<Interface>,
     queue: VecDeque<Pass>,
     /// The interface takes no more since then.
     stuck: Option<Instant>,
@@ -42,11 +44,22 @@ enum What {
 }
 
 impl Announcer {
-    /// Takes a socket for the interface as it is now; what was under way is forgotten.
+    /// Takes a socket for the interface as it is now, unless it has one; what was under way is forgotten.
     pub(super) fn open(&mut self, interface: &Interface) -> Result<(), Error> {
         self.clear();
-        self.sender = Sender::open(interface)?;
+        if self.interface.as_ref() != Some(interface) {
+            self.close();
+            self.sender = Sender::open(interface)?;
+            self.interface = Some(interface.clone());
+        }
         Ok(())
+    }
+
+    /// Drops the socket: something happened to the interface, and what the socket says next would be about that.
+    pub(super) fn close(&mut self) {
+        self.clear();
+        self.sender = None;
+        self.interface = None;
     }
 
     /// Forgets what is under way.
@@ -110,6 +123,7 @@ impl Announcer {
             }
         }
         if self.queue.is_empty() {
+            self.stuck = None;
             return Ok(());
         }
         let now = clock::now();

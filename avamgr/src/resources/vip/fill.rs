@@ -97,7 +97,8 @@ impl Task {
         self.announcer.urgent(batch.iter().map(|net| net.address).collect());
         self.announce_some().await;
         filling.done = end;
-        if self.phase == Phase::Starting && self.v4.due.is_none() && end >= self.wanted.v4 {
+        // Putting thousands on can take longer than the first of them live.
+        if self.v4.due.is_none() {
             self.v4.begin(filling.began);
         }
         if end < filling.queue.len() {
@@ -142,9 +143,6 @@ impl Task {
         }
         self.phase = Phase::Up;
         let now = clock::now();
-        if self.v4.due.is_none() {
-            self.v4.begin(filling.began);
-        }
         self.v6.begin(now);
         self.announcer.round(&self.wanted.addresses, &self.wanted.ranges, Form::Reply, Haste::Routine);
         self.second_burst = Some(now + self.timers.announce_delay);
@@ -262,6 +260,14 @@ impl Task {
         }
         self.own_removals.extend(bad.iter().map(|present| present.net.address).collect::<Vec<IpAddr>>());
         self.take_off(&bad).await
+    }
+
+    /// How many of the wanted addresses may be refreshed: during a start, those that have been put on.
+    pub(super) fn put_so_far(&self) -> usize {
+        match &self.filling {
+            Some(filling) if self.phase == Phase::Starting && filling.round == 0 => filling.done,
+            Some(_) | None => self.wanted.addresses.len(),
+        }
     }
 
     pub(super) fn index(&self) -> Option<u32> {

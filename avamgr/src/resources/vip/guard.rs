@@ -15,6 +15,8 @@ const LATE: Duration = Duration::from_secs(1);
 const V6_NANOS_PER_SQUARE: u64 = 500;
 /// Refreshing IPv6 addresses may take a fiftieth of one processor.
 const V6_SHARE: u64 = 50;
+/// More often is no safer.
+const REFRESH_MIN: Duration = Duration::from_millis(10);
 /// Refreshes that may fail or come late in a row, where we choose the lifetime.
 const SPARE: u32 = 3;
 
@@ -29,7 +31,7 @@ pub(super) struct Rhythm {
 impl Rhythm {
     /// As configured: the cost grows with the number of addresses, 8 µs each.
     pub(super) fn v4(timers: &Timers) -> Self {
-        Self { lifetime: whole_seconds(timers.guard_lifetime), refresh: timers.guard_refresh }
+        Self { lifetime: whole_seconds(timers.guard_lifetime), refresh: timers.guard_refresh.max(REFRESH_MIN) }
     }
 
     /// As configured for up to about a hundred addresses. The cost grows with the square of their number, so that more have

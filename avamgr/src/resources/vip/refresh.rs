@@ -25,7 +25,7 @@ impl Refresh {
         Self { rhythm, next: all.start, all, round_began: Instant::BOOT, due: None }
     }
 
-    /// All addresses got their lifetime at or after `since`.
+    /// The addresses get their lifetime from `since` on.
     pub(super) fn begin(&mut self, since: Instant) {
         self.next = self.all.start;
         self.due = (!self.all.is_empty()).then(|| since + self.rhythm.refresh);
@@ -35,17 +35,17 @@ impl Refresh {
         self.due = None;
     }
 
-    /// The places of the next batch.
-    fn batch(&mut self, count: usize, now: Instant) -> Range<usize> {
+    /// The places of the next batch; those from `limit` on have not been put on yet.
+    fn batch(&mut self, count: usize, limit: usize, now: Instant) -> Range<usize> {
         if self.next == self.all.start {
             self.round_began = now;
         }
-        self.next..self.all.end.min(self.next + count)
+        self.next..self.all.end.min(limit).min(self.next + count).max(self.next)
     }
 
-    fn done(&mut self, up_to: usize, now: Instant) {
-        self.next = up_to;
-        if up_to < self.all.end {
+    fn done(&mut self, batch: &Range<usize>, limit: usize, now: Instant) {
+        self.next = batch.end;
+        if !batch.is_empty() && batch.end < self.all.end.min(limit) {
             self.due = Some(now);
             return;
         }
@@ -57,21 +57,23 @@ impl Refresh {
 
 impl Task {
     pub(super) async fn refresh_v4(&mut self) {
-        let batch = self.v4.batch(self.netlink.chunk(), clock::now());
+        let limit = self.put_so_far();
+        let batch = self.v4.batch(self.netlink.chunk(), limit, clock::now());
         // IPv4 addresses stay on an interface that is down.
         if self.link.is_some() {
             self.refresh(batch.clone()).await;
         }
-        self.v4.done(batch.end, clock::now());
+        self.v4.done(&batch, limit, clock::now());
     }
 
     pub(super) async fn refresh_v6(&mut self) {
-        let batch = self.v6.batch(self.netlink.chunk(), clock::now());
+        let limit = self.put_so_far();
+        let batch = self.v6.batch(self.netlink.chunk(), limit, clock::now());
         // IPv6 addresses go with the link and are put back when it returns.
         if self.link.as_ref().is_some_and(|link| link.up) {
             self.refresh(batch.clone()).await;
         }
-        self.v6.done(batch.end, clock::now());
+        self.v6.done(&batch, limit, clock::now());
     }
 
     async fn refresh(&mut self, places: Range<usize>) {

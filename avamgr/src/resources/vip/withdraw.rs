@@ -30,12 +30,13 @@ impl Task {
 
     /// Without an order: we stood still for too long to know whether the addresses are still ours.
     pub(super) async fn give_up(&mut self, why: String) {
+        let kind = if self.phase == Phase::Starting { Report::StartFailed } else { Report::Failed };
         self.go_down();
         let why = match self.withdraw(clock::now() + STOP_TIME).await {
             Ok(()) => why,
             Err(remains) => format!("{why}, but {remains}"),
         };
-        self.report(Report::Failed(why)).await;
+        self.report(kind(why)).await;
         self.say_ability().await;
     }
 
