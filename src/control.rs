@@ -50,30 +50,22 @@ pub enum Command {
 }
 
 impl Command {
-    /// As it would be typed.
+    /// As it would be typed, for the history and for answers.
     pub fn words(&self) -> String {
         match self {
             Self::Switchover { group, to, dry_run } => {
-                let group = group
-                    .as_ref()
-                    .map_or(String::new(), |group| format!(" {group}"));
-                let to = to
-                    .as_ref()
-                    .map_or(String::new(), |to| format!(" --to {to}"));
-                format!(
-                    "switchover{group}{to}{}",
-                    if *dry_run { " --dry-run" } else { "" }
-                )
+                let group = group.as_ref().map_or(String::new(), |group| format!(" {group}"));
+                let to = to.as_ref().map_or(String::new(), |to| format!(" --to {to}"));
+                format!("switchover{group}{to}{}", if *dry_run { " --dry-run" } else { "" })
             }
-            Self::Offline {
-                duration: Some(duration),
-            } => format!("offline --for {}s", duration.as_secs()),
             Self::Offline { duration: None } => "offline".to_owned(),
+            Self::Offline { duration: Some(time) } if time.subsec_millis() == 0 => {
+                format!("offline --for {}s", time.as_secs())
+            }
+            Self::Offline { duration: Some(time) } => format!("offline --for {}ms", time.as_millis()),
             Self::Online => "online".to_owned(),
             Self::Maintenance { on } => format!("maintenance {}", if *on { "on" } else { "off" }),
-            Self::Resource { resource, verb } => {
-                format!("resource {verb:?} {resource}").to_lowercase()
-            }
+            Self::Resource { resource, verb } => format!("resource {} {resource}", words::verb(*verb)),
         }
     }
 }

@@ -11,6 +11,7 @@ mod connection;
 mod documents;
 mod history;
 mod interrupt;
+mod offline;
 mod output;
 pub mod render;
 mod resource;
@@ -21,6 +22,7 @@ mod status;
 mod why;
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -71,9 +73,20 @@ pub enum CliError {
     /// The daemon did not accept the request.
     #[error("{0}")]
     Refused(String),
-    /// The config file is invalid; the text says all that is wrong.
-    #[error("{0}")]
+    /// There is no config file, or it cannot be read.
+    #[error("no config: {path}: {reason}")]
+    NoConfig {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The config file is invalid; the text shows all that is wrong, with colours.
+    #[error("the config is not valid\n{0}")]
     Config(String),
+    /// The same as a JSON document, which belongs on the standard output.
+    #[error("{0}")]
+    ConfigDocument(String),
     /// Something on this side did not work.
     #[error("{0}")]
     Failed(String),
@@ -87,7 +100,7 @@ impl CliError {
         match self {
             Self::Unreachable(_) => Exit::Unreachable,
             Self::Refused(_) => Exit::Refused,
-            Self::Config(_) => Exit::ConfigInvalid,
+            Self::NoConfig { .. } | Self::Config(_) | Self::ConfigDocument(_) => Exit::ConfigInvalid,
             // The reader has seen enough (`| head`).
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Failed(_) | Self::Output(_) => Exit::Failed,
@@ -111,9 +124,9 @@ fn run(cli: &Cli) -> Exit {
     let session = Session::new(&cli.global);
     let done = if matches!(cli.verb, Verb::Shell) {
         shell::run(&session)
-    } else if matches!(cli.verb, Verb::Demo) {
+    } else if let Verb::Demo { no_keys } = cli.verb {
         // It takes this process into namespaces of its own, from where there is no way back to a prompt.
-        seams::demo()
+        seams::demo(no_keys)
     } else {
         dispatch(&session, &cli.verb)
     };
@@ -135,18 +148,20 @@ fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
         }
         Verb::Resource(args) => resource::run(session, args),
         Verb::Check(args) => check::run(session, args),
-        Verb::Keygen { file } => documents::keygen(session, file.as_deref()),
+        Verb::Keygen(args) => documents::keygen(session, args),
         Verb::Config { verb } => documents::config(session, verb),
         Verb::Completion { shell } => documents::completion(*shell),
         Verb::Man { directory } => documents::man(directory),
-        Verb::Demo => Err(CliError::Failed("the demo needs a process of its own: leave and run `avamgr demo`".to_owned())),
+        Verb::Demo { .. } => Err(CliError::Failed("the demo needs a process of its own: leave and run `avamgr demo`".to_owned())),
         Verb::Shell => Err(CliError::Failed("this is the shell already".to_owned())),
     }
 }
 
 fn complain(error: &CliError) -> Exit {
     let exit = error.exit();
-    if exit != Exit::Done {
+    if let CliError::ConfigDocument(document) = error {
+        anstream::println!("{document}");
+    } else if exit != Exit::Done {
         let text = Styled::bad("error").to_string();
         anstream::eprintln!("{text}: {error}");
     }

@@ -100,7 +100,7 @@ fn start_status_and_stop() {
     assert!(said.contains("hadev1: dre ACTIVE (term 7)"), "{said}");
     let args = fs::read_to_string(host.path("args")).unwrap();
     let expected =
-        format!("--pid-file {} --log-level debug --log-target syslog --standalone=yes\n", host.path("pid").display());
+        format!("--pid-file {} --log-level debug --log-target syslog --standalone\n", host.path("pid").display());
     assert_eq!(args, expected);
     assert_eq!(fs::read_to_string(host.path("confdir")).unwrap(), "/etc/elsewhere\n");
     assert!(host.path("subsys/dre").exists(), "what CentOS looks at before it stops anything");

@@ -103,10 +103,10 @@ pub enum Verb {
     /// an error.
     Check(CheckArgs),
     /// Make a key file for the heartbeats, or add a key to it
-    Keygen {
-        /// The file [default: daemon.key_file of the config]
-        file: Option<PathBuf>,
-    },
+    ///
+    /// To change keys without an outage: add one, copy the file to every node, reload each; then --send-with the new one and
+    /// reload on each; then --remove the old one and reload on each.
+    Keygen(KeygenArgs),
     /// Show the config
     Config {
         /// What about it
@@ -126,7 +126,11 @@ pub enum Verb {
         directory: PathBuf,
     },
     /// Play failovers with two real nodes on this machine, as an ordinary user
-    Demo,
+    Demo {
+        /// End after the table, also on a terminal
+        #[arg(long)]
+        no_keys: bool,
+    },
 }
 
 /// Options of `status`.
@@ -200,6 +204,19 @@ pub struct CheckArgs {
     /// Only the file, not this host
     #[arg(long)]
     pub no_host: bool,
+}
+
+/// Options of `keygen`.
+#[derive(Clone, Debug, Args)]
+pub struct KeygenArgs {
+    /// The file [default: daemon.key_file of the config]
+    pub file: Option<PathBuf>,
+    /// Make no key, but send with this one from the next reload on
+    #[arg(long, value_name = "NUMBER", conflicts_with = "remove")]
+    pub send_with: Option<u8>,
+    /// Make no key, but remove this one, which no node sends with any more
+    #[arg(long, value_name = "NUMBER")]
+    pub remove: Option<u8>,
 }
 
 /// Verbs of `config`.

@@ -27,7 +27,7 @@ struct Report<'a> {
 
 pub(super) fn run(session: &Session, args: &CheckArgs) -> Result<Exit, CliError> {
     let file = args.file.clone().unwrap_or_else(|| session.global.config_file());
-    let loaded = seams::load(&file)?;
+    let loaded = seams::load(&file, session.json())?;
     let config = &loaded.config;
     let report = Report {
         file: &file,

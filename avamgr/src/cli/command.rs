@@ -61,12 +61,12 @@ fn request(verb: &Verb) -> Option<Request> {
         | Verb::History(_)
         | Verb::Resource(_)
         | Verb::Check(_)
-        | Verb::Keygen { .. }
+        | Verb::Keygen(_)
         | Verb::Config { .. }
         | Verb::Shell
         | Verb::Completion { .. }
         | Verb::Man { .. }
-        | Verb::Demo => return None,
+        | Verb::Demo { .. } => return None,
     };
     Some(Request::Command(command))
 }

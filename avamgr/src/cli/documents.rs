@@ -6,16 +6,22 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::cli::args::{Cli, ConfigVerb, DaemonArgs};
+use crate::cli::args::{Cli, ConfigVerb, DaemonArgs, KeygenArgs};
+use crate::cli::seams::KeyOrder;
 use crate::cli::session::Session;
 use crate::cli::{CliError, Exit, seams};
 
-pub(super) fn keygen(session: &Session, file: Option<&Path>) -> Result<Exit, CliError> {
-    let file = match file {
-        Some(file) => file.to_owned(),
+pub(super) fn keygen(session: &Session, args: &KeygenArgs) -> Result<Exit, CliError> {
+    let file = match &args.file {
+        Some(file) => file.clone(),
         None => session.config()?.daemon.key_file,
     };
-    let done = seams::keygen(&file)?;
+    let order = match (args.send_with, args.remove) {
+        (Some(number), _) => KeyOrder::SendWith(number),
+        (None, Some(number)) => KeyOrder::Remove(number),
+        (None, None) => KeyOrder::Add,
+    };
+    let done = seams::change_keys(&file, order)?;
     session.print(&format!("{done}\n"))?;
     Ok(Exit::Done)
 }

@@ -9,7 +9,7 @@ use crate::cli::args::{ResourceArgs, ResourceOrder};
 use crate::cli::connection::{Connection, Unreachable};
 use crate::cli::output::Styled;
 use crate::cli::session::Session;
-use crate::cli::{CliError, Exit, command, seams};
+use crate::cli::{CliError, Exit, command, offline};
 
 pub(super) fn run(session: &Session, args: &ResourceArgs) -> Result<Exit, CliError> {
     match with_daemon(session, args) {
@@ -62,14 +62,14 @@ fn act(
     order: ResourceOrder,
 ) -> Result<Exit, CliError> {
     let name = format!("{}/{}", config.group_name(resource.group), config.resource_name(resource));
-    match seams::resources_offline(config, node, resource, verb(order)) {
+    match offline::act(config, node, resource, verb(order)) {
         Ok(done) => {
             session.print(&format!("{name}: {}\n", Styled::good(done)))?;
             Ok(Exit::Done)
         }
         // The next one is stopped all the same: half a stop is worse than one with a failure.
         Err(error) => {
-            session.print(&format!("{name}: {}\n", Styled::bad(error.to_string())))?;
+            session.print(&format!("{name}: {}: {error}\n", Styled::bad("failed")))?;
             Ok(Exit::Failed)
         }
     }

@@ -32,7 +32,7 @@ impl Session {
 
     /// The config file as it is on disk, which may not be what the daemon runs with.
     pub(super) fn config(&self) -> Result<Config, CliError> {
-        seams::load(&self.global.config_file()).map(|loaded| loaded.config)
+        seams::load(&self.global.config_file(), self.json()).map(|loaded| loaded.config)
     }
 
     /// The daemon's socket: as told, else as configured, else where it is by default. A broken config file must not keep an

@@ -96,7 +96,7 @@ impl Client {
             }
             Request::History { last, follow } => self.history(last, follow).await,
             Request::Command(command) => {
-                let what = words::command(&command);
+                let what = command.words();
                 if self.may_steer(&what).await? { self.command(command, &what).await } else { Ok(()) }
             }
             Request::Reload => {
