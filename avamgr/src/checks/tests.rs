@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::inputs;
 
-const TIME: Duration = Duration::from_millis(500);
+const TIME: Duration = Duration::from_secs(2);
 
 // --- tcp ---
 
@@ -54,7 +54,7 @@ async fn a_port_that_never_answers_times_out() {
     let before = Instant::now();
     let error = check_once(Check::Tcp(address.to_string()), Duration::from_millis(100)).await.unwrap_err();
     assert!(error.contains("no answer within 100ms"), "{error}");
-    assert!(before.elapsed() < Duration::from_millis(300));
+    assert!(before.elapsed() < Duration::from_secs(1));
 }
 
 // --- http ---

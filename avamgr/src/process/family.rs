@@ -24,7 +24,7 @@ pub const MARK_VARIABLE: &str = "AVAMGR_RESOURCE";
 const LOOK_PACE_MAX: Duration = Duration::from_millis(50);
 
 /// One look may take this long, also when time is up: without it nothing at all would be known.
-const LOOK_TIME_MIN: Duration = Duration::from_millis(20);
+const LOOK_TIME_MIN: Duration = Duration::from_millis(50);
 
 /// Names one resource on one node, the same in every life of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,10 +29,11 @@ const READY_CHECK_TIME: Duration = Duration::from_secs(2);
 /// From KILL to giving up, when nobody bounds the stop: memory of many gigabytes takes a second to be freed.
 const KILL_TIME: Duration = Duration::from_secs(5);
 
-/// Of a bounded stop, this part is kept for KILL to work, within limits.
-const KILL_SHARE: u32 = 4;
+/// Of a bounded stop, this part is kept for KILL to work and to be seen, within limits: when time is short, being gone for
+/// certain is worth more than a gentle end.
+const KILL_SHARE: u32 = 2;
 const KILL_RESERVE_MIN: Duration = Duration::from_millis(10);
-const KILL_RESERVE_MAX: Duration = Duration::from_millis(500);
+const KILL_RESERVE_MAX: Duration = Duration::from_secs(1);
 
 /// Ends sooner than this, with status 0: it has probably put itself into the background.
 const DAEMON_AGE: Duration = Duration::from_secs(5);

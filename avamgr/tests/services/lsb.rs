@@ -6,7 +6,7 @@ use avamgr_core::config::{Check, LsbConfig, ResourceConfig, ResourceKind};
 use avamgr_core::node::{Order, Report};
 use tokio::time::Instant;
 
-use crate::stage::{Files, STOP, Stage, eventually, monitor, reason};
+use crate::stage::{Files, SLACK, STOP, Stage, eventually, monitor, reason};
 
 /// A well-written script. A file `VERB.do` beside it is run first and may spoil everything.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -202,19 +202,19 @@ async fn a_stop_during_a_start_leaves_nothing_that_the_script_does_not_know_of_y
 
 #[tokio::test]
 async fn a_stop_that_hangs_is_killed_and_everything_is_gone_within_the_bound() {
-    for bound in [400, 1000].map(Duration::from_millis) {
+    for bound in [1000, 2000].map(Duration::from_millis) {
         let mut stage = script();
         stage.started().await;
         stage.files().write("stop.do", "sleep 300");
         let took = stage.stopped(Some(bound)).await;
         eprintln!("hanging stop script, bound {bound:?}: stopped after {took:.1?}");
-        assert!(took <= bound + Duration::from_millis(20), "{took:?}");
+        assert!(took <= bound + SLACK, "{took:?}");
     }
 }
 
 #[tokio::test]
 async fn a_status_that_hangs_proves_nothing_and_a_stop_does_not_wait_for_it() {
-    let bound = Duration::from_millis(400);
+    let bound = Duration::from_millis(800);
     let mut stage = script();
     stage.started().await;
     stage.files().write("status.do", "sleep 300");
@@ -222,7 +222,7 @@ async fn a_status_that_hangs_proves_nothing_and_a_stop_does_not_wait_for_it() {
     stage.order(Order::Stop { within: Some(bound) });
     let report = stage.report().await;
     assert!(matches!(report, Report::StopFailed(_)), "{report:?}");
-    assert!(before.elapsed() <= bound + Duration::from_millis(50), "{:?}", before.elapsed());
+    assert!(before.elapsed() <= bound + SLACK, "{:?}", before.elapsed());
     assert_eq!(stage.processes().await, 0, "all the same, it has been stopped");
     stage.files().remove("status.do");
     stage.stopped(None).await;

@@ -16,6 +16,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) const STOP: Order = Order::Stop { within: None };
 
+/// What a busy machine adds to a bound; a quiet one adds nothing.
+pub(crate) const SLACK: Duration = Duration::from_millis(150);
+
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -91,7 +91,7 @@ async fn a_unit_that_does_not_stop_is_killed_within_the_bound() {
     stage.order(Order::Stop { within: Some(Duration::from_millis(300)) });
     stage.expect(Report::Stopped).await;
     let took = before.elapsed();
-    assert!(took >= Duration::from_millis(150) && took < Duration::from_millis(350), "{took:?}");
+    assert!(took >= Duration::from_millis(150) && took < Duration::from_millis(700), "{took:?}");
     assert!(stage.bus.calls().contains(&"KillUnit".to_owned()));
 }
 
@@ -107,7 +107,7 @@ async fn a_unit_that_survives_kill_is_never_called_stopped() {
     stage.order(Order::Stop { within: Some(Duration::from_millis(300)) });
     let report = stage.report().await;
     assert!(matches!(report, Report::StopFailed(_)), "{report:?}");
-    assert!(before.elapsed() < Duration::from_millis(400), "{:?}", before.elapsed());
+    assert!(before.elapsed() < Duration::from_millis(700), "{:?}", before.elapsed());
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn a_unit_that_fails_is_reported_at_once_and_once() {
         matches!(&report, Report::Failed(reason) if reason.contains("failed (failed), result signal")),
         "{report:?}"
     );
-    assert!(took < Duration::from_millis(200), "{took:?}");
+    assert!(took < Duration::from_millis(500), "{took:?}");
     stage.quiet().await;
     stage.bus.set_state("active", "running", "success").await;
     assert!(matches!(stage.report().await, Report::Notice(words) if words.contains("well again")));
@@ -204,7 +204,7 @@ async fn a_systemd_that_is_silent_is_given_up_in_time() {
     stage.order(Order::Stop { within: Some(Duration::from_millis(300)) });
     let report = stage.report().await;
     assert!(matches!(&report, Report::StopFailed(reason) if reason.contains("did not answer")), "{report:?}");
-    assert!(before.elapsed() < Duration::from_millis(400), "{:?}", before.elapsed());
+    assert!(before.elapsed() < Duration::from_millis(700), "{:?}", before.elapsed());
 }
 
 #[tokio::test]
