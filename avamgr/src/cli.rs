@@ -111,9 +111,9 @@ fn run(cli: &Cli) -> Exit {
     let session = Session::new(&cli.global);
     let done = if matches!(cli.verb, Verb::Shell) {
         shell::run(&session)
-    } else if matches!(cli.verb, Verb::Demo) {
+    } else if let Verb::Demo { no_keys } = cli.verb {
         // It takes this process into namespaces of its own, from where there is no way back to a prompt.
-        seams::demo()
+        seams::demo(no_keys)
     } else {
         dispatch(&session, &cli.verb)
     };
@@ -139,7 +139,7 @@ fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
         Verb::Config { verb } => documents::config(session, verb),
         Verb::Completion { shell } => documents::completion(*shell),
         Verb::Man { directory } => documents::man(directory),
-        Verb::Demo => Err(CliError::Failed("the demo needs a process of its own: leave and run `avamgr demo`".to_owned())),
+        Verb::Demo { .. } => Err(CliError::Failed("the demo needs a process of its own: leave and run `avamgr demo`".to_owned())),
         Verb::Shell => Err(CliError::Failed("this is the shell already".to_owned())),
     }
 }

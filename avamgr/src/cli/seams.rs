@@ -71,8 +71,8 @@ pub(super) fn resources_offline(
 }
 
 /// The demo.
-pub(super) fn demo() -> Result<Exit, CliError> {
-    match crate::demo::run(crate::demo::Options::default()) {
+pub(super) fn demo(no_keys: bool) -> Result<Exit, CliError> {
+    match crate::demo::run(crate::demo::Options { no_keys }) {
         Ok(true) => Ok(Exit::Done),
         Ok(false) => Ok(Exit::Failed),
         Err(error) => Err(CliError::Failed(error.to_string())),
