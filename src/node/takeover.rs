@@ -624,23 +624,28 @@ impl Node {
         self.has_vips(id) && (takes || (group.serves() && self.lacks_addresses(id)))
     }
 
-    /// Asks the service network who owns the VIPs, as soon as a peer is in doubt and as long as the answer matters.
-    pub(super) fn probe_vips(&mut self, id: GroupId) {
-        let (now, timers) = (self.now, self.config.timers.clone());
+    /// The last sign of life of the peers in doubt; none while it does not matter who answers for the VIPs.
+    fn probe_basis(&self, id: GroupId) -> Option<Instant> {
         let in_doubt = self.peers.values().filter(|peer| match peer.state {
             PeerState::Unknown | PeerState::Suspect | PeerState::OneWay => true,
             PeerState::Silent | PeerState::Left => true,
             PeerState::Alive | PeerState::Degraded => false,
         });
         let basis = in_doubt.map(|peer| self.last_sign(peer)).max();
-        let wanted = self.wants_probe(id);
+        basis.filter(|_| self.wants_probe(id))
+    }
+
+    /// Asks the service network who owns the VIPs, as soon as a peer is in doubt and as long as the answer matters.
+    pub(super) fn probe_vips(&mut self, id: GroupId) {
+        let (now, timers) = (self.now, self.config.timers.clone());
+        let basis = self.probe_basis(id);
         let probe = &mut self.group_mut(id).probe;
         if probe.in_flight.is_some_and(|(_, end)| now >= end) {
             // Its prober never came back: what it saw is not known.
             probe.in_flight = None;
             probe.next = now + timers.arbitrator_pace;
         }
-        let Some(basis) = basis.filter(|_| wanted) else {
+        let Some(basis) = basis else {
             probe.owner = None;
             probe.error = None;
             return;
@@ -671,10 +676,11 @@ impl Node {
         error: Option<String>,
     ) {
         let next = self.now + self.config.timers.arbitrator_pace;
-        let Some(group) = self.groups.get_mut(id.index()) else {
+        if id.index() >= self.groups.len() {
             return;
-        };
-        let probe = &mut group.probe;
+        }
+        let matters = self.probe_basis(id).is_some();
+        let probe = &mut self.group_mut(id).probe;
         if probe
             .in_flight
             .take_if(|(wanted, _)| *wanted == name)
@@ -683,6 +689,10 @@ impl Node {
             return;
         }
         probe.next = next;
+        if !matters {
+            // The peer was heard again while we asked, and says itself what it owns.
+            return;
+        }
         let (news_owner, news_error) = (probe.owner.is_none(), probe.error != error);
         probe.owner.clone_from(&owner);
         probe.error.clone_from(&error);

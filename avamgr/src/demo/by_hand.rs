@@ -8,11 +8,11 @@ use avamgr_lab::LabError;
 
 use super::cluster::Cluster;
 use super::config::LINKS;
-use super::expect::Moment;
+use super::expect::{Moment, silences};
 use super::panel;
 use super::stage::{Ended, Stage};
 use super::steps::{Answered, order_switchover, taken};
-use super::text::Line;
+use super::text::{Line, millis};
 
 /// Always to be seen.
 const HELP: [&[(&str, &str)]; 2] = [
@@ -29,6 +29,8 @@ const RECORD: Duration = Duration::from_secs(300);
 struct Hand {
     /// The last order, in words.
     last: String,
+    /// What the client suffered of it, in words.
+    outage: String,
     plugged: [bool; 2],
     answered: Option<Answered>,
     record: Moment,
@@ -45,18 +47,25 @@ fn help() -> impl Iterator<Item = Line> {
 
 /// Obeys keys until the visitor leaves.
 pub(super) fn play(stage: &mut Stage) -> Result<()> {
-    let plugged = [true, true];
-    let mut hand = Hand { last: "the end of the play".to_owned(), plugged, answered: None, record: Moment::now() };
+    let mut hand = Hand {
+        last: "the end of the play".to_owned(),
+        outage: String::new(),
+        plugged: [true, true],
+        answered: None,
+        record: Moment::now(),
+    };
     stage.begin = Moment::now();
     stage.say(&[Line::default(), Line::plain("  now it is yours: cut cables, kill nodes, and see who answers")])?;
     loop {
         if stage.begin.elapsed() < ATTRIBUTED {
-            stage.foot = panel::client(&stage.cluster, stage.begin, &hand.last);
-            stage.foot.extend(help());
+            let [v4, v6] = silences(&stage.cluster, stage.begin).map(millis);
+            hand.outage = format!("longest outage since {}: {v4} (IPv4), {v6} (IPv6)", hand.last);
         } else if hand.record.elapsed() > RECORD {
             stage.cluster.renew_probe()?;
             hand.record = Moment::now();
         }
+        stage.foot = panel::client(&stage.cluster, &hand.outage);
+        stage.foot.extend(help());
         let key = match stage.tick() {
             Ok(key) => key,
             Err(error) if error.is::<Ended>() => return Ok(()),

@@ -8,8 +8,8 @@ use avamgr_core::time::Instant;
 
 use super::cluster::{Cluster, View};
 use super::config::LINKS;
-use super::expect::{Moment, role_words, silences};
-use super::text::{Line, age, columns, millis};
+use super::expect::role_words;
+use super::text::{Line, age, columns};
 
 /// Columns of the rule above the panel.
 const RULE: usize = 78;
@@ -74,8 +74,8 @@ fn state(state: &str) -> Line {
     }
 }
 
-/// What the client sees.
-pub(super) fn client(cluster: &Cluster, since: Moment, what: &str) -> Vec<Line> {
+/// Where the client's addresses are, and what it last suffered.
+pub(super) fn client(cluster: &Cluster, outage: &str) -> Vec<Line> {
     let owners = cluster.vips().map(|vip| {
         let owners = cluster.lab.owners().of(vip);
         let words = if owners.is_empty() {
@@ -86,8 +86,5 @@ pub(super) fn client(cluster: &Cluster, since: Moment, what: &str) -> Vec<Line> 
         Line::plain(format!("{vip} ")).then(words)
     });
     let [v4, v6] = owners;
-    let [silence, silence6] = silences(cluster, since);
-    let longest =
-        format!("        longest outage since {what}: {} (IPv4), {} (IPv6)", millis(silence), millis(silence6));
-    vec![Line::strong("client  ").then(v4).text(", ").then(v6), Line::plain(longest)]
+    vec![Line::strong("client  ").then(v4).text(", ").then(v6), Line::plain(format!("        {outage}"))]
 }

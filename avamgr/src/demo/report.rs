@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cluster::{Cluster, Node};
@@ -137,12 +137,14 @@ fn row(outcome: &Outcome) -> Vec<Line> {
 /// The last lines: what the figures are, and how it went.
 pub(super) fn summary(outcomes: &[Outcome], took: Duration) -> Vec<Line> {
     let behaved = outcomes.iter().filter(|outcome| outcome.ok()).count();
-    let words = format!("  {behaved} of {} steps behaved, in {:.1} s", outcomes.len(), took.as_secs_f64());
+    let all = behaved == outcomes.len();
+    let owners = if all { "; no address was ever on two nodes" } else { "" };
+    let words = format!("  {behaved} of {} steps behaved, in {:.1} s{owners}", outcomes.len(), took.as_secs_f64());
     vec![
         Line::faint("  outage: the longest time without an answer, for a client that asks each address every 2 ms;"),
         Line::faint("          a few ms more than that are this machine taking turns"),
         Line::default(),
-        if behaved == outcomes.len() { Line::good(words) } else { Line::bad(words) },
+        if all { Line::good(words) } else { Line::bad(words) },
     ]
 }
 
@@ -152,19 +154,13 @@ pub(super) fn keep_logs(cluster: &Cluster) -> io::Result<PathBuf> {
     for node in cluster.nodes() {
         let into = kept.join(node.host.name());
         fs::create_dir_all(&into)?;
-        fs::copy(node.log_file(), into.join("avamgrd.log"))?;
-        fs::copy(node.host.path("/etc/avamgr/avamgr.toml"), into.join("avamgr.toml"))?;
-        copy_files(&node.host.path("/var/lib/avamgr"), &into)?;
-    }
-    Ok(kept)
-}
-
-fn copy_files(from: &Path, into: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), into.join(entry.file_name()))?;
+        let mut files = vec![node.log_file(), node.host.path("/etc/avamgr/avamgr.toml")];
+        let state = fs::read_dir(node.host.path("/var/lib/avamgr")).into_iter().flatten().flatten();
+        files.extend(state.map(|entry| entry.path()));
+        for file in files {
+            // A daemon that came to nothing did not write everything.
+            let _ = file.file_name().map(|name| fs::copy(&file, into.join(name)));
         }
     }
-    Ok(())
+    Ok(kept)
 }
