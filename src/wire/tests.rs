@@ -176,7 +176,11 @@ fn what_is_not_ours_is_malformed() {
     let mut longer = datagram;
     longer.push(0);
     assert_eq!(ring().open(&longer), Err(BadDatagram::Malformed), "longer than it says");
-    assert_eq!(ring().open(&[0; MAX_DATAGRAM + 1]), Err(BadDatagram::Malformed), "longer than any of ours");
+    let mut longest = unsealed(&golden_heartbeat());
+    longest.resize(MAX_DATAGRAM - TAG, 0);
+    assert_eq!(ring().open(&forged(longest.clone())), Ok(golden_heartbeat()));
+    longest.push(0);
+    assert_eq!(ring().open(&forged(longest)), Err(BadDatagram::Malformed), "longer than any of ours");
 }
 
 #[test]
@@ -229,9 +233,14 @@ fn a_body_that_contradicts_itself_is_malformed() {
     type Break = fn(&mut Vec<u8>);
     const FIRST_ROLE: usize = HEADER + 75 + 10;
     const LAST_STAGE: usize = FIRST_ROLE + 2 * 21 - 1;
-    let breaks: [(&str, Break); 8] = [
+    let breaks: [(&str, Break); 9] = [
         ("groups without records", |frame| frame[GROUPS_AT] = 3),
-        ("more groups than any", |frame| frame[GROUPS_AT] = u8::try_from(MAX_GROUPS + 1).unwrap()),
+        ("more groups than any", |frame| {
+            frame[GROUPS_AT] = u8::try_from(MAX_GROUPS + 1).unwrap();
+            let record = frame[frame.len() - 21..].to_vec();
+            (0..MAX_GROUPS).for_each(|_| frame.extend_from_slice(&record));
+        }),
+        ("records of no bytes", |frame| frame[RECORD_AT] = 0),
         ("records too short", |frame| frame[RECORD_AT] = 20),
         ("records beyond the end", |frame| frame[RECORD_AT] = 255),
         ("an unknown role", |frame| frame[FIRST_ROLE] = 5),

@@ -188,6 +188,19 @@ fn an_interface_that_cannot_pass_frames_gives_the_verdict_at_once() {
 }
 
 #[test]
+fn an_interface_made_again_between_two_questions_costs_no_verdict() {
+    in_namespaces("arbitrator::an_interface_made_again_between_two_questions_costs_no_verdict", || {
+        let (a, b, pinger) = start(&["10.0.6.2"]);
+        ask_until_answered(&a, &pinger, 0);
+        a.shell("ip link del eth0");
+        crate::world::cable(&a, &b, "eth0");
+        number(&a, &b, "eth0", 6);
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(ask(&a, &pinger, 1).answers[0].is_some(), "{:?}", pinger.trouble());
+    });
+}
+
+#[test]
 fn many_questions_may_be_under_way() {
     in_namespaces("arbitrator::many_questions_may_be_under_way", || {
         let (a, _b, pinger) = start(&["10.0.6.2", "fd00:6::2", "10.0.6.77"]);

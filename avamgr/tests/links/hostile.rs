@@ -276,8 +276,10 @@ fn flooded(from: &'static str) {
     let thrown = thread.join().unwrap();
     delays.sort();
     let counters = a.counters(FIRST);
-    println!("flood from {from}: {thrown} thrown; the other link's frames after: median {:?}, worst {:?}; {counters:?}",
-        delays[100], delays[199]);
+    println!(
+        "flood from {from}: {thrown} thrown; the other link's frames after: median {:?}, worst {:?}; {counters:?}",
+        delays[100], delays[199]
+    );
     assert!(delays[100].0 < Duration::from_millis(50), "median {:?}", delays[100]);
     assert!(counters.flooded > 0, "nothing was cut: {counters:?}");
     let looked_at = counters.bad(BadDatagram::Digest) + counters.bad(BadDatagram::Source);
