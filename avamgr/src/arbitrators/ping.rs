@@ -314,3 +314,20 @@ fn note_option(answers: &mut [Option<Duration>], index: usize, answer: Option<Du
         *place = answer;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_is_already_there_is_not_too_late() {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let mut pings: FuturesUnordered<_> = [async move { (1, receiver.await.ok()) }].into_iter().collect();
+        assert!(pings.next().now_or_never().is_none());
+        // The receiving task has been woken and not run yet.
+        tokio::spawn(async move { sender.send(Duration::from_millis(3)) });
+        let mut answers = vec![None; 2];
+        last_looks(&mut pings, &mut answers).await;
+        assert_eq!(answers, [None, Some(Duration::from_millis(3))]);
+    }
+}

@@ -246,3 +246,58 @@ fn questions<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u8> {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: LinkId = LinkId(1);
+
+    /// What the watch over `eth3`, number 7 and up, the second one asked after, makes of notices: who has to ask, what is known,
+    /// what is told.
+    fn after(told: &[Notice<'_>]) -> (bool, Option<u32>, Vec<bool>) {
+        let interface = Arc::new(Interface::new("eth3"));
+        interface.set(7, true);
+        let mut watched = Watched { interface, links: vec![LINK], told: Some(true) };
+        let (mut asks, mut changes) = (false, Vec::new());
+        for notice in told {
+            asks |= watched.take_note(2, notice);
+            watched.tell(&mut |input| {
+                let Input::Carrier { link: LINK, up } = input else { panic!("{input:?}") };
+                changes.push(up);
+            });
+        }
+        (asks, watched.interface.index(), changes)
+    }
+
+    fn link(question: u32, index: u32, name: &str, up: bool) -> Notice<'_> {
+        Notice::Link { question, index, name, up }
+    }
+
+    #[test]
+    fn changes_of_our_interface_are_told_once() {
+        let changes = [link(0, 7, "eth3", false), link(0, 7, "eth3", false), link(0, 7, "eth3", true)];
+        assert_eq!(after(&changes), (false, Some(7), vec![false, true]));
+        assert_eq!(after(&[Notice::Gone { index: 7 }]), (false, None, vec![false]));
+        assert_eq!(after(&[link(0, 9, "eth3", true)]), (false, Some(9), vec![]), "made anew");
+    }
+
+    #[test]
+    fn other_interfaces_do_not_matter() {
+        let others = [link(0, 8, "eth4", false), Notice::Gone { index: 8 }, Notice::NoSuchInterface { question: 1 }];
+        assert_eq!(after(&others), (false, Some(7), vec![]));
+    }
+
+    #[test]
+    fn an_answer_counts_for_the_interface_asked_after() {
+        assert_eq!(after(&[Notice::NoSuchInterface { question: 2 }]), (false, None, vec![false]));
+        assert_eq!(after(&[link(2, 7, "its-other-name", false)]), (false, Some(7), vec![false]));
+        assert_eq!(after(&[link(1, 8, "eth4", false)]), (false, Some(7), vec![]));
+    }
+
+    #[test]
+    fn under_another_name_only_a_loss_is_believed_and_somebody_asks() {
+        assert_eq!(after(&[link(0, 7, "other", false)]), (true, Some(7), vec![false]));
+        assert_eq!(after(&[link(0, 7, "eth3", false), link(0, 7, "other", true)]), (true, Some(7), vec![false]));
+    }
+}

@@ -148,7 +148,11 @@ mod tests {
     #[test]
     fn every_kind_of_notice_is_read() {
         let mut bytes = message(RTM_NEWLINK, (0, 0), &link_payload(0, 7, IFF_UP | IFF_LOWER_UP, "eth3"));
-        bytes.extend(message(RTM_NEWLINK, (PORT + 1, 2), &link_payload(0, 8, IFF_UP | IFF_LOWER_UP | IFF_DORMANT, "e")));
+        bytes.extend(message(
+            RTM_NEWLINK,
+            (PORT + 1, 2),
+            &link_payload(0, 8, IFF_UP | IFF_LOWER_UP | IFF_DORMANT, "e"),
+        ));
         bytes.extend(message(RTM_NEWLINK, (PORT, 2), &link_payload(0, 8, IFF_UP, "e")));
         bytes.extend(message(RTM_NEWLINK, (0, 0), &link_payload(7, 9, 0, "port")));
         bytes.extend(message(RTM_DELLINK, (0, 0), &link_payload(7, 9, 0, "port")));

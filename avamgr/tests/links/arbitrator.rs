@@ -188,6 +188,19 @@ fn an_interface_that_cannot_pass_frames_gives_the_verdict_at_once() {
 }
 
 #[test]
+fn an_interface_made_again_between_two_questions_costs_no_verdict() {
+    in_namespaces("arbitrator::an_interface_made_again_between_two_questions_costs_no_verdict", || {
+        let (a, b, pinger) = start(&["10.0.6.2"]);
+        ask_until_answered(&a, &pinger, 0);
+        a.shell("ip link del eth0");
+        crate::world::cable(&a, &b, "eth0");
+        number(&a, &b, "eth0", 6);
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(ask(&a, &pinger, 1).answers[0].is_some(), "{:?}", pinger.trouble());
+    });
+}
+
+#[test]
 fn many_questions_may_be_under_way() {
     in_namespaces("arbitrator::many_questions_may_be_under_way", || {
         let (a, _b, pinger) = start(&["10.0.6.2", "fd00:6::2", "10.0.6.77"]);
@@ -223,19 +236,31 @@ fn a_loop_that_is_late_makes_no_answer_late() {
 #[test]
 fn without_an_interface_the_routing_table_decides() {
     in_namespaces("arbitrator::without_an_interface_the_routing_table_decides", || {
-        let (a, _b) = pair(&["eth0"]);
-        number(&a, &_b, "eth0", 6);
+        let (a, b) = pair(&["eth0"]);
+        number(&a, &b, "eth0", 6);
         let config = ArbitratorConfig { ping: vec!["10.0.6.2".parse().unwrap()], interfaces: None };
         let pinger = a.run(move |side| Pinger::new(&config, None, side.inputs.clone()));
         assert!(ask(&a, &pinger, 1).answers[0].is_some());
         a.run(|_| switch("eth0", false));
         let verdict = ask(&a, &pinger, 2);
         assert!(verdict.answers[0].is_none() && verdict.after < AT_ONCE, "no route, no wait: {:?}", verdict.after);
-        // An interface nobody watches is used by its name.
-        a.run(|_| switch("eth0", true));
+    });
+}
+
+#[test]
+fn sockets_that_got_no_answer_are_not_used_again() {
+    in_namespaces("arbitrator::sockets_that_got_no_answer_are_not_used_again", || {
+        let (a, b) = pair(&["eth0"]);
+        number(&a, &b, "eth0", 6);
+        // Nobody watches this interface, so nobody tells that it is another one after a while.
         let config = ArbitratorConfig { ping: vec!["10.0.6.2".parse().unwrap()], interfaces: None };
         let unwatched = Arc::new(Interface::new("eth0"));
         let pinger = a.run(move |side| Pinger::new(&config, Some(unwatched), side.inputs.clone()));
-        assert!(ask(&a, &pinger, 3).answers[0].is_some());
+        ask_until_answered(&a, &pinger, 0);
+        a.shell("ip link del eth0");
+        crate::world::cable(&a, &b, "eth0");
+        number(&a, &b, "eth0", 6);
+        assert!(ask(&a, &pinger, 1).answers[0].is_none(), "the old socket is bound to the old interface");
+        ask_until_answered(&a, &pinger, 0);
     });
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use avamgr::clock;
+use avamgr::links::Links;
 use avamgr_core::cluster::LinkId;
 use avamgr_core::node::Input;
 use avamgr_core::node::input::BadDatagram;
@@ -276,8 +277,10 @@ fn flooded(from: &'static str) {
     let thrown = thread.join().unwrap();
     delays.sort();
     let counters = a.counters(FIRST);
-    println!("flood from {from}: {thrown} thrown; the other link's frames after: median {:?}, worst {:?}; {counters:?}",
-        delays[100], delays[199]);
+    println!(
+        "flood from {from}: {thrown} thrown; the other link's frames after: median {:?}, worst {:?}; {counters:?}",
+        delays[100], delays[199]
+    );
     assert!(delays[100].0 < Duration::from_millis(50), "median {:?}", delays[100]);
     assert!(counters.flooded > 0, "nothing was cut: {counters:?}");
     let looked_at = counters.bad(BadDatagram::Digest) + counters.bad(BadDatagram::Source);
@@ -312,6 +315,41 @@ fn each_link_has_its_turn() {
             }
         });
         assert!(before <= 64, "{before} datagrams of the first link came first");
+    });
+}
+
+/// A flood is read in pieces with a pause after each, which leaves the processor to the other links.
+#[test]
+fn a_flood_is_read_with_pauses() {
+    in_namespaces("hostile::a_flood_is_read_with_pauses", || {
+        const THROWN: u64 = 1_100;
+        let (a, b) = usual_pair();
+        let stranger = thrower(&b, "10.0.3.2:9", "10.0.3.1:7700");
+        let work = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut links = Links::open(&two_links(), None, A, &ring("test", 1)).unwrap();
+                for _ in 0..THROWN {
+                    stranger.send(b"junk").unwrap();
+                }
+                let seen = |links: &Links| {
+                    let counters = links.iter().next().unwrap().counters();
+                    counters.flooded + counters.bad(BadDatagram::Source)
+                };
+                while seen(&links) == 0 {
+                    links.readable().await;
+                    while links.receive(&mut |_| {}) {}
+                }
+                let before_the_pause = seen(&links);
+                while seen(&links) < THROWN {
+                    links.readable().await;
+                    links.receive(&mut |_| {});
+                }
+                before_the_pause
+            })
+        };
+        let before_the_pause = a.thread(work).join().unwrap();
+        assert!((512..THROWN).contains(&before_the_pause), "{before_the_pause} of {THROWN} were read without a pause");
     });
 }
 

@@ -1,12 +1,16 @@
 //! What a link is for: frames get through, on every kind of address, and what goes wrong on one link stays there.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use avamgr::clock;
 use avamgr::links::{LinkError, Links};
 use avamgr_core::node::Input;
+use socket2::{Domain, Socket, Type};
 
-use crate::world::{A, B, FIRST, SECOND, cable, heartbeat, in_namespaces, link, number, pair, ring, two_links, usual_pair};
+use crate::world::{
+    A, B, FIRST, SECOND, cable, heartbeat, in_namespaces, link, number, pair, ring, two_links, usual_pair,
+};
 
 /// Sends one frame each way and looks at it.
 fn frames_pass(addresses: [&str; 2]) {
@@ -90,7 +94,10 @@ fn an_address_that_comes_later_is_used() {
             a.open(A, &config);
             b.open(B, &config);
             a.send(FIRST, heartbeat(A, B, FIRST, 1));
-            assert!(a.counters(FIRST).send_failed > 0 && a.trouble(FIRST).is_some(), "{addresses:?}: sent from nowhere");
+            assert!(
+                a.counters(FIRST).send_failed > 0 && a.trouble(FIRST).is_some(),
+                "{addresses:?}: sent from nowhere"
+            );
             let length = if addresses[0].contains(':') { "64 dev eth3 nodad" } else { "24 dev eth3" };
             a.shell(&format!("ip addr add {}/{length}", addresses[0]));
             b.shell(&format!("ip addr add {}/{length}", addresses[1]));
@@ -167,6 +174,36 @@ fn a_link_whose_interface_is_made_later_comes_up_by_itself() {
             b.expect_carrier(FIRST, false);
         }
         assert_eq!((a.counters(FIRST).reopened, b.counters(FIRST).reopened), (2, 2));
+    });
+}
+
+#[test]
+fn a_socket_that_cannot_be_opened_again_is_tried_until_it_can() {
+    in_namespaces("paths::a_socket_that_cannot_be_opened_again_is_tried_until_it_can", || {
+        let (a, b) = usual_pair();
+        a.open(A, &two_links());
+        b.open(B, &two_links());
+        b.expect_carrier(FIRST, true);
+        // B starts without its first interface; when that comes, somebody has the port.
+        b.close();
+        b.shell("ip link del eth3");
+        b.open(B, &two_links());
+        b.expect_carrier(FIRST, false);
+        let squatter = b.run(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+            socket.set_freebind_v4(true).unwrap();
+            socket.bind(&"10.0.3.2:7700".parse::<SocketAddr>().unwrap().into()).unwrap();
+            socket
+        });
+        cable(&a, &b, "eth3");
+        number(&a, &b, "eth3", 3);
+        b.expect_carrier(FIRST, true);
+        assert!(b.trouble(FIRST).unwrap().contains("in use"), "{:?}", b.trouble(FIRST));
+        drop(squatter);
+        // Nobody tells the node to look: it has to wake by itself.
+        std::thread::sleep(Duration::from_millis(400));
+        a.send(FIRST, heartbeat(A, B, FIRST, 1));
+        assert_eq!(b.expect_frame(FIRST).1.sequence, 1);
     });
 }
 

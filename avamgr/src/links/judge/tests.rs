@@ -72,7 +72,7 @@ fn only_the_address_of_the_sender_counts() {
         ("another port", (address(1), PORT + 1), heartbeat(1, 0, LINK)),
         ("another node's address", (address(2), PORT), heartbeat(1, 0, LINK)),
         ("our own frame sent back", (address(1), PORT), heartbeat(0, 1, LINK)),
-        ("our own address", (address(0), PORT), heartbeat(0, 1, LINK)),
+        ("our own address", (address(0), PORT), heartbeat(0, 0, LINK)),
         ("for another node", (address(1), PORT), heartbeat(1, 2, LINK)),
         ("sent on another link", (address(1), PORT), heartbeat(1, 0, LinkId(0))),
     ];
