@@ -173,6 +173,10 @@ fn the_system_settings_that_hurt_are_named() {
     facts.interfaces.get_mut("eth1").unwrap().arp_filter = Some(true);
     let findings = judge(&fixture::pair(), ME, &facts);
     assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:#?}");
+    // An interface that is not there yet has no setting of its own either.
+    facts.interfaces.remove("eth1");
+    let findings = judge(&fixture::pair(), ME, &facts);
+    assert!(findings.iter().any(|finding| finding.text.starts_with("is 0, also on eth1")), "{findings:#?}");
     let manager = fault(|facts| facts.network_manager = true);
     assert!(manager.starts_with("Warning NetworkManager: runs"), "{manager}");
     let mut config = fixture::pair();

@@ -191,6 +191,9 @@ pub struct ResourceArgs {
     /// Start even though no daemon runs here that could protect you from two owners
     #[arg(long)]
     pub force: bool,
+    /// Which node this is, where the daemon is stopped [default: the hostname]
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
 }
 
 /// Options of `check`.

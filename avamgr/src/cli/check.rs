@@ -48,11 +48,17 @@ pub(super) fn run(session: &Session, args: &CheckArgs) -> Result<Exit, CliError>
 }
 
 fn host(session: &Session, args: &CheckArgs, config: &Config) -> Vec<Finding> {
-    let name = args.node.clone().unwrap_or_else(|| session.hostname());
-    let Some(me) = config.node(&name) else {
-        let hint = format!("the nodes are {}; set the hostname, or say --node", config.nodes.join(", "));
-        let text = "is none of the nodes: nothing was looked at here".to_owned();
-        return vec![Finding { level: Level::Error, subject: format!("host {name}"), text, hint: Some(hint) }];
+    let me = match session.node(config, args.node.as_deref()) {
+        Ok(me) => me,
+        Err(error) => {
+            let hint = Some("on another machine, --no-host checks the file alone".to_owned());
+            return vec![Finding {
+                level: Level::Error,
+                subject: "this host".to_owned(),
+                text: error.to_string(),
+                hint,
+            }];
+        }
     };
     // A daemon that runs knows more; one that does not is no error of the check.
     let status = session.status().ok();
@@ -99,11 +105,25 @@ fn rules(rules: &[Rule]) -> String {
             (false, true) => Styled::bad("BROKEN"),
             (false, false) => Styled::notable("advice"),
         };
-        let why = if rule.holds { Styled::plain("") } else { Styled::notable(&rule.why) };
-        columns.row([verdict, rule.name.clone().into(), rule.text.clone().into(), why]);
+        columns.row([verdict, rule.name.clone().into(), rule.text.clone().into()]);
     }
-    let mut text = String::new();
-    section(&mut text, "rules between them", &columns);
+    let remarks = rules.iter().map(|rule| (!rule.holds).then_some(rule.why.as_str()));
+    remarked("rules between them", &columns, remarks)
+}
+
+/// Lines of a section, each with its remark below it.
+fn remarked<'a>(title: &str, columns: &Columns, remarks: impl Iterator<Item = Option<&'a str>>) -> String {
+    let lines = columns.lines(2);
+    if lines.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{}\n", Styled::strong(title));
+    for (line, remark) in lines.lines().zip(remarks) {
+        let _ = writeln!(text, "{line}");
+        if let Some(remark) = remark {
+            let _ = writeln!(text, "           {}", Styled::faint(format!("-> {remark}")));
+        }
+    }
     text
 }
 
@@ -117,16 +137,10 @@ fn findings(findings: &[Finding]) -> String {
         };
         columns.row([level, finding.subject.clone().into(), finding.text.clone().into()]);
     }
-    let lines = columns.lines(2);
-    if lines.is_empty() {
-        return String::new();
-    }
-    let mut text = format!("\n{}\n", Styled::strong("this host"));
-    for (line, finding) in lines.lines().zip(findings) {
-        let _ = writeln!(text, "{line}");
-        if let Some(hint) = &finding.hint {
-            let _ = writeln!(text, "           {}", Styled::faint(format!("-> {hint}")));
-        }
+    let remarks = findings.iter().map(|finding| finding.hint.as_deref());
+    let mut text = remarked("this host", &columns, remarks);
+    if text.is_empty() {
+        return text;
     }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (count(Level::Error), count(Level::Warning));

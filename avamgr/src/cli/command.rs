@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use avamgr_core::control::{Answer, Command, Reply, Request};
-use avamgr_core::node::event::Severity;
+use avamgr_core::node::event::{Fact, Severity};
 use avamgr_core::time::Instant;
 use serde::Serialize;
 
@@ -86,6 +86,8 @@ fn last_word(
         };
         match reply {
             Reply::Event { entry } if session.json() => session.print_json(&entry)?,
+            // Our own order, as the history has it: the last word says the same.
+            Reply::Event { entry } if matches!(entry.event.fact, Fact::Command { .. }) => {}
             Reply::Event { entry } => {
                 let time = elapsed(entry.event.at.since(begun));
                 let mark = match entry.severity {

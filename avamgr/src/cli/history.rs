@@ -14,15 +14,15 @@ pub(super) fn run(session: &Session, args: &HistoryArgs) -> Result<Exit, CliErro
     if args.follow {
         return follow(session, args.last);
     }
-    let (entries, exit) = match session.ask(&Request::History { last: args.last, follow: false }) {
-        Ok(mut connection) => (past(&mut connection)?, Exit::Done),
-        Err(error) => (from_files(session, args.last, &error)?, Exit::Done),
+    let entries = match session.ask(&Request::History { last: args.last, follow: false }) {
+        Ok(mut connection) => past(&mut connection)?,
+        Err(error) => from_files(session, args.last, error)?,
     };
     // The daemon holds the last ones only; its files go further back.
     let older = args.last > HELD_MAX && entries.len() >= HELD_MAX;
     let entries = if older { longer(files::last(&session.state_dir(), args.last), entries) } else { entries };
     show(session, &entries)?;
-    Ok(exit)
+    Ok(Exit::Done)
 }
 
 /// The last events that can be had from anywhere, for `why`.
@@ -60,13 +60,16 @@ fn past(connection: &mut Connection) -> Result<Vec<HistoryEntry>, CliError> {
     }
 }
 
-fn from_files(session: &Session, count: usize, error: &Unreachable) -> Result<Vec<HistoryEntry>, CliError> {
+/// A daemon that died has left its last events; their file says more than that it is gone.
+fn from_files(session: &Session, count: usize, error: Unreachable) -> Result<Vec<HistoryEntry>, CliError> {
     let directory = session.state_dir();
     let entries = files::last(&directory, count);
+    let note = Styled::notable("note");
     if entries.is_empty() {
-        return Err(CliError::Failed(format!("{error}, and there are no events in {}", directory.display())));
+        anstream::eprintln!("{note}: there are no events in {} either", directory.display());
+        return Err(error.into());
     }
-    anstream::eprintln!("{}: {error}; these are the events in {}", Styled::notable("note"), directory.display());
+    anstream::eprintln!("{note}: {error}; these are the events in {}", directory.display());
     Ok(entries)
 }
 

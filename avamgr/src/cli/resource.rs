@@ -41,10 +41,7 @@ fn without_daemon(session: &Session, args: &ResourceArgs, stopped: Unreachable) 
         )));
     }
     let config = session.config()?;
-    let host = session.hostname();
-    let Some(node) = config.node(&host) else {
-        return Err(CliError::Refused(format!("this host ({host}) is none of the nodes: {}", config.nodes.join(", "))));
-    };
+    let node = session.node(&config, args.node.as_deref())?;
     let chosen = chosen(&config, args)?;
     anstream::eprintln!("{}: {stopped}; acting on this host directly", Styled::notable("note"));
     let mut exit = Exit::Done;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use avamgr_core::cluster::NodeId;
 use avamgr_core::config::Config;
 use avamgr_core::control::{Reply, Request, Status};
 use serde::Serialize;
@@ -66,6 +67,16 @@ impl Session {
     /// The name of this node for a human, when the daemon cannot be asked.
     pub(super) fn hostname(&self) -> String {
         hostname::get().map_or_else(|_| "this node".to_owned(), |host| host.to_string_lossy().into_owned())
+    }
+
+    /// Which node of a config this host is: as told, else by its name, with or without domain.
+    pub(super) fn node(&self, config: &Config, told: Option<&str>) -> Result<NodeId, CliError> {
+        let name = told.map_or_else(|| self.hostname(), str::to_owned);
+        let short = name.split('.').next().unwrap_or_default();
+        config.node(&name).or_else(|| config.node(short)).ok_or_else(|| {
+            let nodes = config.nodes.join(", ");
+            CliError::Refused(format!("{name} is none of the nodes ({nodes}): set the hostname, or say --node"))
+        })
     }
 
     /// Where the history files are, as configured or by default.

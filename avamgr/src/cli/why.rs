@@ -115,7 +115,7 @@ fn standing(status: &Status, group: &GroupStatus) -> String {
         }
         Role::Active | Role::Standby | Role::Activating | Role::Deactivating | Role::Fault => {
             let owner = group.active_node.as_deref().unwrap_or("no node that is heard");
-            let mut text = format!("  ACTIVE is {owner}\n");
+            let mut text = format!("  active on {owner}\n");
             if group.obstacles.is_empty() {
                 text.push_str(&format!("  nothing stands in the way: {} takes over when it has to\n", status.node));
             }

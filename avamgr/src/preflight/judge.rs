@@ -200,8 +200,9 @@ fn arp_filter(config: &Config, me: NodeId, facts: &Facts) -> Option<Finding> {
             names.extend(vip.interfaces.get(me.index()));
         }
     }
-    names.retain(|name| facts.interfaces.contains_key(*name));
-    let off = |name: &&&String| facts.interfaces.get(**name).is_some_and(|found| found.arp_filter == Some(false));
+    names.sort();
+    names.dedup();
+    let off = |name: &&&String| facts.interfaces.get(**name).is_none_or(|found| found.arp_filter != Some(true));
     let without: Vec<&str> = names.iter().filter(off).map(|name| name.as_str()).collect();
     let subject = "sysctl net.ipv4.conf.all.arp_filter";
     match facts.arp_filter_all {

@@ -1,0 +1,222 @@
+//! Verbs that need a config and no daemon: check, keygen, history after a death, resources of a host without a daemon.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+#[path = "operator/status.rs"]
+mod status;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command as Process;
+use std::time::Duration;
+
+use avamgr::history::{FILE_BYTES_MAX, History};
+use avamgr_core::node::event::{Fact, Severity};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A host with a config directory of its own; the node is called `hadev1` whatever the machine is called.
+struct Host(TempDir);
+
+struct Run {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Host {
+    fn new() -> Self {
+        let host = Self(tempfile::tempdir().unwrap());
+        host.write_config("");
+        host
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Two LSB services that write down what they are told, an `exec` and a VIP.
+    fn write_config(&self, more: &str) {
+        let directory = self.0.path().display();
+        let text = format!(
+            r#"
+[cluster]
+name = "hadev"
+nodes = ["hadev1", "hadev2"]
+failover_budget = "1s"
+[daemon]
+key_file = "{directory}/keys"
+state_dir = "{directory}/state"
+socket = "{directory}/sock"
+[[link]]
+name = "primary"
+interface = "no-eth3"
+address = {{ hadev1 = "172.16.11.54", hadev2 = "172.16.11.55" }}
+[[link]]
+name = "secondary"
+interface = "no-eth4"
+address = {{ hadev1 = "172.16.13.54", hadev2 = "172.16.13.55" }}
+[arbitrator]
+ping = ["172.16.6.250"]
+[[group]]
+name = "dre"
+[[group.resource]]
+name = "first"
+lsb = "{directory}/first"
+[[group.resource]]
+name = "second"
+lsb = "{directory}/second"
+[[group.resource]]
+name = "child"
+exec = "sleep 1000"
+{more}
+"#
+        );
+        fs::write(self.path("avamgr.toml"), text).unwrap();
+    }
+
+    /// An init script that remembers whether it runs, and every order.
+    fn write_service(&self, name: &str) {
+        let directory = self.0.path().display();
+        let text = format!(
+            "#!/bin/sh\ncase $1 in\nstart) touch {directory}/{name}.run; echo {name} start >>{directory}/orders ;;\n\
+             stop) rm -f {directory}/{name}.run; echo {name} stop >>{directory}/orders ;;\n\
+             status) [ -e {directory}/{name}.run ] || exit 3 ;;\nesac\n"
+        );
+        fs::write(self.path(name), text).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn avamgr(&self, args: &[&str]) -> Run {
+        let output = Process::new(env!("CARGO_BIN_EXE_avamgr"))
+            .env("AVAMGR_CONFDIR", self.0.path())
+            .env_remove("AVAMGR_SOCKET")
+            .args(args)
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    fn orders(&self) -> String {
+        fs::read_to_string(self.path("orders")).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_good_file_is_shown_with_all_that_follows_from_it() {
+    let host = Host::new();
+    let run = host.avamgr(&["check", "--no-host"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    assert!(
+        run.out.contains("avamgr.toml: valid, cluster hadev, 2 nodes, 1 group, safety class ping, digest "),
+        "{}",
+        run.out
+    );
+    assert!(run.out.contains("  heartbeat_interval   100ms  derived: failover_budget / 10\n"), "{}", run.out);
+    assert!(run.out.contains("suspect_time = 150ms < dead_time = 300ms"), "{}", run.out);
+    assert!(!run.out.contains("this host") && !run.out.contains('\u{1b}'), "{}", run.out);
+    let json: Value = serde_json::from_str(&host.avamgr(&["check", "--no-host", "--json"]).out).unwrap();
+    assert!(json["rules"].as_array().unwrap().iter().all(|rule| rule["holds"] == true || rule["required"] == false));
+    assert!(json["timers"].as_array().unwrap().iter().any(|timer| timer["name"] == "dead_time"));
+}
+
+#[test]
+fn this_host_is_looked_at_too() {
+    let host = Host::new();
+    let run = host.avamgr(&["check", "--node", "hadev1"]);
+    assert_eq!(run.code, Some(1), "{}", run.out);
+    assert!(run.out.contains("ERROR    link primary"), "{}", run.out);
+    assert!(run.out.contains("-> make it with `avamgr keygen` and copy it to every node"), "{}", run.out);
+    assert!(run.out.contains("first cannot be run: No such file or directory"), "{}", run.out);
+    assert!(run.out.trim_end().lines().last().unwrap().contains(" errors, "), "{}", run.out);
+    let stranger = host.avamgr(&["check", "--node", "hadev9"]);
+    assert!(stranger.code == Some(1) && stranger.out.contains("hadev9 is none of the nodes (hadev1, hadev2)"));
+}
+
+#[test]
+fn a_bad_file_is_shown_with_all_its_errors() {
+    let host = Host::new();
+    host.write_config("[limits]\nfailoverz = 3\nfailover_window = \"soon\"\n");
+    let run = host.avamgr(&["check"]);
+    assert_eq!(run.code, Some(5));
+    assert!(run.err.contains("did you mean `failovers`?") && run.err.contains("failover_window"), "{}", run.err);
+    assert!(run.out.is_empty() && !run.err.contains('\u{1b}'), "{}", run.out);
+    let json: Value = serde_json::from_str(&host.avamgr(&["check", "--json"]).out).unwrap();
+    assert_eq!(json["findings"].as_array().unwrap().len(), 2, "{json}");
+    // The same file named, and one that is not there.
+    let path = host.path("avamgr.toml");
+    assert_eq!(host.avamgr(&["check", path.to_str().unwrap()]).code, Some(5));
+    let none = host.avamgr(&["check", "/nonexistent.toml"]);
+    assert!(none.code == Some(5) && none.err.contains("no config: /nonexistent.toml: No such file"), "{}", none.err);
+}
+
+#[test]
+fn keys_are_made_added_changed_and_removed() {
+    let host = Host::new();
+    let keygen = |args: &[&str]| {
+        let run = host.avamgr(&[&["keygen"], args].concat());
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        run.out
+    };
+    assert!(keygen(&[]).starts_with("key 1 is in the new file"));
+    assert_eq!(fs::metadata(host.path("keys")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(keygen(&[]).starts_with("key 2 was added to"));
+    assert!(keygen(&["--send-with", "2"]).contains("is the one to send with"));
+    assert!(keygen(&["--remove", "1"]).starts_with("key 1 is out of"));
+    let refused = host.avamgr(&["keygen", "--remove", "2"]);
+    assert_eq!(refused.code, Some(1), "the last key, which is sent with, stays");
+    assert_eq!(host.avamgr(&["keygen", "--remove", "1", "--send-with", "2"]).code, Some(2));
+}
+
+#[test]
+fn the_files_of_a_dead_daemon_tell_its_last_events() {
+    let host = Host::new();
+    let history = History::open(&host.path("state"), FILE_BYTES_MAX);
+    for number in 1..=3 {
+        history.record(status::entry(Fact::Isolated, Severity::Alarm, &format!("event {number}")));
+    }
+    history.flush(Duration::from_secs(10));
+    let run = host.avamgr(&["history", "-n", "2"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    assert_eq!(run.out, "2026-03-01 03:12:45.123Z  ALARM    event 2\n2026-03-01 03:12:45.123Z  ALARM    event 3\n");
+    assert!(run.err.contains("avamgrd is not running") && run.err.contains("these are the events in"), "{}", run.err);
+}
+
+#[test]
+fn leftovers_of_a_dead_daemon_are_stopped_backwards() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not root: resources cannot be stopped");
+        return;
+    }
+    let host = Host::new();
+    ["first", "second"].iter().for_each(|name| host.write_service(name));
+    ["first.run", "second.run"].iter().for_each(|name| fs::write(host.path(name), "").unwrap());
+    let run = host.avamgr(&["resource", "stop", "--node", "hadev1"]);
+    assert_eq!(run.code, Some(0), "{}{}", run.out, run.err);
+    assert_eq!(run.out, "dre/child: stopped\ndre/second: stopped\ndre/first: stopped\n");
+    assert_eq!(host.orders(), "second stop\nfirst stop\n");
+    assert!(!host.path("first.run").exists());
+}
+
+#[test]
+fn nothing_is_started_without_a_daemon_unless_forced() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not root: resources cannot be started");
+        return;
+    }
+    let host = Host::new();
+    ["first", "second"].iter().for_each(|name| host.write_service(name));
+    let refused = host.avamgr(&["resource", "start", "first", "--node", "hadev1"]);
+    assert_eq!(refused.code, Some(3));
+    assert!(refused.err.contains("nobody would check whether another node owns the resource"), "{}", refused.err);
+    assert_eq!(host.orders(), "");
+    let forced = host.avamgr(&["resource", "start", "dre/first", "--force", "--node", "hadev1"]);
+    assert_eq!((forced.code, forced.out.as_str()), (Some(0), "dre/first: started\n"), "{}", forced.err);
+    assert!(host.path("first.run").exists());
+    let child = host.avamgr(&["resource", "start", "child", "--force", "--node", "hadev1"]);
+    assert_eq!(child.code, Some(1));
+    assert!(child.out.contains("runs only under the daemon"), "{}", child.out);
+    let unknown = host.avamgr(&["resource", "stop", "third", "--node", "hadev1"]);
+    assert!(unknown.code == Some(3) && unknown.err.contains("no resource `third`"), "{}", unknown.err);
+}
