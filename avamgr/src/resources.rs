@@ -40,6 +40,12 @@ const ABLE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the first look may keep the first order waiting.
 const FIRST_LOOK_TIME: Duration = Duration::from_millis(500);
 
+/// Of a bounded stop, this part is kept for KILL to work and to be seen, within limits: when time is short, being gone for
+/// certain is worth more than a gentle end.
+const KILL_SHARE: u32 = 2;
+const KILL_RESERVE_MIN: Duration = Duration::from_millis(10);
+const KILL_RESERVE_MAX: Duration = Duration::from_secs(1);
+
 /// Where a resource is.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -319,6 +325,12 @@ impl<S: Service> Driver<S> {
         };
         self.mouth.say(report).await;
     }
+}
+
+/// When a stop that must be over `by` then has to end in KILL.
+pub(crate) fn kill_time(now: Instant, by: Instant) -> Instant {
+    let left = by.saturating_duration_since(now);
+    by - (left / KILL_SHARE).clamp(KILL_RESERVE_MIN, KILL_RESERVE_MAX).min(left)
 }
 
 fn deadline(within: Option<Duration>) -> Option<Instant> {

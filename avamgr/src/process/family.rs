@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid, getsid};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::StillThere;
@@ -23,8 +23,9 @@ pub const MARK_VARIABLE: &str = "AVAMGR_RESOURCE";
 /// The longest pause between two looks.
 const LOOK_PACE_MAX: Duration = Duration::from_millis(50);
 
-/// One look may take this long, also when time is up: without it nothing at all would be known.
-const LOOK_TIME_MIN: Duration = Duration::from_millis(50);
+/// Looking may take this long, also when time is up. KILL has been sent in time; what is late is our knowledge of it, and
+/// to say "it may still run" because the machine is busy would be worse.
+pub(super) const LOOK_TIME_MIN: Duration = Duration::from_millis(250);
 
 /// Names one resource on one node, the same in every life of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,16 +59,26 @@ pub struct Family {
 }
 
 impl Family {
-    /// The living, ourselves excepted.
+    /// The living, ourselves excepted; empty also when nobody could be seen.
     pub async fn members(&self) -> Vec<i32> {
-        let family = self.clone();
-        scan(move |process| Some(process.session) == family.session || process.carries(&family.mark)).await
+        self.members_by(Instant::now() + LOOK_TIME_MIN).await.unwrap_or_default()
     }
 
     /// The same, `None` when the look takes too long: reading the environment of a process waits while that process holds
-    /// its memory locked, as one does that hangs in the kernel.
+    /// its memory locked, as one does that hangs in the kernel. Therefore not on our thread.
     async fn members_by(&self, by: Instant) -> Option<Vec<i32>> {
-        timeout_at(by.max(Instant::now() + LOOK_TIME_MIN), self.members()).await.ok()
+        let family = self.clone();
+        timeout_at(by, tokio::task::spawn_blocking(move || family.look())).await.ok()?.ok()
+    }
+
+    /// Reading an environment takes 5 µs, so kernel threads, which have no session, are left out.
+    fn look(&self) -> Vec<i32> {
+        let belongs = |pid: &i32| match getsid(Some(Pid::from_raw(*pid))) {
+            Ok(session) if session.as_raw() == 0 => false,
+            Ok(session) => Some(session.as_raw()) == self.session || carries(*pid, &self.mark),
+            Err(_) => false,
+        };
+        pids().filter(belongs).filter(|pid| alive(*pid)).collect()
     }
 
     /// Waits until nobody is left, at most until `until`; answers whether that came true.
@@ -87,8 +98,9 @@ impl Family {
     /// Stops them: TERM, from `kill_at` on KILL, until nobody is left. Answers how many there were.
     ///
     /// # Errors
-    /// With those who are left at `give_up_at`.
+    /// With those who are left at `give_up_at`, or a moment later on a busy machine.
     pub async fn clear(&self, kill_at: Instant, give_up_at: Instant) -> Result<usize, StillThere> {
+        let give_up_at = give_up_at.max(Instant::now() + LOOK_TIME_MIN);
         let mut asked: Vec<i32> = Vec::new();
         let mut pace = Duration::from_millis(1);
         loop {
@@ -125,9 +137,10 @@ pub(super) fn exists(pid: i32) -> bool {
     kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
 }
 
-/// The living of a process group.
-pub(super) async fn living_in_group(group: i32) -> Vec<i32> {
-    scan(move |process| process.group == group).await
+/// The living of a process group. Costs two system calls for each process of the host, and never hangs.
+pub(super) fn living_in_group(group: i32) -> Vec<i32> {
+    let in_group = |pid: &i32| getpgid(Some(Pid::from_raw(*pid))).is_ok_and(|found| found.as_raw() == group);
+    pids().filter(in_group).filter(|pid| alive(*pid)).collect()
 }
 
 /// `process 123 (dre), process 124 (dre)`.
@@ -136,12 +149,6 @@ pub(super) fn list(pids: &[i32]) -> String {
         .iter()
         .map(|pid| format!("process {pid} ({})", Process::read(*pid).map_or_else(|| "?".to_owned(), |p| p.name)));
     names.collect::<Vec<_>>().join(", ")
-}
-
-/// The living processes that `wanted` holds for. Reading /proc takes about 10 µs a process: not on our thread.
-async fn scan(wanted: impl Fn(&Process) -> bool + Send + 'static) -> Vec<i32> {
-    let scan = move || pids().filter_map(Process::read).filter(|p| p.alive && wanted(p)).map(|p| p.pid).collect();
-    tokio::task::spawn_blocking(scan).await.unwrap_or_default()
 }
 
 /// All process numbers but our own.
@@ -154,13 +161,10 @@ pub(crate) fn pids() -> impl Iterator<Item = i32> {
 /// What /proc says about a process.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
-    pub(crate) pid: i32,
     /// Name of its program, cut to 15 bytes by the kernel.
     pub(crate) name: String,
     /// Neither a zombie nor on its way to be one.
     pub(crate) alive: bool,
-    group: i32,
-    session: i32,
 }
 
 impl Process {
@@ -169,29 +173,29 @@ impl Process {
         Self::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
     }
 
-    /// `pid (name) state parent group session …`; the name may hold spaces and parentheses.
+    /// `pid (name) state …`; the name may hold spaces and parentheses.
     fn parse(stat: &str) -> Option<Self> {
-        let (pid, rest) = stat.split_once(" (")?;
+        let (_pid, rest) = stat.split_once(" (")?;
         let (name, rest) = rest.rsplit_once(") ")?;
         let mut fields = rest.split(' ');
         let alive = !matches!(fields.next()?, "Z" | "X" | "x");
-        let _parent = fields.next()?;
-        let group = fields.next()?.parse().ok()?;
-        let session = fields.next()?.parse().ok()?;
-        Some(Self { pid: pid.parse().ok()?, name: name.to_owned(), alive, group, session })
+        Some(Self { name: name.to_owned(), alive })
     }
+}
 
-    fn carries(&self, mark: &Mark) -> bool {
-        let Ok(environment) = fs::read(format!("/proc/{}/environ", self.pid)) else {
-            return false;
-        };
-        let mut variables = environment.split(|byte| *byte == 0);
-        let wanted = |variable: &[u8]| {
-            variable.strip_prefix(MARK_VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
-                == Some(mark.value().as_bytes())
-        };
-        variables.any(wanted) && same_host(self.pid)
-    }
+fn alive(pid: i32) -> bool {
+    Process::read(pid).is_some_and(|process| process.alive)
+}
+
+fn carries(pid: i32, mark: &Mark) -> bool {
+    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+        return false;
+    };
+    let mut variables = environment.split(|byte| *byte == 0);
+    let value = |variable: &[u8]| -> Option<Vec<u8>> {
+        Some(variable.strip_prefix(MARK_VARIABLE.as_bytes())?.strip_prefix(b"=")?.to_vec())
+    };
+    variables.any(|variable| value(variable).as_deref() == Some(mark.value().as_bytes())) && same_host(pid)
 }
 
 /// Whether it lives under the same host name as we do: several hosts of one name may be played on one machine.
@@ -207,7 +211,6 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_spaces_is_read() {
         let process = Process::parse("12 (a) b (c) S 1 34 56 0 -1").unwrap();
-        assert_eq!((process.pid, process.group, process.session), (12, 34, 56));
         assert_eq!(process.name, "a) b (c");
         assert!(process.alive);
     }

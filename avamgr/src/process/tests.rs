@@ -50,7 +50,7 @@ async fn who_ignores_term_is_killed_after_the_grace_with_all_grandchildren() {
     child.stop(before + Duration::from_millis(150), before + SOON).await.unwrap();
     assert!(before.elapsed() >= Duration::from_millis(150), "no grace: {:?}", before.elapsed());
     assert!(before.elapsed() < Duration::from_secs(1), "too slow: {:?}", before.elapsed());
-    assert!(family::living_in_group(child.pid()).await.is_empty());
+    assert!(family::living_in_group(child.pid()).is_empty());
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn grandchildren_get_the_rest_of_the_grace_when_their_parent_has_gone() {
     let before = Instant::now();
     child.stop(before + Duration::from_millis(100), before + SOON).await.unwrap();
     assert!(before.elapsed() >= Duration::from_millis(100));
-    assert!(family::living_in_group(child.pid()).await.is_empty());
+    assert!(family::living_in_group(child.pid()).is_empty());
 }
 
 #[tokio::test]
@@ -90,9 +90,9 @@ async fn a_stop_that_is_dropped_and_called_again_sends_term_once_and_can_be_quic
 async fn dropping_the_handle_kills_the_group() {
     let child = shell("sleep 60 & sleep 60 & wait").await;
     let pid = child.pid();
-    eventually(async || family::living_in_group(pid).await.len() == 3).await;
+    eventually(async || family::living_in_group(pid).len() == 3).await;
     drop(child);
-    eventually(async || family::living_in_group(pid).await.is_empty()).await;
+    eventually(async || family::living_in_group(pid).is_empty()).await;
     eventually(async || !family::exists(pid)).await;
 }
 

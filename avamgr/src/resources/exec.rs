@@ -10,7 +10,7 @@ use avamgr_core::config::{Check, ExecConfig, ResourceConfig};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Identity, Seen, Service};
+use super::{Identity, Seen, Service, kill_time};
 use crate::checks::{Change, Checker, Monitors};
 use crate::process::family::Family;
 use crate::process::{Child, Executable, Exit, Program, ProgramError, StillThere, log_to, quoted};
@@ -28,12 +28,6 @@ const READY_CHECK_TIME: Duration = Duration::from_secs(2);
 
 /// From KILL to giving up, when nobody bounds the stop: memory of many gigabytes takes a second to be freed.
 const KILL_TIME: Duration = Duration::from_secs(5);
-
-/// Of a bounded stop, this part is kept for KILL to work and to be seen, within limits: when time is short, being gone for
-/// certain is worth more than a gentle end.
-const KILL_SHARE: u32 = 2;
-const KILL_RESERVE_MIN: Duration = Duration::from_millis(10);
-const KILL_RESERVE_MAX: Duration = Duration::from_secs(1);
 
 /// Ends sooner than this, with status 0: it has probably put itself into the background.
 const DAEMON_AGE: Duration = Duration::from_secs(5);
@@ -233,9 +227,7 @@ fn bounds(now: Instant, grace_end: Instant, by: Option<Instant>) -> (Instant, In
     let Some(by) = by else {
         return (grace_end, grace_end.max(now) + KILL_TIME);
     };
-    let left = by.saturating_duration_since(now);
-    let reserve = (left / KILL_SHARE).clamp(KILL_RESERVE_MIN, KILL_RESERVE_MAX).min(left);
-    (grace_end.min(by - reserve), by)
+    (grace_end.min(kill_time(now, by)), by)
 }
 
 /// Waits until the check holds, or for a moment; answers with what was seen last when that takes too long.

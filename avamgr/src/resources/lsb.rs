@@ -12,9 +12,9 @@ mod script;
 use std::time::Duration;
 
 use avamgr_core::config::{LsbConfig, ResourceConfig};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Identity, Seen, Service};
+use super::{Identity, Seen, Service, kill_time};
 use crate::checks::{Change, Monitors};
 use crate::process::family::Family;
 use crate::process::{Exit, ProgramError, StillThere};
@@ -36,14 +36,12 @@ const SETTLE_TIME: Duration = Duration::from_secs(3);
 /// Between two looks at the status while it settles.
 const SETTLE_PACE: Duration = Duration::from_millis(50);
 
-/// What the last look at the status may take when the start has used up its own time.
-const LAST_LOOK_TIME: Duration = Duration::from_millis(200);
+/// What the last look at the status may take when the time of a start or stop is used up: what was done was done in time,
+/// and what came of it is worth knowing a moment late.
+const LAST_LOOK_TIME: Duration = Duration::from_millis(250);
 
 /// Attempts to stop before what carries our mark is killed.
 const STOP_ATTEMPTS: u32 = 2;
-
-/// Of a bounded stop, each step may use this part of what is left, so that there is always some left for KILL.
-const STEP_SHARE: u32 = 2;
 
 /// From KILL to giving up, when nobody bounds the stop.
 const KILL_TIME: Duration = Duration::from_secs(5);
@@ -97,28 +95,40 @@ impl Lsb {
     }
 
     async fn try_stop(&mut self, by: Option<Instant>) -> Result<(), LsbError> {
+        let force_at = by.map(|by| kill_time(Instant::now(), by));
+        let asked = self.stop_by_asking();
+        let stopped = match force_at {
+            // Dropping it kills the script that is under way.
+            Some(force_at) => timeout_at(force_at, asked).await.unwrap_or(Err(LsbError::TimeIsUp)),
+            None => asked.await,
+        };
+        match stopped {
+            Ok(()) => Ok(()),
+            Err(error) => self.stop_by_force(error, by).await,
+        }
+    }
+
+    /// The script's `stop`, and once more if it fails.
+    async fn stop_by_asking(&mut self) -> Result<(), LsbError> {
+        let grace_end = Instant::now() + self.stop_timeout;
         let mut attempt = 1;
-        let grace_end = Instant::now() + share(self.stop_timeout, by);
-        let error = loop {
-            match self.stop_and_look(by).await {
-                Ok(()) => return self.see_off(grace_end, by).await,
-                // When time is short, what has hung once is not tried again.
-                Err(error @ LsbError::Hangs { .. }) if by.is_some() => break error,
-                Err(error) if attempt == STOP_ATTEMPTS => break error,
+        loop {
+            match self.stop_and_look().await {
+                Ok(()) => return self.see_off(grace_end).await,
+                Err(error) if attempt == STOP_ATTEMPTS => return Err(error),
                 Err(_) => attempt += 1,
             }
-        };
-        self.stop_by_force(error, by).await
+        }
     }
 
     /// One attempt: the script's `stop`, believed only when its `status` agrees.
-    async fn stop_and_look(&self, by: Option<Instant>) -> Result<(), LsbError> {
-        let stopped = match self.script.act("stop", share(self.stop_timeout, by)).await {
+    async fn stop_and_look(&self) -> Result<(), LsbError> {
+        let stopped = match self.script.act("stop", self.stop_timeout).await {
             // Not running: what was wanted.
             Err(LsbError::Refused { exit: Exit::Code(7), .. }) => Ok(()),
             other => other,
         };
-        let status = self.script.status(share(STATUS_TIME, by)).await;
+        let status = self.script.status(STATUS_TIME).await;
         match (stopped, status) {
             (_, Ok((status, _))) if status.dead() => Ok(()),
             (Err(error), _) | (Ok(()), Err(error)) => Err(error),
@@ -128,16 +138,16 @@ impl Lsb {
 
     /// The script says that nothing runs. Many say so as soon as they have sent a signal: what carries our mark has the rest
     /// of the time to go, unless a start was cut short, whose script knew nothing of what it had started.
-    async fn see_off(&mut self, grace_end: Instant, by: Option<Instant>) -> Result<(), LsbError> {
+    async fn see_off(&mut self, grace_end: Instant) -> Result<(), LsbError> {
         if !self.interrupted && self.ours().gone(grace_end).await {
             return Ok(());
         }
-        let killed = self.kill_ours(by).await;
         let name = self.script.name();
-        match killed {
+        match self.kill_ours(None).await {
             Ok(0) => Ok(()),
             Ok(killed) => {
-                tracing::warn!(resource = %self.script.identity.label, "{killed} processes that {name} stop had left were killed");
+                let resource = &self.script.identity.label;
+                tracing::warn!(%resource, "{killed} processes that {name} stop had left were killed");
                 Ok(())
             }
             Err(left) => Err(LsbError::Unstoppable { cause: format!("{name} stop has left processes"), left }),
@@ -155,19 +165,20 @@ impl Lsb {
             // Nobody is left to ask, and nothing that it started is left either.
             return Ok(());
         }
-        if killed == 0 {
-            return Err(LsbError::NotOurs(error.to_string()));
-        }
-        // Until init has collected the dead, many scripts take them for the living.
-        let until = by.unwrap_or_else(|| Instant::now() + KILL_TIME);
+        let now = Instant::now();
+        let until = by.map_or(now + KILL_TIME, |by| by.max(now + LAST_LOOK_TIME));
         loop {
             let (status, _) = self.script.status(left(until)).await?;
             if status.dead() {
                 return Ok(());
             }
+            if killed == 0 {
+                return Err(LsbError::NotOurs(error.to_string()));
+            }
             if left(until) <= SETTLE_PACE {
                 return Err(self.contradiction("stop", status));
             }
+            // Until init has collected the dead, many scripts take them for the living.
             sleep(SETTLE_PACE).await;
         }
     }
@@ -175,7 +186,7 @@ impl Lsb {
     /// KILL to everything that was started by our calls of the script.
     async fn kill_ours(&mut self, by: Option<Instant>) -> Result<usize, StillThere> {
         let now = Instant::now();
-        let killed = self.ours().clear(now, by.map_or(now + KILL_TIME, |by| now + left(by) / STEP_SHARE)).await?;
+        let killed = self.ours().clear(now, by.unwrap_or(now + KILL_TIME)).await?;
         self.interrupted = false;
         Ok(killed)
     }
@@ -257,9 +268,4 @@ fn no_script(error: &LsbError) -> bool {
 
 fn left(by: Instant) -> Duration {
     by.saturating_duration_since(Instant::now())
-}
-
-/// The time a step may take: its own, or its share of what is left when time is short.
-fn share(own: Duration, by: Option<Instant>) -> Duration {
-    by.map_or(own, |by| own.min(left(by) / STEP_SHARE))
 }

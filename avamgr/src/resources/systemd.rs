@@ -18,7 +18,7 @@ use futures_util::stream::BoxStream;
 use tokio::time::{Instant, sleep, timeout_at};
 use zbus::OwnedObjectPath;
 
-use super::{Seen, Service};
+use super::{Seen, Service, kill_time};
 use crate::checks::{Change, Monitors};
 use bus::{Bus, Signal, State};
 
@@ -29,9 +29,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// From KILL to giving up, when nobody bounds the stop.
 const KILL_TIME: Duration = Duration::from_secs(5);
-
-/// Of a bounded stop, this part is left to the unit's own way of stopping.
-const STOP_SHARE: f64 = 0.6;
 
 /// The resource.
 #[derive(Debug)]
@@ -129,8 +126,7 @@ impl Unit {
     async fn stop(&mut self, own: Duration, by: Option<Instant>) -> Result<(), SystemdError> {
         let unit = self.name.clone();
         let began = Instant::now();
-        let left = by.map(|by| by.saturating_duration_since(began));
-        let time = left.map_or(own, |left| own.min(left.mul_f64(STOP_SHARE)));
+        let time = by.map_or(own, |by| own.min(kill_time(began, by) - began));
         let bus = match self.connect().await {
             // No systemd, no units.
             Err(SystemdError::NotBooted) => return Ok(()),

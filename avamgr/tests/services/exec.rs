@@ -126,8 +126,8 @@ async fn a_missing_program_is_said_before_it_is_needed_and_when_it_comes() {
 
 #[tokio::test]
 async fn a_crash_is_reported_within_milliseconds() {
-    let mut worst = Duration::ZERO;
-    for _ in 0..10 {
+    let mut times = Vec::new();
+    for _ in 0..11 {
         let mut stage =
             Stage::new(|files| sh(&format!("echo $$ > {}; echo serving; sleep 300 & wait", files.path("pid"))));
         stage.started().await;
@@ -135,7 +135,7 @@ async fn a_crash_is_reported_within_milliseconds() {
         let before = Instant::now();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
         let report = stage.report().await;
-        worst = worst.max(before.elapsed());
+        times.push(before.elapsed());
         assert!(
             matches!(&report, Report::Failed(reason) if reason.contains("SIGKILL") && reason.contains("serving")),
             "{report:?}"
@@ -143,9 +143,10 @@ async fn a_crash_is_reported_within_milliseconds() {
         assert_eq!(stage.processes().await, 1, "its child is still there until the order to stop");
         stage.stopped(None).await;
     }
-    eprintln!("death of a service to its report: at most {worst:.2?}");
+    times.sort();
+    eprintln!("death of a service to its report: median {:.2?}, at most {:.2?}", times[5], times[10]);
     // 5 ms on a quiet machine; other tests run beside this one.
-    assert!(worst < Duration::from_millis(50), "{worst:?}");
+    assert!(times[5] < Duration::from_millis(50), "{times:?}");
 }
 
 #[tokio::test]
@@ -207,7 +208,7 @@ async fn one_that_ignores_term_is_killed_after_its_stop_timeout_with_its_grandch
 
 #[tokio::test]
 async fn when_time_is_short_everything_is_gone_within_the_bound() {
-    for bound in [200, 1000].map(Duration::from_millis) {
+    for bound in [20, 200, 1000].map(Duration::from_millis) {
         let mut stage = Stage::new(|_| sh(DEAF));
         stage.started().await;
         let took = stage.stopped(Some(bound)).await;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub(crate) const STOP: Order = Order::Stop { within: None };
 
 /// What a busy machine adds to a bound; a quiet one adds nothing.
-pub(crate) const SLACK: Duration = Duration::from_millis(150);
+pub(crate) const SLACK: Duration = Duration::from_millis(300);
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);

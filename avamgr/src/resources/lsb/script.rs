@@ -62,6 +62,9 @@ pub enum LsbError {
         /// What it said last.
         output: String,
     },
+    /// The time for asking nicely is over.
+    #[error("the script did not stop it in the time there was")]
+    TimeIsUp,
     /// It could not be stopped.
     #[error("{cause}; its processes could not be killed either: {left}")]
     Unstoppable {

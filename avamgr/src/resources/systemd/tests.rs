@@ -91,7 +91,7 @@ async fn a_unit_that_does_not_stop_is_killed_within_the_bound() {
     stage.order(Order::Stop { within: Some(Duration::from_millis(300)) });
     stage.expect(Report::Stopped).await;
     let took = before.elapsed();
-    assert!(took >= Duration::from_millis(150) && took < Duration::from_millis(700), "{took:?}");
+    assert!(took >= Duration::from_millis(140) && took < Duration::from_millis(700), "{took:?}");
     assert!(stage.bus.calls().contains(&"KillUnit".to_owned()));
 }
 
