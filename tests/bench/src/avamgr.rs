@@ -1,7 +1,8 @@
 //! Ours, with the pair's standard config and one timer set by hand: the heartbeat interval.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +17,9 @@ const CONFIG: &str = "/etc/avamgr/avamgr.toml";
 const KEYS: &str = "/etc/avamgr/keys";
 const STATE: &str = "/var/lib/avamgr";
 const SOCKET: &str = "/run/avamgr/avamgr.sock";
+
+/// Length of a heartbeat key.
+const SECRET_BYTES: usize = 32;
 
 /// An avamgr pair.
 #[derive(Debug)]
@@ -94,20 +98,17 @@ heartbeat_interval = "{}ms"
         )
     }
 
-    /// One key for both nodes, made by the program itself.
+    /// One key for both nodes, in the form the program writes: number, secret, and the mark of the one that is used.
     fn keys(&self, lab: &Lab) -> Result<String> {
         let file = lab.scratch().join("keys");
         if !file.exists() {
-            let output = Command::new(&self.cli)
-                .arg("keygen")
-                .arg(&file)
-                .output()
-                .context("run avamgr keygen")?;
-            ensure!(
-                output.status.success(),
-                "avamgr keygen: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            let mut secret = [0; SECRET_BYTES];
+            File::open("/dev/urandom")
+                .and_then(|mut random| random.read_exact(&mut secret))
+                .context("read /dev/urandom")?;
+            let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            fs::write(&file, format!("1 {digits} send\n"))
+                .with_context(|| format!("write {}", file.display()))?;
         }
         fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
     }
