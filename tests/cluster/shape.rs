@@ -102,13 +102,14 @@ impl GroupShape {
         let mut service = String::new();
         if self.service {
             let _ = writeln!(service, "[[group.resource]]\nname = \"{name}-svc\"\nexec = \"/usr/bin/{name}\"");
-            let _ = writeln!(service, "start_timeout = \"2s\"\nstop_timeout = \"1s\"");
+            let _ = writeln!(service, "restart = {{ max = 2, window = \"20s\", backoff_max = \"400ms\" }}");
+            let _ = writeln!(service, "start_timeout = \"1s\"\nstop_timeout = \"500ms\"");
         }
         let mut vips = String::new();
         for vip in 1..=self.vips {
             let _ = writeln!(vips, "[[group.resource]]\nname = \"{name}-vip{vip}\"\ninterface = \"lan\"");
             let _ = writeln!(vips, "vip = [\"192.0.2.{}/24\"]", index * 100 + usize::from(vip));
-            let _ = writeln!(vips, "start_timeout = \"2s\"\nstop_timeout = \"1s\"");
+            let _ = writeln!(vips, "start_timeout = \"1s\"\nstop_timeout = \"500ms\"");
         }
         text += &if self.service_first { service + &vips } else { vips + &service };
         text
