@@ -47,7 +47,10 @@ pub fn parse(text: &str, source: &str) -> Result<Config, ConfigErrors> {
 }
 
 /// Like [`parse`], with what is allowed but worth knowing.
-pub fn parse_with_warnings(text: &str, source: &str) -> Result<(Config, ConfigErrors), ConfigErrors> {
+pub fn parse_with_warnings(
+    text: &str,
+    source: &str,
+) -> Result<(Config, ConfigErrors), ConfigErrors> {
     let findings = error::Findings::new(text);
     let config = read(text, &findings);
     let failed = findings.errors() > 0;

@@ -362,14 +362,28 @@ impl Node {
         let mut facts = Vec::new();
         for peer in self.peers.values_mut() {
             for (id, link) in &mut peer.links {
-                let silence = link.heard.map_or(now.since(link.since), |heard| now.since(heard));
+                let silence = link
+                    .heard
+                    .map_or(now.since(link.since), |heard| now.since(heard));
                 // The neutral path is silent by design while a dedicated link is up: nothing to tell.
                 let rests = peer.state == PeerState::Alive
-                    && self.config.links.get(id.index()).is_some_and(|link| link.kind == LinkKind::Neutral);
+                    && self
+                        .config
+                        .links
+                        .get(id.index())
+                        .is_some_and(|link| link.kind == LinkKind::Neutral);
                 match link.judge(now, floor, &self.config.timers) {
                     Some(LinkState::Suspect | LinkState::Down(_)) if rests => {}
-                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect { link: *id, peer: peer.id, silence }),
-                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown { link: *id, peer: peer.id, cause }),
+                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect {
+                        link: *id,
+                        peer: peer.id,
+                        silence,
+                    }),
+                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown {
+                        link: *id,
+                        peer: peer.id,
+                        cause,
+                    }),
                     Some(LinkState::Up) | None => {}
                 }
             }
@@ -452,7 +466,10 @@ impl Node {
             Fact::ArbitratorReachable,
         );
         let alone = !self.peers.values().any(|peer| peer.state.is_alive());
-        let missed = self.peers.values().any(|peer| peer.state != PeerState::Left);
+        let missed = self
+            .peers
+            .values()
+            .any(|peer| peer.state != PeerState::Left);
         self.isolated = alone && missed && state == Reachability::Unreachable;
         self.alarm(self.isolated, Fact::Isolated, Fact::NotIsolated);
     }
@@ -474,7 +491,11 @@ impl Node {
     /// Until a role is where what is known wants it; each round takes one edge of the state machine at most.
     fn decide_group(&mut self, id: GroupId) {
         for _ in Role::ALL {
-            let before = (self.group(id).role, self.group(id).claim, self.group(id).release.clone());
+            let before = (
+                self.group(id).role,
+                self.group(id).claim,
+                self.group(id).release.clone(),
+            );
             self.decide_once(id);
             let group = self.group(id);
             if before == (group.role, group.claim, group.release.clone()) {
@@ -698,14 +719,23 @@ impl Node {
     pub fn reconfigure(&mut self, config: Arc<Config>) -> Result<(), String> {
         let (old, new) = (&self.config, &config);
         let parts = [
-            ("cluster", old.cluster == new.cluster && old.nodes == new.nodes && old.standalone == new.standalone),
+            (
+                "cluster",
+                old.cluster == new.cluster
+                    && old.nodes == new.nodes
+                    && old.standalone == new.standalone,
+            ),
             ("link", old.links == new.links),
             ("arbitrator", old.arbitrator == new.arbitrator),
             ("group", old.groups == new.groups),
             ("ready", old.ready == new.ready),
             ("daemon", old.daemon == new.daemon),
         ];
-        let differing: Vec<&str> = parts.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
+        let differing: Vec<&str> = parts
+            .iter()
+            .filter(|(_, same)| !same)
+            .map(|(name, _)| *name)
+            .collect();
         if !differing.is_empty() {
             return Err(differing.join(", "));
         }

@@ -109,10 +109,12 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Exit {
     let session = Session::new(&cli.global);
-    if matches!(cli.verb, Verb::Shell) {
-        return shell::run(&session).unwrap_or_else(|error| complain(&error));
+    match &cli.verb {
+        Verb::Shell => shell::run(&session).unwrap_or_else(|error| complain(&error)),
+        // It takes this process into namespaces of its own, from where there is no way back to a prompt.
+        Verb::Demo => seams::demo().unwrap_or_else(|error| complain(&error)),
+        verb => perform(&session, verb),
     }
-    perform(&session, &cli.verb)
 }
 
 /// Does one verb and says what went wrong with it.
@@ -134,7 +136,7 @@ fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
         Verb::Config { verb } => documents::config(session, verb),
         Verb::Completion { shell } => documents::completion(*shell),
         Verb::Man { directory } => documents::man(directory),
-        Verb::Demo => Ok(seams::demo()),
+        Verb::Demo => Err(CliError::Failed("the demo needs a process of its own: leave and run `avamgr demo`".to_owned())),
         Verb::Shell => Err(CliError::Failed("this is the shell already".to_owned())),
     }
 }

@@ -12,15 +12,29 @@ use super::error::{ConfigError, Finding, Findings, Place, Problem};
 use super::file;
 
 /// Reports the errors of the parser, and of the rest what can be trusted.
-pub(super) fn report(tree: &Spanned<DeTable<'_>>, errors: &[toml::de::Error], findings: &Findings<'_>) {
+pub(super) fn report(
+    tree: &Spanned<DeTable<'_>>,
+    errors: &[toml::de::Error],
+    findings: &Findings<'_>,
+) {
     let broken = roots(errors, findings);
     let lines: BTreeSet<usize> = broken.iter().map(|(line, _)| *line).collect();
     file::read(tree.get_ref(), findings);
     let swallowed = |finding: &ConfigError| errors.iter().any(|error| finding.covers(start(error)));
-    findings.retain(|finding| is_sound(finding) && !lines.contains(&finding.line) && !swallowed(finding));
+    findings.retain(|finding| {
+        is_sound(finding) && !lines.contains(&finding.line) && !swallowed(finding)
+    });
     for (_, error) in broken {
-        let place = Place { key: String::new(), span: error.span().unwrap_or_default().into() };
-        let finding = Finding::error(&place, Problem::Syntax { message: error.message().to_owned() });
+        let place = Place {
+            key: String::new(),
+            span: error.span().unwrap_or_default().into(),
+        };
+        let finding = Finding::error(
+            &place,
+            Problem::Syntax {
+                message: error.message().to_owned(),
+            },
+        );
         findings.put(match hint(error.message()) {
             Some(hint) => finding.without_value().hint(hint),
             None => finding.without_value(),
@@ -33,10 +47,15 @@ fn start(error: &toml::de::Error) -> usize {
 }
 
 /// The first error of each line. A list that is not closed makes nonsense of everything after it.
-fn roots<'e>(errors: &'e [toml::de::Error], findings: &Findings<'_>) -> Vec<(usize, &'e toml::de::Error)> {
+fn roots<'e>(
+    errors: &'e [toml::de::Error],
+    findings: &Findings<'_>,
+) -> Vec<(usize, &'e toml::de::Error)> {
     let mut roots: Vec<(usize, &toml::de::Error)> = Vec::new();
     let in_list = |error: &toml::de::Error| error.message().contains("array");
-    let never_closed = errors.iter().any(|error| error.message().contains("unclosed array"));
+    let never_closed = errors
+        .iter()
+        .any(|error| error.message().contains("unclosed array"));
     for error in errors {
         let line = findings.line(start(error));
         if roots.last().is_none_or(|(last, _)| *last != line) {
@@ -65,7 +84,9 @@ fn hint(message: &str) -> Option<&'static str> {
     if message.contains("quoted") {
         Some("put the text in double quotes")
     } else if message.contains("duplicate key") {
-        Some("it is already written further up; a table that may be there several times has double brackets: [[link]]")
+        Some(
+            "it is already written further up; a table that may be there several times has double brackets: [[link]]",
+        )
     } else if message.contains("array") {
         Some("is the list before it closed? It is written [\"one\", \"two\"]")
     } else {

@@ -102,6 +102,10 @@ impl Node {
         if let Some(since) = group.failback_since {
             deadlines.push((since + self.config.timers.failback_settle, "failback"));
         }
+        deadlines.push((
+            self.started + self.config.timers.start_grace,
+            "start grace over",
+        ));
         // What is due already waits for something else that happens.
         deadlines.retain(|(at, _)| *at > self.now);
         deadlines

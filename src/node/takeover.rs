@@ -82,6 +82,28 @@ struct Right {
 }
 
 impl Obstacle {
+    /// It goes away by itself right after the start.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::ResourceNotSeen { .. }
+            | Self::CheckNotSeen { .. }
+            | Self::TermNotOnDisk { error: None } => true,
+            Self::Faulty
+            | Self::Held(_)
+            | Self::ShuttingDown
+            | Self::TermNotOnDisk { error: Some(_) } => false,
+            Self::ResourceUnable { .. } | Self::CheckNotReady { .. } | Self::PeerHolds { .. } => {
+                false
+            }
+            Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
+            Self::PeerSuspect { .. }
+            | Self::OneWay { .. }
+            | Self::ArbitratorNotAsked
+            | Self::Isolated => false,
+            Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. } => false,
+        }
+    }
+
     /// For humans.
     pub(super) fn sentence(&self, config: &Config, now: Instant) -> String {
         let left = |until: &Instant| format!("{} ms", until.since(now).as_millis());
@@ -121,9 +143,13 @@ impl Obstacle {
 }
 
 impl Node {
-    /// It could take the group over, as far as this node alone is concerned.
+    /// It could take the group over, as far as this node alone is concerned. Just started, what is only not known yet is
+    /// no reason to let a node of lower rank go first.
     pub(super) fn is_able(&self, id: GroupId) -> bool {
-        self.local_obstacles(id).is_empty()
+        let starting = self.now < self.started + self.config.timers.start_grace;
+        self.local_obstacles(id)
+            .iter()
+            .all(|obstacle| starting && obstacle.is_passing())
     }
 
     /// What stands in the way on this node.
@@ -216,7 +242,9 @@ impl Node {
                     });
                 }
                 PeerState::OneWay => obstacles.push(Obstacle::OneWay { peer: peer.id }),
-                PeerState::Left if self.has_just_left_it_to_us(id, peer) => released_by = Some(peer),
+                PeerState::Left if self.has_just_left_it_to_us(id, peer) => {
+                    released_by = Some(peer)
+                }
                 // It owned nothing when it left, but it may have come back unheard of. No hold time: it said goodbye.
                 PeerState::Left => obstacles.extend(self.silent_obstacles(id, peer, true)),
                 PeerState::Unknown if self.now < self.started + self.config.timers.start_grace => {
@@ -429,7 +457,8 @@ impl Node {
                 continue;
             };
             // A claim in a term that is not the newest any more is made again in a newer one.
-            let outbid = state.term > term || (state.claim && state.term == term && peer.id < self.me);
+            let outbid =
+                state.term > term || (state.claim && state.term == term && peer.id < self.me);
             if peer.holds(id) || outbid {
                 let cause = Cause::ClaimLost { peer: peer.id };
                 return self.step_down(id, cause, None);
@@ -556,7 +585,10 @@ impl Node {
         let timers = &self.config.timers;
         let fresh = timers.arbitrator_pace + timers.vip_probe_time * 2;
         let probe = &self.group(id).probe;
-        let asked = probe.owner.is_none() && probe.unanswered.is_some_and(|asked| self.now.since(asked) <= fresh);
+        let asked = probe.owner.is_none()
+            && probe
+                .unanswered
+                .is_some_and(|asked| self.now.since(asked) <= fresh);
         self.peers.values().all(|peer| match peer.state {
             PeerState::Alive | PeerState::Degraded => peer.heard >= Some(self.floor),
             PeerState::Left if self.has_just_left_it_to_us(id, peer) => true,
@@ -701,10 +733,7 @@ impl Node {
                 | PeerState::Left => {}
             }
             let doubt = !peer.state.is_alive() || peer.state == PeerState::Suspect;
-            if doubt
-                && self.wants_probe(id)
-                && group.probe.in_flight.is_none()
-            {
+            if doubt && self.wants_probe(id) && group.probe.in_flight.is_none() {
                 deadlines.push((group.probe.next, "probe VIPs again"));
             }
         }

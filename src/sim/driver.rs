@@ -29,7 +29,9 @@ const TASKS_READY: Duration = Duration::from_millis(1);
 impl World {
     /// Gives an input to the node of a host; it waits while the daemon stands still and is lost when there is none.
     pub(super) fn deliver(&mut self, at: NodeId, input: Input) {
-        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon.as_mut()) else { return };
+        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon.as_mut()) else {
+            return;
+        };
         if daemon.paused.is_some() {
             daemon.keep(Late::Input(input));
         } else {
@@ -43,7 +45,10 @@ impl World {
         if let Some(daemon) = self.daemon_mut(at) {
             daemon.node.handle(local, input);
         }
-        while let Some(action) = self.daemon_mut(at).and_then(|daemon| daemon.node.poll_action()) {
+        while let Some(action) = self
+            .daemon_mut(at)
+            .and_then(|daemon| daemon.node.poll_action())
+        {
             self.note(Some(at), What::Did(action.clone()));
             self.perform(at, action);
         }
@@ -65,20 +70,29 @@ impl World {
     fn set_deadline(&mut self, at: NodeId) {
         let late = self.random.up_to(self.noise.timer);
         let now = self.now;
-        let Some(host) = self.hosts.get_mut(at.index()) else { return };
-        let Some(daemon) = host.daemon.as_mut() else { return };
+        let Some(host) = self.hosts.get_mut(at.index()) else {
+            return;
+        };
+        let Some(daemon) = host.daemon.as_mut() else {
+            return;
+        };
         if let Some(key) = daemon.deadline.take() {
             self.queue.remove(key);
         }
         let due = host.clock.world(daemon.node.poll_deadline().0);
         if due != Instant::NEVER {
             let due = due.max(now + LEAST_WAIT) + late;
-            daemon.deadline = Some(self.queue.push(due, Happening::Deadline { at, run: host.run }));
+            daemon.deadline = Some(
+                self.queue
+                    .push(due, Happening::Deadline { at, run: host.run }),
+            );
         }
     }
 
     pub(super) fn deadline(&mut self, at: NodeId, run: u32) {
-        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon_of(run)) else { return };
+        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon_of(run)) else {
+            return;
+        };
         daemon.deadline = None;
         // A daemon that stands still meets its deadline when it goes on.
         if daemon.paused.is_none() {
@@ -92,9 +106,12 @@ impl World {
 
     /// Something one of the daemon's own tasks will say after `after`.
     pub(super) fn later(&mut self, at: NodeId, after: Duration, input: Input) {
-        let Some(run) = self.host(at).map(|host| host.run) else { return };
+        let Some(run) = self.host(at).map(|host| host.run) else {
+            return;
+        };
         let after = after + self.random.up_to(self.noise.report);
-        self.queue.push(self.now + after, Happening::Input { at, run, input });
+        self.queue
+            .push(self.now + after, Happening::Input { at, run, input });
     }
 }
 
@@ -120,7 +137,8 @@ impl World {
         if self.random.chance(quality.reorder_ppm) {
             time += self.random.up_to(quality.reorder_by);
         }
-        self.queue.push(self.now + time, Happening::Frame { link, heartbeat });
+        self.queue
+            .push(self.now + time, Happening::Frame { link, heartbeat });
     }
 
     pub(super) fn frame_arrives(&mut self, link: LinkId, heartbeat: Heartbeat) {
@@ -132,13 +150,28 @@ impl World {
         if host.daemon.is_none() {
             let back = self.quality(link, to, from).latency;
             if self.link_open(link, to, from) {
-                self.queue.push(self.now + back, Happening::Refused { link, at: from, from: to });
+                self.queue.push(
+                    self.now + back,
+                    Happening::Refused {
+                        link,
+                        at: from,
+                        from: to,
+                    },
+                );
             }
             return;
         }
         let arrived = host.clock.local(self.now);
         let wall_millis = host.clock.wall_millis(self.now);
-        self.deliver(to, Input::Heartbeat { link, arrived, wall_millis, heartbeat });
+        self.deliver(
+            to,
+            Input::Heartbeat {
+                link,
+                arrived,
+                wall_millis,
+                heartbeat,
+            },
+        );
     }
 
     /// Tells every host what has become of its carrier.
@@ -157,52 +190,106 @@ impl World {
 /// Questions to the world outside, and the disk.
 impl World {
     fn ask(&mut self, at: NodeId, ask: AskId, timeout: Duration) {
-        let Some(arbitrator) = &self.config.arbitrator else { return };
+        let Some(arbitrator) = &self.config.arbitrator else {
+            return;
+        };
         let addresses = arbitrator.ping.len();
         let time = ROUND_TRIP + self.random.up_to(self.noise.arbitrator);
         let lost = self.random.chance(self.noise.arbitrator_loss_ppm);
         let answered = self.arbitrator_open(at) && !lost && time <= timeout;
         let asked = self.local(at);
-        let (time, answer) = if answered { (time, Some(time)) } else { (timeout, None) };
-        self.later(at, time, Input::Verdict { ask, asked, answers: vec![answer; addresses] });
+        let (time, answer) = if answered {
+            (time, Some(time))
+        } else {
+            (timeout, None)
+        };
+        self.later(
+            at,
+            time,
+            Input::Verdict {
+                ask,
+                asked,
+                answers: vec![answer; addresses],
+            },
+        );
     }
 
     fn probe(&mut self, at: NodeId, id: ProbeId, group: GroupId, time: Duration) {
-        let Some(run) = self.host(at).map(|host| host.run) else { return };
+        let Some(run) = self.host(at).map(|host| host.run) else {
+            return;
+        };
         let pace = time.saturating_sub(ROUND_TRIP) / QUESTIONS_PER_PROBE;
-        let probe = Probe { id, group, asked: self.local(at), pace, left: QUESTIONS_PER_PROBE };
-        self.queue.push(self.now + ROUND_TRIP.min(time), Happening::Question { at, run, probe });
+        let probe = Probe {
+            id,
+            group,
+            asked: self.local(at),
+            pace,
+            left: QUESTIONS_PER_PROBE,
+        };
+        self.queue.push(
+            self.now + ROUND_TRIP.min(time),
+            Happening::Question { at, run, probe },
+        );
     }
 
     /// One question of a probe may be answered now; without an answer the next one follows, or the end.
     pub(super) fn question(&mut self, at: NodeId, run: u32, probe: Probe) {
-        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon_of(run)) else { return };
+        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon_of(run)) else {
+            return;
+        };
         if daemon.paused.is_some() {
             daemon.keep(Late::Question(probe));
             return;
         }
-        let Probe { id, group, asked, pace, left } = probe;
-        let error = (!self.network.lan_plugged(at)).then(|| "the interface has no carrier".to_owned());
+        let Probe {
+            id,
+            group,
+            asked,
+            pace,
+            left,
+        } = probe;
+        let error =
+            (!self.network.lan_plugged(at)).then(|| "the interface has no carrier".to_owned());
         let owner = self.vip_owner(at, group);
         if owner.is_none() && error.is_none() && left > 0 {
-            let probe = Probe { left: left - 1, ..probe };
-            self.queue.push(self.now + pace, Happening::Question { at, run, probe });
+            let probe = Probe {
+                left: left - 1,
+                ..probe
+            };
+            self.queue
+                .push(self.now + pace, Happening::Question { at, run, probe });
         } else {
-            self.deliver(at, Input::VipProbe { probe: id, group, asked, owner, error });
+            self.deliver(
+                at,
+                Input::VipProbe {
+                    probe: id,
+                    group,
+                    asked,
+                    owner,
+                    error,
+                },
+            );
         }
     }
 
     /// Who on the service network answers for an address of a group: a kernel, alive or not as its daemon may be.
     fn vip_owner(&self, asking: NodeId, group: GroupId) -> Option<VipOwner> {
         for resource in self.config.resource_ids(group) {
-            let Some(ResourceKind::Vip(vip)) = self.config.resource(resource).map(|resource| &resource.kind) else {
+            let Some(ResourceKind::Vip(vip)) = self
+                .config
+                .resource(resource)
+                .map(|resource| &resource.kind)
+            else {
                 continue;
             };
             let others = self.config.node_ids().filter(|host| *host != asking);
             for host in others.filter(|host| self.lan_open(asking, *host) && self.is_awake(*host)) {
                 if self.owns(host, resource) {
                     let net = vip.addresses.iter().chain(&vip.ranges).next()?;
-                    return Some(VipOwner { address: net.address, mac: format!("02:00:00:00:00:{:02x}", host.0 + 1) });
+                    return Some(VipOwner {
+                        address: net.address,
+                        mac: format!("02:00:00:00:00:{:02x}", host.0 + 1),
+                    });
                 }
             }
         }
@@ -211,16 +298,33 @@ impl World {
 
     fn persist(&mut self, at: NodeId, order: u64, durable: Durable) {
         let now = self.now;
-        let Some(host) = self.hosts.get_mut(at.index()) else { return };
+        let Some(host) = self.hosts.get_mut(at.index()) else {
+            return;
+        };
         host.disk.busy_until = host.disk.busy_until.max(now) + host.disk.delay;
         host.disk.writing.insert(order, durable);
-        self.queue.push(host.disk.busy_until, Happening::Written { at, run: host.run, order });
+        self.queue.push(
+            host.disk.busy_until,
+            Happening::Written {
+                at,
+                run: host.run,
+                order,
+            },
+        );
     }
 
     pub(super) fn written(&mut self, at: NodeId, run: u32, order: u64) {
-        let Some(host) = self.host_mut(at).filter(|host| host.run == run) else { return };
-        let Some(durable) = host.disk.writing.remove(&order) else { return };
-        let result = if host.disk.full { Err("no space left on device".to_owned()) } else { Ok(()) };
+        let Some(host) = self.host_mut(at).filter(|host| host.run == run) else {
+            return;
+        };
+        let Some(durable) = host.disk.writing.remove(&order) else {
+            return;
+        };
+        let result = if host.disk.full {
+            Err("no space left on device".to_owned())
+        } else {
+            Ok(())
+        };
         if result.is_ok() {
             host.disk.durable = durable;
         }
@@ -235,12 +339,24 @@ impl World {
         let incarnation = Incarnation(self.random.bits().max(1));
         let seed = self.random.bits();
         let now = self.now;
-        let Some(host) = self.host_mut(at).filter(|host| host.kernel.is_some() && host.daemon.is_none()) else { return };
+        let Some(host) = self
+            .host_mut(at)
+            .filter(|host| host.kernel.is_some() && host.daemon.is_none())
+        else {
+            return;
+        };
         host.run += 1;
         host.disk.busy_until = now;
         let local = host.clock.local(now);
         let config = host.config.clone();
-        let node = Node::new(config, host.id, incarnation, seed, host.disk.durable.clone(), local);
+        let node = Node::new(
+            config,
+            host.id,
+            incarnation,
+            seed,
+            host.disk.durable.clone(),
+            local,
+        );
         host.daemon = Some(Daemon::new(node, now));
         self.note(Some(at), What::Daemon(DaemonChange::Started));
         self.first_words(at);
@@ -251,7 +367,11 @@ impl World {
     /// What the daemon's tasks say unasked when they begin.
     fn first_words(&mut self, at: NodeId) {
         let Some(host) = self.host(at) else { return };
-        let words: Vec<_> = host.devices.iter().map(|(id, device)| (*id, device.behaviour.unable.clone())).collect();
+        let words: Vec<_> = host
+            .devices
+            .iter()
+            .map(|(id, device)| (*id, device.behaviour.unable.clone()))
+            .collect();
         let checks: Vec<_> = host.ready.clone();
         for (resource, unable) in words {
             let report = unable.map_or(Report::Able, Report::Unable);
@@ -271,7 +391,9 @@ impl World {
 
     /// The daemon is no more. Its processes go with it, its addresses stay until their lifetime is over.
     pub(super) fn end_daemon(&mut self, at: NodeId, change: DaemonChange) {
-        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon.take()) else { return };
+        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon.take()) else {
+            return;
+        };
         if let Some(key) = daemon.deadline {
             self.queue.remove(key);
         }
@@ -291,14 +413,25 @@ impl World {
 
     /// The daemon stands still for a while: stopped, or starved.
     pub(super) fn pause_daemon(&mut self, at: NodeId, due: Instant) {
-        let Some(host) = self.hosts.get_mut(at.index()) else { return };
-        let Some(daemon) = host.daemon.as_mut() else { return };
+        let Some(host) = self.hosts.get_mut(at.index()) else {
+            return;
+        };
+        let Some(daemon) = host.daemon.as_mut() else {
+            return;
+        };
         let was_running = daemon.paused.is_none();
         if was_running {
             daemon.paused_since = self.now;
         }
         daemon.paused = Some(daemon.paused.map_or(due, |before| before.max(due)));
-        self.queue.push(due, Happening::Resume { at, run: host.run, due });
+        self.queue.push(
+            due,
+            Happening::Resume {
+                at,
+                run: host.run,
+                due,
+            },
+        );
         if was_running {
             self.note(Some(at), What::Daemon(DaemonChange::Paused));
             self.stop_refreshing(at);
@@ -306,7 +439,9 @@ impl World {
     }
 
     pub(super) fn resume(&mut self, at: NodeId, run: u32, due: Instant) {
-        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon_of(run)) else { return };
+        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon_of(run)) else {
+            return;
+        };
         if daemon.paused != Some(due) {
             return;
         }
@@ -330,12 +465,18 @@ impl World {
     }
 
     pub(super) fn thaw(&mut self, at: NodeId, due: Instant) {
-        let Some(kernel) = self.host_mut(at).and_then(|host| host.kernel.as_mut()) else { return };
+        let Some(kernel) = self.host_mut(at).and_then(|host| host.kernel.as_mut()) else {
+            return;
+        };
         if kernel.frozen != Some(due) {
             return;
         }
         kernel.frozen = None;
-        let over: Vec<_> = kernel.up.iter().filter_map(|(id, up)| Some((*id, up.expires?))).collect();
+        let over: Vec<_> = kernel
+            .up
+            .iter()
+            .filter_map(|(id, up)| Some((*id, up.expires?)))
+            .collect();
         for (resource, expires) in over {
             self.expiry(at, resource, expires);
         }

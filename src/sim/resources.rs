@@ -17,9 +17,16 @@ const NOTICED: Duration = Duration::from_micros(100);
 impl World {
     /// Gives a task its next order; the one under way is void.
     pub(super) fn order_resource(&mut self, at: NodeId, resource: ResourceId, order: Order) {
-        let Some(after) = self.order_time(at, resource, order) else { return };
+        let Some(after) = self.order_time(at, resource, order) else {
+            return;
+        };
         let run = self.host(at).map_or(0, |host| host.run);
-        let Some(device) = self.host_mut(at).and_then(|host| host.devices.get_mut(&resource)) else { return };
+        let Some(device) = self
+            .host_mut(at)
+            .and_then(|host| host.devices.get_mut(&resource))
+        else {
+            return;
+        };
         match order {
             // Said and done: nothing of it is under way afterwards.
             Order::Announce => return,
@@ -29,7 +36,15 @@ impl World {
         device.order += 1;
         device.doing = Some(order);
         let order = device.order;
-        self.queue.push(self.now + after, Happening::Step { at, run, resource, order });
+        self.queue.push(
+            self.now + after,
+            Happening::Step {
+                at,
+                run,
+                resource,
+                order,
+            },
+        );
     }
 
     /// How long a task takes for an order, or until it gives up.
@@ -43,7 +58,9 @@ impl World {
                 Conduct::Hangs => config.start_timeout,
             },
             Order::Stop { within } => {
-                let bound = within.map_or(config.stop_timeout, |within| within.min(config.stop_timeout));
+                let bound = within.map_or(config.stop_timeout, |within| {
+                    within.min(config.stop_timeout)
+                });
                 match behaviour.stop {
                     Conduct::Well if self.owns(at, resource) => behaviour.stop_time.min(bound),
                     Conduct::Hangs | Conduct::Fails if self.owns(at, resource) => bound,
@@ -54,17 +71,35 @@ impl World {
     }
 
     /// The order under way comes to its end.
-    pub(super) fn resource_steps(&mut self, at: NodeId, run: u32, resource: ResourceId, number: u64) {
-        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon_of(run)) else { return };
+    pub(super) fn resource_steps(
+        &mut self,
+        at: NodeId,
+        run: u32,
+        resource: ResourceId,
+        number: u64,
+    ) {
+        let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon_of(run)) else {
+            return;
+        };
         if daemon.paused.is_some() {
-            daemon.keep(Late::Step { resource, order: number });
+            daemon.keep(Late::Step {
+                resource,
+                order: number,
+            });
             return;
         }
-        let Some(device) = self.host_mut(at).and_then(|host| host.devices.get_mut(&resource)) else { return };
+        let Some(device) = self
+            .host_mut(at)
+            .and_then(|host| host.devices.get_mut(&resource))
+        else {
+            return;
+        };
         if device.order != number {
             return;
         }
-        let Some(order) = device.doing.take() else { return };
+        let Some(order) = device.doing.take() else {
+            return;
+        };
         let behaviour = device.behaviour.clone();
         let report = match order {
             Order::Start => match (&behaviour.unable, behaviour.start) {
@@ -73,11 +108,15 @@ impl World {
                     self.comes_up(at, resource);
                     Report::Started
                 }
-                (None, Conduct::Fails) => Report::StartFailed("exited with 1 before it was ready".to_owned()),
+                (None, Conduct::Fails) => {
+                    Report::StartFailed("exited with 1 before it was ready".to_owned())
+                }
                 (None, Conduct::Hangs) => Report::StartFailed("not ready in time".to_owned()),
             },
             Order::Stop { .. } => match behaviour.stop {
-                Conduct::Fails if self.owns(at, resource) => Report::StopFailed("survived every signal".to_owned()),
+                Conduct::Fails if self.owns(at, resource) => {
+                    Report::StopFailed("survived every signal".to_owned())
+                }
                 // What hangs is killed in the end.
                 Conduct::Well | Conduct::Hangs | Conduct::Fails => {
                     self.goes_down(at, resource, KernelChange::Down(resource));
@@ -91,15 +130,28 @@ impl World {
 
     fn comes_up(&mut self, at: NodeId, resource: ResourceId) {
         let now = self.now;
-        let Some(kernel) = self.host_mut(at).and_then(|host| host.kernel.as_mut()) else { return };
-        let fresh = kernel.up.insert(resource, Up { since: now, expires: None }).is_none();
+        let Some(kernel) = self.host_mut(at).and_then(|host| host.kernel.as_mut()) else {
+            return;
+        };
+        let fresh = kernel
+            .up
+            .insert(
+                resource,
+                Up {
+                    since: now,
+                    expires: None,
+                },
+            )
+            .is_none();
         if fresh {
             self.note(Some(at), What::Kernel(KernelChange::Up(resource)));
         }
     }
 
     fn goes_down(&mut self, at: NodeId, resource: ResourceId, change: KernelChange) -> bool {
-        let Some(kernel) = self.host_mut(at).and_then(|host| host.kernel.as_mut()) else { return false };
+        let Some(kernel) = self.host_mut(at).and_then(|host| host.kernel.as_mut()) else {
+            return false;
+        };
         let was_up = kernel.up.remove(&resource).is_some();
         if was_up {
             self.note(Some(at), What::Kernel(change));
@@ -109,7 +161,9 @@ impl World {
 
     /// What runs dies by itself, or somebody else removes it. Its task tells of a process and repairs an address.
     pub(super) fn is_lost(&mut self, at: NodeId, resource: ResourceId) {
-        if !self.goes_down(at, resource, KernelChange::Lost(resource)) || !self.is_wanted(at, resource) {
+        if !self.goes_down(at, resource, KernelChange::Lost(resource))
+            || !self.is_wanted(at, resource)
+        {
             return;
         }
         if self.is_vip(resource) {
@@ -135,7 +189,12 @@ impl World {
     }
 
     pub(super) fn is_vip(&self, resource: ResourceId) -> bool {
-        matches!(self.config.resource(resource).map(|resource| &resource.kind), Some(ResourceKind::Vip(_)))
+        matches!(
+            self.config
+                .resource(resource)
+                .map(|resource| &resource.kind),
+            Some(ResourceKind::Vip(_))
+        )
     }
 }
 
@@ -152,7 +211,8 @@ impl World {
             let last_refresh = now - Duration::from_nanos(age % period);
             let due = last_refresh + lifetime + self.random.up_to(self.noise.expiry);
             self.set_expiry(at, resource, Some(due));
-            self.queue.push(due, Happening::Expiry { at, resource, due });
+            self.queue
+                .push(due, Happening::Expiry { at, resource, due });
         }
     }
 
@@ -167,7 +227,12 @@ impl World {
             }
         }
         let Some(host) = self.host(at) else { return };
-        let wanted: Vec<ResourceId> = host.devices.keys().copied().filter(|id| self.is_wanted(at, *id)).collect();
+        let wanted: Vec<ResourceId> = host
+            .devices
+            .keys()
+            .copied()
+            .filter(|id| self.is_wanted(at, *id))
+            .collect();
         for resource in wanted {
             if !self.is_vip(resource) || self.owns(at, resource) {
                 continue;
@@ -178,8 +243,13 @@ impl World {
     }
 
     pub(super) fn expiry(&mut self, at: NodeId, resource: ResourceId, due: Instant) {
-        let Some(kernel) = self.host(at).and_then(|host| host.awake()) else { return };
-        let is_over = kernel.up.get(&resource).is_some_and(|up| up.expires == Some(due) && due <= self.now);
+        let Some(kernel) = self.host(at).and_then(|host| host.awake()) else {
+            return;
+        };
+        let is_over = kernel
+            .up
+            .get(&resource)
+            .is_some_and(|up| up.expires == Some(due) && due <= self.now);
         if is_over {
             self.goes_down(at, resource, KernelChange::Expired(resource));
         }
@@ -187,10 +257,15 @@ impl World {
 
     /// The children of a daemon die with it.
     pub(super) fn processes_die(&mut self, at: NodeId) {
-        let Some(kernel) = self.host(at).and_then(|host| host.kernel.as_ref()) else { return };
+        let Some(kernel) = self.host(at).and_then(|host| host.kernel.as_ref()) else {
+            return;
+        };
         let ids: Vec<ResourceId> = kernel.up.keys().copied().collect();
         for resource in ids {
-            let kind = self.config.resource(resource).map(|resource| &resource.kind);
+            let kind = self
+                .config
+                .resource(resource)
+                .map(|resource| &resource.kind);
             if matches!(kind, Some(ResourceKind::Exec(_))) {
                 self.goes_down(at, resource, KernelChange::Lost(resource));
             }
@@ -198,8 +273,15 @@ impl World {
     }
 
     fn addresses(&self, at: NodeId) -> Vec<(ResourceId, Instant)> {
-        let Some(kernel) = self.host(at).and_then(|host| host.kernel.as_ref()) else { return Vec::new() };
-        kernel.up.iter().filter(|(id, _)| self.is_vip(**id)).map(|(id, up)| (*id, up.since)).collect()
+        let Some(kernel) = self.host(at).and_then(|host| host.kernel.as_ref()) else {
+            return Vec::new();
+        };
+        kernel
+            .up
+            .iter()
+            .filter(|(id, _)| self.is_vip(**id))
+            .map(|(id, up)| (*id, up.since))
+            .collect()
     }
 
     fn set_expiry(&mut self, at: NodeId, resource: ResourceId, expires: Option<Instant>) {

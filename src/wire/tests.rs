@@ -30,15 +30,25 @@ const GOLDEN: &str = "4156010003000101356bb71cbf19c9ae00a10b02150000000700000009
                       2b";
 
 fn golden_heartbeat() -> Heartbeat {
-    let active =
-        GroupState { role: Role::Active, term: Term(5), claim: false, able: true, released_to: None, handover: None };
+    let active = GroupState {
+        role: Role::Active,
+        term: Term(5),
+        claim: false,
+        able: true,
+        released_to: None,
+        handover: None,
+    };
     let handed_over = GroupState {
         role: Role::Standby,
         term: Term(6),
         claim: false,
         able: true,
         released_to: Some(NodeId(1)),
-        handover: Some(Handover { nonce: 0xabcd, to: NodeId(1), stage: HandoverStage::Released }),
+        handover: Some(Handover {
+            nonce: 0xabcd,
+            to: NodeId(1),
+            stage: HandoverStage::Released,
+        }),
     };
     Heartbeat {
         from: NodeId(0),
@@ -58,7 +68,11 @@ fn golden_heartbeat() -> Heartbeat {
         revision: 7,
         seen_revision: 9,
         groups: vec![active, handed_over],
-        request: Some(SwitchoverRequest { nonce: 0xabcd, group: GroupId(1), to: NodeId(0) }),
+        request: Some(SwitchoverRequest {
+            nonce: 0xabcd,
+            group: GroupId(1),
+            to: NodeId(0),
+        }),
     }
 }
 
@@ -69,7 +83,10 @@ fn key(number: u8) -> Key {
             *byte = index;
         }
     }
-    Key { number, secret: Secret::new(secret) }
+    Key {
+        number,
+        secret: Secret::new(secret),
+    }
 }
 
 fn ring() -> Keyring {
@@ -87,7 +104,11 @@ fn forged(mut frame: Vec<u8>) -> Vec<u8> {
     let length = u16::try_from(frame.len() + TAG).unwrap();
     frame[LENGTH_AT..LENGTH_AT + 2].copy_from_slice(&length.to_be_bytes());
     let secret: Vec<u8> = (0..32).collect();
-    let tag = Hmac::<Sha256>::new_from_slice(&secret).unwrap().chain_update(&frame).finalize().into_bytes();
+    let tag = Hmac::<Sha256>::new_from_slice(&secret)
+        .unwrap()
+        .chain_update(&frame)
+        .finalize()
+        .into_bytes();
     frame.extend_from_slice(&tag[..TAG]);
     frame
 }
@@ -99,7 +120,10 @@ fn unsealed(heartbeat: &Heartbeat) -> Vec<u8> {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
 }
 
 #[test]
@@ -115,7 +139,11 @@ fn the_golden_bytes_become_the_heartbeat() {
 #[test]
 fn frames_are_compact() {
     let mut heartbeat = golden_heartbeat();
-    assert!(sealed(&heartbeat).len() <= 200, "two groups take {} bytes", sealed(&heartbeat).len());
+    assert!(
+        sealed(&heartbeat).len() <= 200,
+        "two groups take {} bytes",
+        sealed(&heartbeat).len()
+    );
     heartbeat.groups = vec![heartbeat.groups[0].clone(); MAX_GROUPS];
     assert!(sealed(&heartbeat).len() <= MAX_DATAGRAM);
     assert_eq!(ring().open(&sealed(&heartbeat)), Ok(heartbeat));
@@ -126,7 +154,12 @@ fn more_groups_than_fit_are_an_error_not_a_shorter_frame() {
     let mut heartbeat = golden_heartbeat();
     heartbeat.groups = vec![heartbeat.groups[0].clone(); MAX_GROUPS + 1];
     let error = ring().seal(&heartbeat, &mut Vec::new()).unwrap_err();
-    assert_eq!(error, EncodeError::TooManyGroups { count: MAX_GROUPS + 1 });
+    assert_eq!(
+        error,
+        EncodeError::TooManyGroups {
+            count: MAX_GROUPS + 1
+        }
+    );
 }
 
 #[test]
@@ -143,7 +176,11 @@ fn sealing_again_reuses_the_buffer() {
 fn every_cut_is_truncated() {
     let datagram = sealed(&golden_heartbeat());
     for length in 0..datagram.len() {
-        assert_eq!(ring().open(&datagram[..length]), Err(BadDatagram::Truncated), "cut to {length} bytes");
+        assert_eq!(
+            ring().open(&datagram[..length]),
+            Err(BadDatagram::Truncated),
+            "cut to {length} bytes"
+        );
     }
 }
 
@@ -152,8 +189,13 @@ fn a_header_that_leaves_no_room_for_a_tag_is_truncated() {
     for length in HEADER..HEADER + TAG {
         let mut datagram = sealed(&golden_heartbeat());
         datagram.truncate(length);
-        datagram[LENGTH_AT..LENGTH_AT + 2].copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
-        assert_eq!(ring().open(&datagram), Err(BadDatagram::Truncated), "{length} bytes");
+        datagram[LENGTH_AT..LENGTH_AT + 2]
+            .copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
+        assert_eq!(
+            ring().open(&datagram),
+            Err(BadDatagram::Truncated),
+            "{length} bytes"
+        );
     }
 }
 
@@ -175,8 +217,16 @@ fn what_is_not_ours_is_malformed() {
     assert_eq!(ring().open(&other), Err(BadDatagram::Malformed));
     let mut longer = datagram;
     longer.push(0);
-    assert_eq!(ring().open(&longer), Err(BadDatagram::Malformed), "longer than it says");
-    assert_eq!(ring().open(&[0; MAX_DATAGRAM + 1]), Err(BadDatagram::Malformed), "longer than any of ours");
+    assert_eq!(
+        ring().open(&longer),
+        Err(BadDatagram::Malformed),
+        "longer than it says"
+    );
+    assert_eq!(
+        ring().open(&[0; MAX_DATAGRAM + 1]),
+        Err(BadDatagram::Malformed),
+        "longer than any of ours"
+    );
 }
 
 #[test]
@@ -189,19 +239,36 @@ fn another_major_version_is_refused() {
 #[test]
 fn another_cluster_is_refused() {
     let other = Keyring::new("hadev2", &[key(3)], 3).unwrap();
-    assert_eq!(other.open(&sealed(&golden_heartbeat())), Err(BadDatagram::Cluster));
+    assert_eq!(
+        other.open(&sealed(&golden_heartbeat())),
+        Err(BadDatagram::Cluster)
+    );
 }
 
 #[test]
 fn an_unknown_key_is_refused() {
     let other = Keyring::new(CLUSTER, &[key(4)], 4).unwrap();
-    assert_eq!(other.open(&sealed(&golden_heartbeat())), Err(BadDatagram::UnknownKey));
+    assert_eq!(
+        other.open(&sealed(&golden_heartbeat())),
+        Err(BadDatagram::UnknownKey)
+    );
 }
 
 #[test]
 fn another_secret_under_the_same_number_is_refused() {
-    let other = Keyring::new(CLUSTER, &[Key { number: 3, ..key(7) }], 3).unwrap();
-    assert_eq!(other.open(&sealed(&golden_heartbeat())), Err(BadDatagram::Digest));
+    let other = Keyring::new(
+        CLUSTER,
+        &[Key {
+            number: 3,
+            ..key(7)
+        }],
+        3,
+    )
+    .unwrap();
+    assert_eq!(
+        other.open(&sealed(&golden_heartbeat())),
+        Err(BadDatagram::Digest)
+    );
 }
 
 #[test]
@@ -217,11 +284,19 @@ fn nothing_is_decoded_before_the_digest_is_verified() {
     let mut frame = unsealed(&golden_heartbeat());
     frame[GROUPS_AT] = 255;
     let good = forged(frame);
-    assert_eq!(ring().open(&good), Err(BadDatagram::Malformed), "the digest is good, the body is not");
+    assert_eq!(
+        ring().open(&good),
+        Err(BadDatagram::Malformed),
+        "the digest is good, the body is not"
+    );
     let mut bad = good;
     let last = bad.len() - 1;
     bad[last] ^= 1;
-    assert_eq!(ring().open(&bad), Err(BadDatagram::Digest), "the body was looked at first");
+    assert_eq!(
+        ring().open(&bad),
+        Err(BadDatagram::Digest),
+        "the body was looked at first"
+    );
 }
 
 #[test]
@@ -231,7 +306,9 @@ fn a_body_that_contradicts_itself_is_malformed() {
     const LAST_STAGE: usize = FIRST_ROLE + 2 * 21 - 1;
     let breaks: [(&str, Break); 8] = [
         ("groups without records", |frame| frame[GROUPS_AT] = 3),
-        ("more groups than any", |frame| frame[GROUPS_AT] = u8::try_from(MAX_GROUPS + 1).unwrap()),
+        ("more groups than any", |frame| {
+            frame[GROUPS_AT] = u8::try_from(MAX_GROUPS + 1).unwrap()
+        }),
         ("records too short", |frame| frame[RECORD_AT] = 20),
         ("records beyond the end", |frame| frame[RECORD_AT] = 255),
         ("an unknown role", |frame| frame[FIRST_ROLE] = 5),
@@ -242,7 +319,11 @@ fn a_body_that_contradicts_itself_is_malformed() {
     for (name, break_it) in breaks {
         let mut frame = unsealed(&golden_heartbeat());
         break_it(&mut frame);
-        assert_eq!(ring().open(&forged(frame)), Err(BadDatagram::Malformed), "{name}");
+        assert_eq!(
+            ring().open(&forged(frame)),
+            Err(BadDatagram::Malformed),
+            "{name}"
+        );
     }
 }
 
@@ -250,7 +331,11 @@ fn a_body_that_contradicts_itself_is_malformed() {
 fn a_body_cut_anywhere_under_a_good_tag_is_malformed() {
     let frame = unsealed(&golden_heartbeat());
     for length in HEADER..frame.len() {
-        assert_eq!(ring().open(&forged(frame[..length].to_vec())), Err(BadDatagram::Malformed), "{length} bytes");
+        assert_eq!(
+            ring().open(&forged(frame[..length].to_vec())),
+            Err(BadDatagram::Malformed),
+            "{length} bytes"
+        );
     }
 }
 
@@ -279,12 +364,25 @@ fn keys_rotate_without_a_refused_frame() {
         Keyring::new(CLUSTER, &keys, sending).unwrap()
     };
     // Each step reaches one node first and the other later.
-    let steps = [ring(&[3], 3), ring(&[3, 4], 3), ring(&[3, 4], 4), ring(&[4], 4)];
+    let steps = [
+        ring(&[3], 3),
+        ring(&[3, 4], 3),
+        ring(&[3, 4], 4),
+        ring(&[4], 4),
+    ];
     for pair in steps.windows(2) {
-        for (sender, receiver) in [(&pair[0], &pair[1]), (&pair[1], &pair[0]), (&pair[1], &pair[1])] {
+        for (sender, receiver) in [
+            (&pair[0], &pair[1]),
+            (&pair[1], &pair[0]),
+            (&pair[1], &pair[1]),
+        ] {
             let mut datagram = Vec::new();
             sender.seal(&golden_heartbeat(), &mut datagram).unwrap();
-            assert_eq!(receiver.open(&datagram), Ok(golden_heartbeat()), "{sender:?} to {receiver:?}");
+            assert_eq!(
+                receiver.open(&datagram),
+                Ok(golden_heartbeat()),
+                "{sender:?} to {receiver:?}"
+            );
         }
     }
 }
@@ -292,18 +390,42 @@ fn keys_rotate_without_a_refused_frame() {
 #[test]
 fn keys_that_make_no_ring_are_refused() {
     let many: Vec<Key> = (1..=17).map(key).collect();
-    assert_eq!(Keyring::new(CLUSTER, &[], 1).unwrap_err(), KeyringError::Empty);
-    assert_eq!(Keyring::new(CLUSTER, &many, 1).unwrap_err(), KeyringError::TooMany { count: MAX_KEYS + 1 });
-    assert_eq!(Keyring::new(CLUSTER, &[key(0)], 0).unwrap_err(), KeyringError::Zero);
-    assert_eq!(Keyring::new(CLUSTER, &[key(1), key(1)], 1).unwrap_err(), KeyringError::Duplicate { number: 1 });
-    assert_eq!(Keyring::new(CLUSTER, &[key(1)], 2).unwrap_err(), KeyringError::NoSendingKey { number: 2 });
+    assert_eq!(
+        Keyring::new(CLUSTER, &[], 1).unwrap_err(),
+        KeyringError::Empty
+    );
+    assert_eq!(
+        Keyring::new(CLUSTER, &many, 1).unwrap_err(),
+        KeyringError::TooMany {
+            count: MAX_KEYS + 1
+        }
+    );
+    assert_eq!(
+        Keyring::new(CLUSTER, &[key(0)], 0).unwrap_err(),
+        KeyringError::Zero
+    );
+    assert_eq!(
+        Keyring::new(CLUSTER, &[key(1), key(1)], 1).unwrap_err(),
+        KeyringError::Duplicate { number: 1 }
+    );
+    assert_eq!(
+        Keyring::new(CLUSTER, &[key(1)], 2).unwrap_err(),
+        KeyringError::NoSendingKey { number: 2 }
+    );
 }
 
 #[test]
 fn a_secret_is_never_printed() {
-    let printed =
-        format!("{:?} {:?} {:?}", key(171), key(171).secret, Keyring::new(CLUSTER, &[key(171)], 171).unwrap());
-    assert!(!printed.contains("ab") && !printed.contains("171, 171"), "{printed}");
+    let printed = format!(
+        "{:?} {:?} {:?}",
+        key(171),
+        key(171).secret,
+        Keyring::new(CLUSTER, &[key(171)], 171).unwrap()
+    );
+    assert!(
+        !printed.contains("ab") && !printed.contains("171, 171"),
+        "{printed}"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! The operator's command line; everything is in [`avamgr::cli`].
+//! The operator's command line; everything is in [`avamgr::cli`]. Under other names, the programs of its demo.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    avamgr::cli::main()
+    avamgr::demo::called_by_name().unwrap_or_else(avamgr::cli::main)
 }

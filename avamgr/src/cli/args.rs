@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// Where the config file lives unless told otherwise.
@@ -251,7 +252,16 @@ pub struct DaemonArgs {
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Run alone, without peer or arbitrator
-    #[arg(long)]
+    #[arg(
+        long,
+        value_name = "YES|NO",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "no",
+        default_missing_value = "yes",
+        action = ArgAction::Set
+    )]
     pub standalone: bool,
     /// error, warn, info, debug or trace, or directives such as info,avamgr::links=debug
     #[arg(long, value_name = "LEVEL")]
@@ -288,6 +298,16 @@ mod tests {
     fn both_command_lines_are_sound() {
         Cli::command().debug_assert();
         DaemonArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn standalone_is_a_flag_for_humans_and_a_setting_for_units() {
+        let alone = |args: &[&str]| {
+            DaemonArgs::try_parse_from(["avamgrd"].iter().chain(args)).map(|args| args.standalone).map_err(|e| e.kind())
+        };
+        assert_eq!((alone(&[]), alone(&["--standalone"])), (Ok(false), Ok(true)));
+        assert_eq!((alone(&["--standalone=yes"]), alone(&["--standalone=no"])), (Ok(true), Ok(false)));
+        assert!(alone(&["--standalone=maybe"]).is_err());
     }
 
     #[test]

@@ -71,6 +71,10 @@ pub(super) fn resources_offline(
 }
 
 /// The demo.
-pub(super) fn demo() -> Exit {
-    Exit::Failed
+pub(super) fn demo() -> Result<Exit, CliError> {
+    match crate::demo::run(crate::demo::Options::default()) {
+        Ok(true) => Ok(Exit::Done),
+        Ok(false) => Ok(Exit::Failed),
+        Err(error) => Err(CliError::Failed(format!("{error:#}"))),
+    }
 }

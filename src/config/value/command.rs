@@ -33,7 +33,9 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, Complaint> {
 pub(crate) fn check(words: Vec<String>) -> Result<Vec<String>, Complaint> {
     match words.first() {
         None => return Err(Complaint::value("a command line with a program")),
-        Some(program) if program.is_empty() => return Err(Complaint::value("a command line with a program")),
+        Some(program) if program.is_empty() => {
+            return Err(Complaint::value("a command line with a program"));
+        }
         Some(program) if program.contains('/') && !program.starts_with('/') => {
             return Err(Complaint::value("a program by its name or absolute path")
                 .hint("the daemon has no directory of its own to begin from; write the path from `/` on"));
@@ -41,7 +43,9 @@ pub(crate) fn check(words: Vec<String>) -> Result<Vec<String>, Complaint> {
         Some(_) => {}
     }
     if words.len() > WORDS_MAX {
-        return Err(Complaint::value(format!("a command line of at most {WORDS_MAX} words")));
+        return Err(Complaint::value(format!(
+            "a command line of at most {WORDS_MAX} words"
+        )));
     }
     if words.iter().any(|word| word.contains('\0')) {
         return Err(Complaint::value("a command line without zero bytes"));
@@ -88,5 +92,9 @@ fn needs_shell(c: char, text: &str) -> Complaint {
             script.replace('"', "\\\"")
         )
     };
-    Complaint::value(format!("a command line without an unquoted `{}`", c.escape_default())).hint(hint)
+    Complaint::value(format!(
+        "a command line without an unquoted `{}`",
+        c.escape_default()
+    ))
+    .hint(hint)
 }

@@ -45,9 +45,9 @@ pub(crate) fn pair() -> Config {
             },
         }],
         daemon: DaemonConfig {
-            key_file: PathBuf::from("/etc/avamgr/key"),
+            key_file: PathBuf::from("/etc/avamgr/keys"),
             state_dir: PathBuf::from("/var/lib/avamgr"),
-            socket: PathBuf::from("/run/avamgr/control.sock"),
+            socket: PathBuf::from("/run/avamgr/avamgr.sock"),
             operators: None,
             realtime: true,
         },

@@ -12,18 +12,18 @@ use avamgr_lab::{Host, Lab, Plan, Probe, Process, mark, wait_for, wait_until};
 use serde_json::{Value, json};
 
 /// What a story returns.
-pub type Outcome = Result<(), Box<dyn Error>>;
+pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
 /// Long enough for anything that is expected to happen.
-pub const SOON: Duration = Duration::from_secs(15);
+pub(crate) const SOON: Duration = Duration::from_secs(15);
 
 /// The virtual address of the stories.
-pub fn vip() -> IpAddr {
+pub(crate) fn vip() -> IpAddr {
     avamgr_lab::VIP.parse().expect("an address")
 }
 
 /// The config of the pair: `timers` goes into `[timers]`, `resources` behind the address.
-pub fn config(timers: &str, resources: &str) -> String {
+pub(crate) fn config(timers: &str, resources: &str) -> String {
     format!(
         r#"
 [cluster]
@@ -63,10 +63,11 @@ interface = "eth1"
 }
 
 /// A service that needs nothing.
-pub const SLEEPER: &str = "[[group.resource]]\nname = \"service\"\nexec = \"sleep 100000\"\n";
+pub(crate) const SLEEPER: &str =
+    "[[group.resource]]\nname = \"service\"\nexec = \"sleep 100000\"\n";
 
 /// A program of this workspace, built beside the tests.
-pub fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this program");
     let path = test
         .parent()
@@ -82,17 +83,30 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// A lab with daemons.
-pub struct Pair {
-    pub lab: Lab,
-    pub probe: Probe,
+pub(crate) struct Pair {
+    pub(crate) lab: Lab,
+    pub(crate) probe: Probe,
     daemons: BTreeMap<String, Process>,
     begun: Instant,
 }
 
 impl Pair {
     /// Both nodes up, hadev1 ACTIVE, everything quiet.
-    pub fn start(plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
-        let pair = Self::start_daemons(plan, config)?;
+    pub(crate) fn start(plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
+        Self::start_with(plan, config, |_, _| Ok(()))
+    }
+
+    /// As [`Self::start`], after `prepare` has done its work for each node.
+    pub(crate) fn start_with(
+        plan: Plan,
+        config: &str,
+        prepare: impl Fn(&Self, &str) -> Outcome,
+    ) -> Result<Self, Box<dyn Error>> {
+        let mut pair = Self::install_all(plan, config)?;
+        for name in ["hadev1", "hadev2"] {
+            prepare(&pair, name)?;
+            pair.start_daemon(name)?;
+        }
         pair.wait_role("hadev1", "active")?;
         pair.wait_role("hadev2", "standby")?;
         pair.probe.wait_for_answer(vip(), "hadev1", SOON)?;
@@ -101,11 +115,11 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Both daemons started, nothing awaited.
-    pub fn start_daemons(plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
+    /// Both nodes with config and keys, no daemon started.
+    pub(crate) fn install_all(plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
         let lab = Lab::start(plan)?;
         let probe = Probe::start(&lab.host("client")?, &[vip()])?;
-        let mut pair = Self {
+        let pair = Self {
             lab,
             probe,
             daemons: BTreeMap::new(),
@@ -113,13 +127,12 @@ impl Pair {
         };
         for name in ["hadev1", "hadev2"] {
             pair.install(name, config)?;
-            pair.start_daemon(name)?;
         }
         Ok(pair)
     }
 
     /// Config and keys of a node.
-    pub fn install(&self, name: &str, config: &str) -> Outcome {
+    pub(crate) fn install(&self, name: &str, config: &str) -> Outcome {
         let node = self.node(name)?;
         node.write("/etc/avamgr/avamgr.toml", config)?;
         node.write(
@@ -132,22 +145,22 @@ impl Pair {
         Ok(())
     }
 
-    pub fn node(&self, name: &str) -> Result<Host, Box<dyn Error>> {
+    pub(crate) fn node(&self, name: &str) -> Result<Host, Box<dyn Error>> {
         Ok(self.lab.host(name)?)
     }
 
-    pub fn start_daemon(&mut self, name: &str) -> Outcome {
+    pub(crate) fn start_daemon(&mut self, name: &str) -> Outcome {
         let process = self.node(name)?.command(program("avamgrd")).spawn()?;
         self.daemons.insert(name.to_owned(), process);
         Ok(())
     }
 
-    pub fn daemon(&self, name: &str) -> &Process {
+    pub(crate) fn daemon(&self, name: &str) -> &Process {
         &self.daemons[name]
     }
 
     /// A command of the operator on a node.
-    pub fn avamgr(
+    pub(crate) fn avamgr(
         &self,
         name: &str,
         arguments: &[&str],
@@ -178,21 +191,21 @@ impl Pair {
         Ok(replies)
     }
 
-    pub fn status(&self, name: &str) -> Result<Value, Box<dyn Error>> {
+    pub(crate) fn status(&self, name: &str) -> Result<Value, Box<dyn Error>> {
         let replies = self.ask(name, &json!({ "request": "status" }))?;
         let status = replies.into_iter().next_back().ok_or("no reply")?;
         Ok(status["status"].clone())
     }
 
     /// The role of the first group.
-    pub fn role(&self, name: &str) -> String {
+    pub(crate) fn role(&self, name: &str) -> String {
         self.status(name).map_or_else(
             |_| "unknown".into(),
             |status| text(&status["groups"][0]["role"]),
         )
     }
 
-    pub fn wait_role(&self, name: &str, role: &str) -> Outcome {
+    pub(crate) fn wait_role(&self, name: &str, role: &str) -> Outcome {
         let waited = wait_until(SOON, format!("{name} to be {role}"), || {
             self.role(name) == role
         });
@@ -203,7 +216,7 @@ impl Pair {
     }
 
     /// Waits until an event of a node contains `words`.
-    pub fn wait_event(&self, name: &str, words: &str) -> Result<String, Box<dyn Error>> {
+    pub(crate) fn wait_event(&self, name: &str, words: &str) -> Result<String, Box<dyn Error>> {
         let found = wait_for(SOON, format!("an event of {name} with: {words}"), || {
             self.events(name)
                 .ok()?
@@ -218,7 +231,7 @@ impl Pair {
     }
 
     /// The sentences of a node's history.
-    pub fn events(&self, name: &str) -> Result<Vec<String>, Box<dyn Error>> {
+    pub(crate) fn events(&self, name: &str) -> Result<Vec<String>, Box<dyn Error>> {
         let request = json!({ "request": "history", "last": 1000, "follow": false });
         let replies = self.ask(name, &request)?;
         Ok(replies
@@ -229,7 +242,7 @@ impl Pair {
     }
 
     /// Events that changed a role, since the begin of the story.
-    pub fn role_changes(&self, name: &str) -> Result<usize, Box<dyn Error>> {
+    pub(crate) fn role_changes(&self, name: &str) -> Result<usize, Box<dyn Error>> {
         Ok(self
             .events(name)?
             .iter()
@@ -238,12 +251,12 @@ impl Pair {
     }
 
     /// The client's longest outage since a moment, and a check that the measuring itself was not late.
-    pub fn outage(&self, from: Instant) -> Duration {
+    pub(crate) fn outage(&self, from: Instant) -> Duration {
         self.probe.outage_since(vip(), from).longest
     }
 
     /// No address was ever on two nodes since the story began.
-    pub fn never_two_owners(&self) -> Outcome {
+    pub(crate) fn never_two_owners(&self) -> Outcome {
         self.lab.settle()?;
         for address in [avamgr_lab::VIP, avamgr_lab::VIP6] {
             let owned = self
@@ -259,7 +272,7 @@ impl Pair {
     }
 
     /// What both daemons logged, for whoever reads a failed story.
-    pub fn tell(&self) {
+    pub(crate) fn tell(&self) {
         for name in ["hadev1", "hadev2"] {
             if let Ok(node) = self.node(name) {
                 println!("--- {name}\n{}", node.log("avamgrd"));
@@ -269,6 +282,6 @@ impl Pair {
 }
 
 /// A text in a document.
-pub fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

@@ -1,0 +1,214 @@
+//! Each thing `avamgr check` looks at on a host: well, and broken in every way.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+// Where the shared fixture looks for the core's modules.
+use avamgr_core::{cluster, config};
+
+#[path = "../../src/control/sentence/fixture.rs"]
+mod fixture;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use avamgr::preflight::{Facts, Finding, Interface, KeyFile, Level, PeerClock, Program, Route, judge};
+use avamgr_core::config::{Config, ResourceKind, SystemdConfig};
+
+const ME: cluster::NodeId = cluster::NodeId(0);
+
+fn interface(addresses: &[[u8; 4]]) -> Interface {
+    Interface {
+        up: true,
+        running: true,
+        addresses: addresses.iter().map(|address| IpAddr::from(*address)).collect(),
+        arp_filter: Some(false),
+    }
+}
+
+/// A host on which nothing is wrong.
+fn well() -> Facts {
+    Facts {
+        interfaces: BTreeMap::from([
+            ("eth0".to_owned(), interface(&[[172, 16, 8, 50]])),
+            ("eth1".to_owned(), interface(&[[172, 16, 9, 54]])),
+            ("eth3".to_owned(), interface(&[[172, 16, 11, 54]])),
+            ("eth4".to_owned(), interface(&[[172, 16, 13, 54]])),
+        ]),
+        arp_filter_all: Some(true),
+        nonlocal_bind: false,
+        network_manager: false,
+        key_file: Some(KeyFile::Found { mode: 0o600, uid: 0, is_file: true }),
+        routes: BTreeMap::from([(arbitrator(), Ok(Route { interface: "eth0".to_owned(), gateway: None }))]),
+        programs: vec![Program {
+            resource: "dre/dre".to_owned(),
+            path: "freeDiameterd".to_owned(),
+            found: Ok(PathBuf::from("/usr/bin/freeDiameterd")),
+        }],
+        systemd: true,
+        operators_group: None,
+        clocks: Some(vec![PeerClock { node: "hadev2".to_owned(), offset_millis: Some(-3) }]),
+        uid: 0,
+    }
+}
+
+fn arbitrator() -> IpAddr {
+    IpAddr::from([172, 16, 6, 250])
+}
+
+/// The one finding that is not ok, as `level subject: text -> hint`.
+fn only_fault(config: &Config, facts: &Facts) -> String {
+    let findings = judge(config, ME, facts);
+    let faults: Vec<&Finding> = findings.iter().filter(|finding| finding.level != Level::Ok).collect();
+    let [fault] = faults.as_slice() else { panic!("not one fault: {faults:#?}") };
+    format!("{:?} {}: {} -> {}", fault.level, fault.subject, fault.text, fault.hint.as_ref().unwrap())
+}
+
+fn fault(change: impl FnOnce(&mut Facts)) -> String {
+    let mut facts = well();
+    change(&mut facts);
+    only_fault(&fixture::pair(), &facts)
+}
+
+#[test]
+fn a_host_without_faults_is_told_thing_by_thing() {
+    let findings = judge(&fixture::pair(), ME, &well());
+    assert!(findings.iter().all(|finding| finding.level == Level::Ok && finding.hint.is_none()), "{findings:#?}");
+    let told: Vec<String> = findings.iter().map(|finding| format!("{}: {}", finding.subject, finding.text)).collect();
+    assert_eq!(
+        told,
+        [
+            "key file /etc/avamgr/keys: mode 0600, owner as it should be",
+            "link primary: 172.16.11.54 on eth3, up, with carrier",
+            "link secondary: 172.16.13.54 on eth4, up, with carrier",
+            "arbitrator 172.16.6.250: through eth0",
+            "resource dre/traffic: 1 on eth1, up, with carrier",
+            "resource dre/dre: runs /usr/bin/freeDiameterd",
+            "sysctl net.ipv4.conf.all.arp_filter: is 1",
+            "wall clock of hadev2: differs by -3 ms (limit 500 ms)",
+        ]
+    );
+}
+
+#[test]
+fn the_key_file_is_for_its_owner_only() {
+    let file = |file| fault(|facts| facts.key_file = Some(file));
+    let found = |mode, uid, is_file| file(KeyFile::Found { mode, uid, is_file });
+    assert!(
+        file(KeyFile::Missing)
+            .starts_with("Error key file /etc/avamgr/keys: is missing -> make it with `avamgr keygen`")
+    );
+    assert!(found(0o640, 0, true).contains("has mode 0640: others than its owner can use it -> chmod 0600"));
+    assert!(found(0o600, 1000, true).contains("belongs to uid 1000 -> chown root"));
+    assert!(found(0o600, 0, false).contains("is not a file"));
+    assert!(file(KeyFile::Hidden("no".into())).starts_with("Error"));
+    let other = fault(|facts| {
+        facts.key_file = Some(KeyFile::Hidden("Permission denied".into()));
+        facts.uid = 1000;
+    });
+    assert!(other.starts_with("Warning") && other.ends_with("run the check as root"), "{other}");
+}
+
+#[test]
+fn links_need_their_interface_their_address_and_a_carrier() {
+    let with = |change: fn(&mut Interface)| fault(|facts| change(facts.interfaces.get_mut("eth3").unwrap()));
+    let gone = fault(|facts| drop(facts.interfaces.remove("eth3")));
+    assert_eq!(gone, "Error link primary: interface eth3 does not exist -> there is: eth0, eth1, eth4");
+    let off = with(|eth3| eth3.up = false);
+    assert_eq!(off, "Error link primary: interface eth3 is switched off -> ip link set eth3 up, and at every boot");
+    let moved = with(|eth3| eth3.addresses = BTreeSet::from([IpAddr::from([10, 0, 0, 1])]));
+    assert_eq!(
+        moved,
+        "Error link primary: interface eth3 does not have the address 172.16.11.54 -> \
+         give it this address, or correct link.primary.address; it has: 10.0.0.1"
+    );
+    let cut = with(|eth3| eth3.running = false);
+    assert_eq!(cut, "Warning link primary: interface eth3 has no carrier -> check cable, switch port and peer");
+}
+
+#[test]
+fn the_arbitrator_is_reached_over_a_neutral_path() {
+    let route = |route| fault(|facts| drop(facts.routes.insert(arbitrator(), route)));
+    let wrong = route(Ok(Route { interface: "eth3".to_owned(), gateway: None }));
+    assert!(wrong.starts_with(
+        "Error arbitrator 172.16.6.250: the way to it leaves through eth3, which is heartbeat link primary -> add a route"
+    ));
+    let none = route(Err("Network is unreachable".to_owned()));
+    assert!(none.starts_with("Error arbitrator 172.16.6.250: there is no way to it: Network is unreachable"), "{none}");
+}
+
+#[test]
+fn resources_can_run_here() {
+    let missing = fault(|facts| facts.programs[0].found = Err("not found in /usr/bin".to_owned()));
+    assert!(
+        missing.starts_with("Error resource dre/dre: freeDiameterd cannot be run: not found in /usr/bin"),
+        "{missing}"
+    );
+    let gone = fault(|facts| drop(facts.interfaces.remove("eth1")));
+    assert!(gone.starts_with("Error resource dre/traffic: interface eth1 does not exist"), "{gone}");
+    let mut config = fixture::pair();
+    config.groups[0].resources[1].kind = ResourceKind::Systemd(SystemdConfig { unit: "dre.service".to_owned() });
+    let facts = Facts { systemd: false, ..well() };
+    let fault = only_fault(&config, &facts);
+    assert!(fault.starts_with("Error resource dre/dre: unit dre.service, but systemd is not the init"), "{fault}");
+}
+
+#[test]
+fn addresses_left_behind_are_named_only_where_no_daemon_runs() {
+    let mut facts = well();
+    facts.interfaces.get_mut("eth1").unwrap().addresses.insert(IpAddr::from([172, 16, 9, 61]));
+    let findings = judge(&fixture::pair(), ME, &facts);
+    assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:#?}");
+    facts.clocks = None;
+    let findings = judge(&fixture::pair(), ME, &facts);
+    let left = findings.iter().find(|finding| finding.subject == "resource dre/traffic").unwrap();
+    assert_eq!((left.level, left.text.as_str()), (Level::Warning, "1 of its 1 are on eth1 although no daemon runs"));
+}
+
+#[test]
+fn the_system_settings_that_hurt_are_named() {
+    let flux = fault(|facts| facts.arp_filter_all = Some(false));
+    assert!(flux.starts_with("Warning sysctl net.ipv4.conf.all.arp_filter: is 0, also on eth1:"), "{flux}");
+    let mut facts = well();
+    facts.arp_filter_all = Some(false);
+    facts.interfaces.get_mut("eth1").unwrap().arp_filter = Some(true);
+    let findings = judge(&fixture::pair(), ME, &facts);
+    assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:#?}");
+    let manager = fault(|facts| facts.network_manager = true);
+    assert!(manager.starts_with("Warning NetworkManager: runs"), "{manager}");
+    let mut config = fixture::pair();
+    config.daemon.operators = Some("dreops".to_owned());
+    let missing = only_fault(&config, &Facts { operators_group: Some(false), ..well() });
+    assert!(missing.contains("only root may steer -> groupadd --system dreops"), "{missing}");
+}
+
+#[test]
+fn a_service_that_starts_before_its_address_needs_nonlocal_bind() {
+    let mut config = fixture::pair();
+    config.groups[0].resources.reverse();
+    let early = only_fault(&config, &well());
+    assert!(early.starts_with(
+        "Warning sysctl net.ipv4.ip_nonlocal_bind: is 0, and dre/dre starts before a VIP of its group is there"
+    ));
+    let facts = Facts { nonlocal_bind: true, ..well() };
+    assert!(judge(&config, ME, &facts).iter().all(|finding| finding.level == Level::Ok));
+}
+
+#[test]
+fn clocks_are_compared_as_far_as_they_are_known() {
+    let clock = |offset_millis| {
+        fault(|facts| facts.clocks = Some(vec![PeerClock { node: "hadev2".to_owned(), offset_millis }]))
+    };
+    assert!(
+        clock(Some(2_500)).starts_with("Warning wall clock of hadev2: differs by +2500 ms (limit 500 ms) -> check NTP")
+    );
+    assert!(clock(None).starts_with("Warning wall clock of hadev2: is not known: the peer is not heard"));
+    assert!(fault(|facts| facts.clocks = None).starts_with("Warning wall clocks: cannot be compared"));
+}
+
+#[test]
+fn a_node_alone_needs_no_key() {
+    let mut config = fixture::pair();
+    config.standalone = true;
+    let facts = Facts { key_file: Some(KeyFile::Missing), ..well() };
+    assert!(judge(&config, ME, &facts).iter().all(|finding| finding.level == Level::Ok));
+}

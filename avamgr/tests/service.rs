@@ -1,0 +1,233 @@
+//! `service dre`: the init script with a daemon and a command line that are a few lines of shell. Needs root, as the
+//! script does.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+
+use tempfile::TempDir;
+
+/// Writes its number, keeps its arguments, takes a second to hand over.
+const DAEMON: &str = r#"#!/bin/sh
+printf '%s\n' "$*" >>@DIR@/args
+printf '%s\n' "$AVAMGR_CONFDIR" >@DIR@/confdir
+[ -e @DIR@/broken ] && { echo $$ >@DIR@/pid; exit 1; }
+[ -e @DIR@/deaf ] && trap '' TERM || trap 'sleep 1; rm -f @DIR@/pid; exit 0' TERM
+echo $$ >@DIR@/pid
+while :; do sleep 0.1; done
+"#;
+
+const CLI: &str = r#"#!/bin/sh
+case "$1" in
+    check) [ ! -e @DIR@/invalid ] || { echo "line 3: bad"; exit 5; } ;;
+    status) [ -e @DIR@/pid ] && [ ! -e @DIR@/hung ] && echo "hadev1: dre ACTIVE (term 7)" || { echo "hadev1: UNKNOWN"; exit 4; } ;;
+    reload) [ ! -e @DIR@/invalid ] || { echo "refused: line 3: bad"; exit 3; } ;;
+esac
+"#;
+
+/// Programs the script may use, when `start-stop-daemon` is not to be among them.
+const TOOLS: [&str; 10] = ["sh", "sleep", "rm", "touch", "id", "grep", "setsid", "kill", "printf", "date"];
+
+struct Host {
+    directory: TempDir,
+}
+
+impl Host {
+    fn new() -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("not root: the init script cannot be tried");
+            return None;
+        }
+        TempDir::new().ok().map(Self::with)
+    }
+
+    fn with(directory: TempDir) -> Self {
+        let host = Self { directory };
+        for (name, text) in [("avamgrd", DAEMON), ("avamgr", CLI)] {
+            let path = host.path(name);
+            fs::write(&path, text.replace("@DIR@", host.directory.path().to_str().unwrap())).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::create_dir(host.path("subsys")).unwrap();
+        host.settings("STANDALONE=yes");
+        host
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn settings(&self, more: &str) {
+        let directory = self.directory.path().display();
+        let text = format!(
+            "DAEMON={directory}/avamgrd\nCLI={directory}/avamgr\nPIDFILE={directory}/pid\nLOCKFILE={directory}/subsys/dre\n\
+             LOG_LEVEL=debug\nAVAMGR_CONFDIR=/etc/elsewhere\nSTART_TIMEOUT=5\nSTOP_TIMEOUT=3\n{more}\n"
+        );
+        fs::write(self.path("settings"), text).unwrap();
+    }
+
+    fn touch(&self, name: &str) {
+        fs::write(self.path(name), "").unwrap();
+    }
+
+    /// Exit code, and everything it said.
+    fn dre(&self, verb: &str) -> (i32, String) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/init.d/dre");
+        let output =
+            Process::new("sh").arg(script).arg(verb).env("DRE_SETTINGS", self.path("settings")).output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code().unwrap(), said)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Whatever a failed test left running; only ever the process this test started.
+        if let Ok(pid) = fs::read_to_string(self.path("pid")) {
+            let _ = Process::new("kill").args(["-KILL", pid.trim()]).output();
+        }
+    }
+}
+
+#[test]
+fn start_status_and_stop() {
+    let Some(host) = Host::new() else { return };
+    assert_eq!(host.dre("status").0, 3);
+    let (code, said) = host.dre("start");
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("hadev1: dre ACTIVE (term 7)"), "{said}");
+    let args = fs::read_to_string(host.path("args")).unwrap();
+    let expected =
+        format!("--pid-file {} --log-level debug --log-target syslog --standalone=yes\n", host.path("pid").display());
+    assert_eq!(args, expected);
+    assert_eq!(fs::read_to_string(host.path("confdir")).unwrap(), "/etc/elsewhere\n");
+    assert!(host.path("subsys/dre").exists(), "what CentOS looks at before it stops anything");
+    let (code, said) = host.dre("start");
+    assert!(code == 0 && said.contains("is running already"), "{said}");
+    let (code, said) = host.dre("status");
+    assert!(code == 0 && said.contains("dre ACTIVE"), "{said}");
+    let (code, said) = host.dre("stop");
+    assert!(code == 0 && said.starts_with("Stopping dre.") && said.ends_with(" stopped\n"), "{said}");
+    assert!(!host.path("pid").exists() && !host.path("subsys/dre").exists());
+    assert_eq!(host.dre("status").0, 3);
+    let (code, said) = host.dre("stop");
+    assert!(code == 0 && said.contains("is not running"), "{said}");
+}
+
+#[test]
+fn a_host_without_start_stop_daemon_starts_it_too() {
+    let Some(host) = Host::new() else { return };
+    fs::create_dir(host.path("bin")).unwrap();
+    for tool in TOOLS {
+        let found = ["/usr/bin", "/bin"].map(|directory| Path::new(directory).join(tool));
+        symlink(found.iter().find(|path| path.exists()).unwrap(), host.path("bin").join(tool)).unwrap();
+    }
+    host.settings(&format!("PATH={}", host.path("bin").display()));
+    let (code, said) = host.dre("start");
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(host.dre("restart").0, 0);
+    assert_eq!(fs::read_to_string(host.path("args")).unwrap().lines().count(), 2);
+    assert_eq!(host.dre("stop").0, 0);
+}
+
+#[test]
+fn a_bad_config_starts_nothing_and_is_shown() {
+    let Some(host) = Host::new() else { return };
+    host.touch("invalid");
+    let (code, said) = host.dre("start");
+    assert_eq!(code, 6);
+    assert!(said.contains("line 3: bad") && said.contains("nothing was started"), "{said}");
+    assert!(!host.path("args").exists());
+}
+
+#[test]
+fn a_daemon_that_dies_at_once_or_does_not_answer_is_a_failed_start() {
+    let Some(host) = Host::new() else { return };
+    host.touch("broken");
+    let (code, said) = host.dre("start");
+    assert!(code == 1 && said.contains("failed"), "{said}");
+    let (code, said) = host.dre("status");
+    assert!(code == 1 && said.contains("dead, but its pid file is there"), "{said}");
+    fs::remove_file(host.path("broken")).unwrap();
+    host.touch("hung");
+    let (code, said) = host.dre("start");
+    assert!(code == 1 && said.contains("does not answer after 5 s"), "{said}");
+    let (code, said) = host.dre("status");
+    assert!(code == 4 && said.contains("UNKNOWN"), "{said}");
+}
+
+#[test]
+fn a_stop_that_takes_too_long_says_so_and_kills_nothing() {
+    let Some(host) = Host::new() else { return };
+    host.touch("deaf");
+    assert_eq!(host.dre("start").0, 0);
+    let (code, said) = host.dre("stop");
+    assert!(code == 1 && said.contains("still runs after 3 s"), "{said}");
+    assert_eq!(host.dre("status").0, 0);
+}
+
+#[test]
+fn reload_gives_the_daemons_own_word() {
+    let Some(host) = Host::new() else { return };
+    assert_eq!(host.dre("reload").0, 7);
+    assert_eq!(host.dre("start").0, 0);
+    assert_eq!((host.dre("reload").0, host.dre("force-reload").0), (0, 0));
+    host.touch("invalid");
+    let (code, said) = host.dre("reload");
+    assert!(code == 1 && said.contains("line 3: bad"), "{said}");
+    assert_eq!(host.dre("stop").0, 0);
+}
+
+#[test]
+fn try_restart_leaves_a_stopped_one_stopped() {
+    let Some(host) = Host::new() else { return };
+    assert_eq!(host.dre("try-restart").0, 0);
+    assert!(!host.path("args").exists());
+    assert_eq!(host.dre("start").0, 0);
+    assert_eq!(host.dre("condrestart").0, 0);
+    assert_eq!(fs::read_to_string(host.path("args")).unwrap().lines().count(), 2);
+    assert_eq!(host.dre("stop").0, 0);
+}
+
+#[test]
+fn the_number_of_another_process_is_not_the_daemon() {
+    let Some(host) = Host::new() else { return };
+    for number in [std::process::id().to_string(), "1 2".to_owned(), "x".to_owned(), String::new()] {
+        fs::write(host.path("pid"), number).unwrap();
+        assert_eq!(host.dre("status").0, 1);
+    }
+    assert_eq!(host.dre("stop").0, 0);
+}
+
+#[test]
+fn wrong_words_and_missing_rights_have_their_codes() {
+    let Some(host) = Host::new() else { return };
+    let (code, said) = host.dre("fly");
+    assert!(code == 2 && said.starts_with("Usage: "), "{said}");
+    host.settings("DAEMON=no-such-program");
+    assert_eq!(host.dre("start").0, 5);
+    fs::set_permissions(host.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let script = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/init.d/dre")).unwrap();
+    fs::write(host.path("dre"), script).unwrap();
+    let output = Process::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "sh"])
+        .arg(host.path("dre"))
+        .arg("stop")
+        .env("DRE_SETTINGS", host.path("settings"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+}
+
+#[test]
+fn the_script_is_plain_posix_shell() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/init.d/dre");
+    let syntax = Process::new("sh").arg("-n").arg(&script).output().unwrap();
+    assert!(syntax.status.success(), "{syntax:?}");
+    match Process::new("shellcheck").args(["-s", "sh"]).arg(&script).output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+        Err(_) => eprintln!("shellcheck is not installed"),
+    }
+}

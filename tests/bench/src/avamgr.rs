@@ -1,0 +1,191 @@
+//! Ours, with the pair's standard config and one timer set by hand: the heartbeat interval.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use avamgr_lab::{ARBITRATOR, Cidr, Lab};
+
+use crate::measure::Scenario;
+use crate::peer::{Peer, Vips};
+
+const CONFIG: &str = "/etc/avamgr/avamgr.toml";
+const KEYS: &str = "/etc/avamgr/keys";
+const STATE: &str = "/var/lib/avamgr";
+const SOCKET: &str = "/run/avamgr/avamgr.sock";
+
+/// An avamgr pair.
+#[derive(Debug)]
+pub(crate) struct Avamgr {
+    interval: Duration,
+    daemon: PathBuf,
+    cli: PathBuf,
+    version: String,
+}
+
+impl Avamgr {
+    /// The one whose programs are in `bin_dir`.
+    pub(crate) fn new(interval: Duration, bin_dir: &Path) -> Result<Self> {
+        let (daemon, cli) = (bin_dir.join("avamgrd"), bin_dir.join("avamgr"));
+        for program in [&daemon, &cli] {
+            ensure!(
+                program.is_file(),
+                "{} is missing (cargo build --release, or --bin-dir)",
+                program.display()
+            );
+        }
+        let output = Command::new(&cli)
+            .arg("--version")
+            .output()
+            .context("run avamgr --version")?;
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Ok(Self {
+            interval,
+            daemon,
+            cli,
+            version,
+        })
+    }
+
+    fn config(&self, vips: &Vips) -> String {
+        let addresses = match vips {
+            Vips::Single(vips) => format!("vip = [{}]", quoted(vips)),
+            Vips::Prefix(prefix) => format!("range = [{}]", quoted(&[*prefix])),
+        };
+        format!(
+            r#"[cluster]
+name = "bench"
+nodes = ["hadev1", "hadev2"]
+
+[[link]]
+name = "primary"
+interface = "eth3"
+address = {{ hadev1 = "172.16.11.54", hadev2 = "172.16.11.55" }}
+
+[[link]]
+name = "secondary"
+interface = "eth4"
+address = {{ hadev1 = "172.16.13.54", hadev2 = "172.16.13.55" }}
+
+[arbitrator]
+ping = ["{ARBITRATOR}"]
+interface = "eth0"
+address = {{ hadev1 = "172.16.8.50", hadev2 = "172.16.8.51" }}
+
+[[group]]
+name = "bench"
+
+[[group.resource]]
+name = "addresses"
+{addresses}
+interface = "eth1"
+
+[limits]
+# A bench is nothing but failovers.
+failovers = 1000
+
+[timers]
+heartbeat_interval = "{}ms"
+"#,
+            self.interval.as_millis()
+        )
+    }
+
+    /// One key for both nodes, made by the program itself.
+    fn keys(&self, lab: &Lab) -> Result<String> {
+        let file = lab.scratch().join("keys");
+        if !file.exists() {
+            let output = Command::new(&self.cli)
+                .arg("keygen")
+                .arg(&file)
+                .output()
+                .context("run avamgr keygen")?;
+            ensure!(
+                output.status.success(),
+                "avamgr keygen: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
+    }
+}
+
+impl Peer for Avamgr {
+    fn profile(&self) -> String {
+        format!("avamgr, heartbeat {:?}", self.interval)
+    }
+
+    fn version(&self) -> String {
+        self.version.clone()
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    fn can(&self, _scenario: Scenario) -> bool {
+        true
+    }
+
+    fn install(&self, lab: &Lab, vips: &Vips) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let keys = self.keys(lab)?;
+        for node in lab.nodes() {
+            node.write(CONFIG, self.config(vips))?;
+            node.write(KEYS, &keys)?;
+            fs::set_permissions(node.path(KEYS), fs::Permissions::from_mode(0o600))?;
+            fs::create_dir_all(node.path(STATE))?;
+        }
+        Ok(())
+    }
+
+    fn start(&self, lab: &Lab, node: &str) -> Result<()> {
+        let host = lab.host(node)?;
+        // A reboot has emptied /run.
+        fs::create_dir_all(host.path("/run/avamgr"))?;
+        let mut daemon = host.command(&self.daemon);
+        daemon
+            .args([
+                "--config",
+                CONFIG,
+                "--node",
+                node,
+                "--state-dir",
+                STATE,
+                "--socket",
+                SOCKET,
+            ])
+            .spawn()?;
+        Ok(())
+    }
+
+    fn switchover(&self, lab: &Lab, active: &str) -> Result<()> {
+        let output = lab
+            .host(active)?
+            .command(&self.cli)
+            .args(["--socket", SOCKET, "switchover", "--json"])
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "avamgr switchover on {active}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
+    fn after_switchover(&self, _lab: &Lab, _formerly_active: &str) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn quoted(vips: &[Cidr]) -> String {
+    vips.iter().fold(String::new(), |mut text, vip| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{}\"{vip}\"", if text.is_empty() { "" } else { ", " });
+        text
+    })
+}

@@ -1,0 +1,274 @@
+//! The scenarios.
+
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use avamgr_lab::{Plan, Probe, Usage};
+use clap::ValueEnum;
+
+use crate::Options;
+use crate::bed::{Bed, Load};
+use crate::peer::Peer;
+
+/// The silence of a client begins with the last answer before the fault.
+const BEFORE: Duration = Duration::from_millis(200);
+
+/// A takeover that is not complete by then is none.
+const GIVE_UP: Duration = Duration::from_secs(30);
+
+/// Answers are watched for this long after a takeover: one that does not last shows.
+const AFTER: Duration = Duration::from_millis(300);
+
+/// A fault that takes longer than this is no sudden one.
+const SUDDEN: Duration = Duration::from_millis(5);
+
+/// So many bad runs for each good one mean that this machine cannot measure now.
+const PATIENCE: usize = 3;
+
+/// What is done to the pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Scenario {
+    /// The active node loses its power; switches keep the carriers up.
+    Power,
+    /// The same with dedicated links back to back: their carrier goes too.
+    PowerCarrier,
+    /// A planned move.
+    Switchover,
+    /// Power-off with thousands of single addresses.
+    Many,
+    /// The same with the addresses as one prefix.
+    Prefix,
+    /// Nothing happens, and what that costs.
+    Idle,
+}
+
+impl Scenario {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Power,
+        Self::PowerCarrier,
+        Self::Switchover,
+        Self::Many,
+        Self::Prefix,
+        Self::Idle,
+    ];
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Power => "power-off",
+            Self::PowerCarrier => "power-off, carrier lost",
+            Self::Switchover => "switchover",
+            Self::Many => "power-off, many addresses",
+            Self::Prefix => "power-off, one prefix",
+            Self::Idle => "idle",
+        })
+    }
+}
+
+/// What one run gave, each number under its name.
+pub(crate) type Run = Vec<(&'static str, f64)>;
+
+/// The good runs of a scenario.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) runs: Vec<Run>,
+    /// Runs thrown away, with the reason.
+    pub(crate) discarded: Vec<String>,
+}
+
+/// A run, or why it must not count.
+enum Verdict {
+    Good(Run),
+    Discard(String),
+}
+
+/// Measures one scenario of one peer.
+pub(crate) fn run(scenario: Scenario, peer: &dyn Peer, options: &Options) -> Result<Outcome> {
+    let (plan, load) = match scenario {
+        Scenario::Power | Scenario::Switchover | Scenario::Idle => {
+            (Plan::pair().switched(), Load::One)
+        }
+        Scenario::PowerCarrier => (Plan::pair(), Load::One),
+        Scenario::Many => (Plan::pair().switched(), Load::Many(options.vips)),
+        Scenario::Prefix => (Plan::pair().switched(), Load::Prefix(options.vips)),
+    };
+    let bed = Bed::make(peer, plan, load)?;
+    if scenario == Scenario::Idle {
+        return Ok(Outcome {
+            runs: vec![idle(&bed, options)?],
+            discarded: Vec::new(),
+        });
+    }
+    let mut outcome = Outcome::default();
+    while outcome.runs.len() < options.runs {
+        eprintln!(
+            "{}: {scenario}: run {} of {}",
+            peer.profile(),
+            outcome.runs.len() + 1,
+            options.runs
+        );
+        let verdict = if scenario == Scenario::Switchover {
+            switchover(&bed)?
+        } else {
+            power(&bed)?
+        };
+        match verdict {
+            Verdict::Good(run) => outcome.runs.push(run),
+            Verdict::Discard(reason) => outcome.discarded.push(reason),
+        }
+        if outcome.discarded.len() > options.runs * PATIENCE {
+            bail!(
+                "{} runs had to be thrown away, the last one because {}",
+                outcome.discarded.len(),
+                { outcome.discarded.last().map_or("", String::as_str) }
+            );
+        }
+    }
+    Ok(outcome)
+}
+
+fn power(bed: &Bed<'_>) -> Result<Verdict> {
+    let active = bed.calm()?;
+    let standby = bed.other(&active)?.name().to_owned();
+    let probe = bed.probe()?;
+    thread::sleep(BEFORE * 2);
+    Bed::random_phase();
+    let from = Instant::now();
+    thread::sleep(BEFORE);
+    let off = bed.lab.power_off(&active)?;
+    let verdict = if off.took > SUDDEN {
+        Verdict::Discard(format!("the fault took {:?}", off.took))
+    } else {
+        observe(bed, &probe, from, off.at, &standby)?
+    };
+    drop(probe);
+    bed.lab.power_on(&active)?;
+    bed.lab.settle()?;
+    bed.peer.start(&bed.lab, &active)?;
+    Ok(verdict)
+}
+
+fn switchover(bed: &Bed<'_>) -> Result<Verdict> {
+    let active = bed.calm()?;
+    let standby = bed.other(&active)?.name().to_owned();
+    let probe = bed.probe()?;
+    thread::sleep(BEFORE * 2);
+    Bed::random_phase();
+    let from = Instant::now();
+    thread::sleep(BEFORE);
+    let at = Instant::now();
+    bed.peer.switchover(&bed.lab, &active)?;
+    let verdict = observe(bed, &probe, from, at, &standby)?;
+    drop(probe);
+    bed.peer.after_switchover(&bed.lab, &active)?;
+    Ok(verdict)
+}
+
+/// Watches until all probed addresses answer from `standby`, and says what the client went through.
+fn observe(
+    bed: &Bed<'_>,
+    probe: &Probe,
+    from: Instant,
+    at: Instant,
+    standby: &str,
+) -> Result<Verdict> {
+    let taken = avamgr_lab::wait_for(
+        GIVE_UP,
+        format!("all addresses to answer from {standby}"),
+        || {
+            let takeover = probe.sightings().takeover_by(standby, at, Instant::now());
+            takeover.last.is_some().then_some(takeover)
+        },
+    );
+    let Ok(taken) = taken else {
+        bail!(
+            "no takeover by {standby} within {GIVE_UP:?}\n{}",
+            bed.logs()
+        );
+    };
+    thread::sleep(AFTER);
+    let to = Instant::now();
+    let stalls = probe.stalls_since(from);
+    if let Some(stall) = stalls.iter().max_by_key(|stall| stall.late) {
+        return Ok(Verdict::Discard(format!(
+            "the probe did not run for {:?}",
+            stall.late
+        )));
+    }
+    if bed.lab.owners().overrun_since(from) {
+        return Ok(Verdict::Discard(
+            "the kernel dropped address events".to_owned(),
+        ));
+    }
+    let sightings = probe.sightings();
+    let outage = sightings
+        .worst_outage(from, to)
+        .map(|(_, outage)| outage.longest)
+        .unwrap_or_default();
+    let duals = bed
+        .probed
+        .iter()
+        .map(|ip| bed.lab.owners().between(*ip, at, to).dual);
+    let mut run = vec![
+        ("outage_ms", ms(outage)),
+        ("dual_ms", ms(duals.max().unwrap_or_default())),
+    ];
+    if bed.probed.len() > 1 {
+        run.push(("first_ms", taken.first.map(ms).unwrap_or_default()));
+        run.push(("last_ms", taken.last.map(ms).unwrap_or_default()));
+    }
+    Ok(Verdict::Good(run))
+}
+
+/// What both nodes cost while nothing happens and nobody asks.
+fn idle(bed: &Bed<'_>, options: &Options) -> Result<Run> {
+    bed.calm()?;
+    thread::sleep(Duration::from_secs(5));
+    let usages = || -> Result<Vec<Usage>> {
+        Ok(bed
+            .lab
+            .nodes()
+            .map(|node| node.usage())
+            .collect::<Result<_, _>>()?)
+    };
+    let (start, before) = (Instant::now(), usages()?);
+    thread::sleep(Duration::from_secs(options.idle_seconds));
+    let (after, time) = (usages()?, start.elapsed());
+    let costs: Vec<Usage> = after
+        .iter()
+        .zip(&before)
+        .map(|(after, before)| *after - *before)
+        .collect();
+    let run: Duration = costs.iter().map(|cost| cost.run).sum();
+    let ticks: Duration = costs.iter().map(|cost| cost.ticks).sum();
+    let percent = |spent: Duration| spent.as_secs_f64() / time.as_secs_f64() * 100.0;
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    Ok(vec![
+        ("cpu_percent", percent(run)),
+        ("cpu_ticks_percent", percent(ticks)),
+        (
+            "rss_mib",
+            mib(costs
+                .iter()
+                .map(|cost| cost.rss_kib)
+                .max()
+                .unwrap_or_default()),
+        ),
+        (
+            "pss_mib",
+            mib(costs
+                .iter()
+                .map(|cost| cost.pss_kib)
+                .max()
+                .unwrap_or_default()),
+        ),
+    ])
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
