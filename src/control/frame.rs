@@ -61,12 +61,7 @@ pub struct Lines {
 impl Lines {
     /// For lines of at most `max` bytes, the newline not counted.
     pub fn new(max: usize) -> Self {
-        Self {
-            max,
-            partial: Vec::new(),
-            skipping: false,
-            ready: VecDeque::new(),
-        }
+        Self { max, partial: Vec::new(), skipping: false, ready: VecDeque::new() }
     }
 
     /// Takes the next piece of the stream.
@@ -92,8 +87,7 @@ impl Lines {
         if self.partial.len().saturating_add(piece.len()) > self.max {
             self.partial = Vec::new();
             self.skipping = true;
-            self.ready
-                .push_back(Err(FrameError::TooLong { max: self.max }));
+            self.ready.push_back(Err(FrameError::TooLong { max: self.max }));
             return;
         }
         self.partial.extend_from_slice(piece);
@@ -115,9 +109,7 @@ impl Lines {
 }
 
 fn malformed(error: serde_json::Error) -> FrameError {
-    FrameError::Malformed {
-        reason: error.to_string(),
-    }
+    FrameError::Malformed { reason: error.to_string() }
 }
 
 #[cfg(test)]

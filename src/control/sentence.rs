@@ -10,9 +10,7 @@ use crate::cluster::{GroupId, LinkId, NodeId, ResourceId, Role, Term};
 use crate::config::{Config, ResourceKind};
 use crate::control::HistoryEntry;
 use crate::control::words::{self, duration};
-use crate::node::event::{
-    Cause, Event, Fact, HoldKind, LinkDownCause, ResourceChange, Severity, SwitchoverStep,
-};
+use crate::node::event::{Cause, Event, Fact, HoldKind, LinkDownCause, ResourceChange, Severity, SwitchoverStep};
 use crate::node::input::VipOwner;
 
 /// The event as `me` tells it.
@@ -173,10 +171,9 @@ fn role_severity(to: Role, cause: &Cause) -> Severity {
 
 fn link_severity(cause: LinkDownCause) -> Severity {
     match cause {
-        LinkDownCause::Silence
-        | LinkDownCause::NoCarrier
-        | LinkDownCause::Refused
-        | LinkDownCause::NotHeard => Severity::Warning,
+        LinkDownCause::Silence | LinkDownCause::NoCarrier | LinkDownCause::Refused | LinkDownCause::NotHeard => {
+            Severity::Warning
+        }
         LinkDownCause::Restarted | LinkDownCause::Left => Severity::Info,
     }
 }
@@ -192,10 +189,9 @@ fn hold_severity(hold: HoldKind, on: bool) -> Severity {
 
 fn step_severity(step: &SwitchoverStep) -> Severity {
     match step {
-        SwitchoverStep::Begun
-        | SwitchoverStep::Stopping
-        | SwitchoverStep::Released
-        | SwitchoverStep::Done => Severity::Info,
+        SwitchoverStep::Begun | SwitchoverStep::Stopping | SwitchoverStep::Released | SwitchoverStep::Done => {
+            Severity::Info
+        }
         SwitchoverStep::RolledBack { .. } => Severity::Warning,
     }
 }
@@ -209,71 +205,32 @@ struct Speaker<'a> {
 impl Speaker<'_> {
     fn fact(&self, fact: &Fact) -> String {
         match fact {
-            Fact::RoleChanged {
-                group,
-                from,
-                to,
-                term,
-                cause,
-            } => {
-                format!(
-                    "{}: {from} -> {to} (term {term}): {}",
-                    self.group(*group),
-                    self.cause(cause, *group)
-                )
+            Fact::RoleChanged { group, from, to, term, cause } => {
+                format!("{}: {from} -> {to} (term {term}): {}", self.group(*group), self.cause(cause, *group))
             }
-            Fact::LinkUp { link, peer } => {
-                format!("{} is up in both directions", self.path(*link, *peer))
-            }
-            Fact::LinkSuspect {
-                link,
-                peer,
-                silence,
-            } => {
-                format!(
-                    "{} is late: silent for {}, probing",
-                    self.path(*link, *peer),
-                    duration(*silence)
-                )
+            Fact::LinkUp { link, peer } => format!("{} is up in both directions", self.path(*link, *peer)),
+            Fact::LinkSuspect { link, peer, silence } => {
+                format!("{} is late: silent for {}, probing", self.path(*link, *peer), duration(*silence))
             }
             Fact::LinkDown { link, peer, cause } => {
-                format!(
-                    "{} is down: {}",
-                    self.path(*link, *peer),
-                    self.link_cause(*cause, *peer)
-                )
+                format!("{} is down: {}", self.path(*link, *peer), self.link_cause(*cause, *peer))
             }
             Fact::PeerAlive { peer } => format!("{} is alive", self.node(*peer)),
             Fact::PeerDegraded { peer } => self.degraded(*peer),
             Fact::PeerSilent { peer } => format!("{} is silent on every path", self.node(*peer)),
-            Fact::PeerRestarted { peer } => {
-                format!("{}: its daemon was restarted", self.node(*peer))
-            }
-            Fact::PeerLeft { peer } => format!(
-                "{} left in an orderly way: its daemon was stopped",
-                self.node(*peer)
-            ),
+            Fact::PeerRestarted { peer } => format!("{}: its daemon was restarted", self.node(*peer)),
+            Fact::PeerLeft { peer } => format!("{} left in an orderly way: its daemon was stopped", self.node(*peer)),
             Fact::ArbitratorReachable => "arbitrator answers".to_owned(),
             Fact::ArbitratorUnreachable => "arbitrator does not answer".to_owned(),
             Fact::Isolated => "isolated: every link is silent and the arbitrator does not answer; \
                 this node may not be ACTIVE until it hears one of them again"
                 .to_owned(),
-            Fact::NotIsolated => {
-                "not isolated any more: a link or the arbitrator is back".to_owned()
-            }
+            Fact::NotIsolated => "not isolated any more: a link or the arbitrator is back".to_owned(),
             Fact::VipAnswered { group, owner } => self.vip_answered(*group, owner),
             Fact::VipProbeFailed { group, error } => {
-                format!(
-                    "{}: the service network could not be asked who owns the VIPs: {error}",
-                    self.group(*group)
-                )
+                format!("{}: the service network could not be asked who owns the VIPs: {error}", self.group(*group))
             }
-            Fact::DualActive {
-                group,
-                peer,
-                ours,
-                theirs,
-            } => self.dual_active(*group, *peer, (*ours, *theirs)),
+            Fact::DualActive { group, peer, ours, theirs } => self.dual_active(*group, *peer, (*ours, *theirs)),
             Fact::ConflictEnded { group } => {
                 format!(
                     "{}: the conflict is over, this node stays ACTIVE and announced its VIPs again",
@@ -283,28 +240,14 @@ impl Speaker<'_> {
             Fact::Resource { resource, change } => {
                 format!("{}: {}", self.resource(*resource), change_words(change))
             }
-            Fact::CheckReady { check } => {
-                format!("ready check {} is well", self.config.check_name(*check))
-            }
+            Fact::CheckReady { check } => format!("ready check {} is well", self.config.check_name(*check)),
             Fact::CheckFailed { check, reason } => {
-                format!(
-                    "ready check {} fails: {reason}",
-                    self.config.check_name(*check)
-                )
+                format!("ready check {} fails: {reason}", self.config.check_name(*check))
             }
             Fact::Hold { hold, on, by } => hold_words(*hold, *on, by),
             Fact::FlapLimit { group, count } => self.flap_limit(*group, *count),
-            Fact::Switchover {
-                group,
-                from,
-                to,
-                step,
-            } => {
-                format!(
-                    "{}: {}",
-                    self.group(*group),
-                    step_words(step, self.node(*from), self.node(*to))
-                )
+            Fact::Switchover { group, from, to, step } => {
+                format!("{}: {}", self.group(*group), step_words(step, self.node(*from), self.node(*to)))
             }
             Fact::Stalled { duration: time } => {
                 format!(
@@ -312,32 +255,15 @@ impl Speaker<'_> {
                     duration(*time)
                 )
             }
-            Fact::Command {
-                who,
-                command,
-                refused: None,
-            } => format!("{who}: {command}"),
-            Fact::Command {
-                who,
-                command,
-                refused: Some(reason),
-            } => format!("{who}: {command}: refused: {reason}"),
-            Fact::PersistFailed { error } => {
-                format!("terms and holds cannot be written to disk: {error}")
-            }
+            Fact::Command { who, command, refused: None } => format!("{who}: {command}"),
+            Fact::Command { who, command, refused: Some(reason) } => format!("{who}: {command}: refused: {reason}"),
+            Fact::PersistFailed { error } => format!("terms and holds cannot be written to disk: {error}"),
             Fact::PersistRecovered => "terms and holds can be written to disk again".to_owned(),
             Fact::ConfigMismatch { peer } => self.config_mismatch(*peer),
-            Fact::ConfigMatches { peer } => {
-                format!("{} has the same config again", self.node(*peer))
-            }
+            Fact::ConfigMatches { peer } => format!("{} has the same config again", self.node(*peer)),
             Fact::DuplicateNode { link } => self.duplicate(*link),
-            Fact::ClockOffset {
-                peer,
-                offset_millis,
-            } => self.clock_offset(*peer, *offset_millis),
-            Fact::ClockAgrees { peer } => {
-                format!("wall clock of {} agrees with ours again", self.node(*peer))
-            }
+            Fact::ClockOffset { peer, offset_millis } => self.clock_offset(*peer, *offset_millis),
+            Fact::ClockAgrees { peer } => format!("wall clock of {} agrees with ours again", self.node(*peer)),
             Fact::Started { node } => format!("daemon started as {}", self.node(*node)),
             Fact::Stopping { reason } => format!("daemon is stopping: {reason}"),
         }
@@ -345,58 +271,35 @@ impl Speaker<'_> {
 
     fn cause(&self, cause: &Cause, group: GroupId) -> String {
         match cause {
-            Cause::Start => {
-                "daemon started, leftovers of an earlier run are removed first".to_owned()
-            }
+            Cause::Start => "daemon started, leftovers of an earlier run are removed first".to_owned(),
             Cause::LeftoversRemoved => "nothing of an earlier run is left here".to_owned(),
-            Cause::FirstInRank => {
-                "no node is ACTIVE and this one is first in rank of those able".to_owned()
-            }
+            Cause::FirstInRank => "no node is ACTIVE and this one is first in rank of those able".to_owned(),
             Cause::Standalone => "standalone mode, no other node to ask".to_owned(),
             Cause::ReleasedToUs { by } => format!("{} released it to this node", self.node(*by)),
-            Cause::PeerSilent { silence, asked_all } => {
-                self.peer_silent(group, *silence, *asked_all)
-            }
+            Cause::PeerSilent { silence, asked_all } => self.peer_silent(group, *silence, *asked_all),
             Cause::ResourcesUp => "all its resources are up".to_owned(),
             Cause::ResourcesDown => "all its resources are down".to_owned(),
-            Cause::Isolated => {
-                "isolated: every link is silent and the arbitrator does not answer".to_owned()
-            }
+            Cause::Isolated => "isolated: every link is silent and the arbitrator does not answer".to_owned(),
             Cause::OlderTerm { peer, term } => {
-                format!(
-                    "{} is ACTIVE too, with term {term}: this node yields",
-                    self.node(*peer)
-                )
+                format!("{} is ACTIVE too, with term {term}: this node yields", self.node(*peer))
             }
-            Cause::ClaimLost { peer } => {
-                format!("{} did not consent or was first", self.node(*peer))
-            }
+            Cause::ClaimLost { peer } => format!("{} did not consent or was first", self.node(*peer)),
             Cause::Operator { who } => format!("ordered by {who}"),
             Cause::Switchover { to } if *to == self.me => "switchover to this node".to_owned(),
             Cause::Switchover { to } => format!("switchover to {}", self.node(*to)),
-            Cause::Rollback => {
-                "the target of the switchover could not take it: it comes back to this node"
-                    .to_owned()
-            }
+            Cause::Rollback => "the target of the switchover could not take it: it comes back to this node".to_owned(),
             Cause::Failback => format!("failback to {}, its preferred node", self.preferred(group)),
             Cause::ResourceFailed { resource, reason } => {
-                format!(
-                    "resource {} failed here for good: {reason}",
-                    self.config.resource_name(*resource)
-                )
+                format!("resource {} failed here for good: {reason}", self.config.resource_name(*resource))
             }
-            Cause::NotReady { check } => {
-                format!("ready check {} fails here", self.config.check_name(*check))
-            }
+            Cause::NotReady { check } => format!("ready check {} fails here", self.config.check_name(*check)),
             Cause::StopFailed { resource, reason } => format!(
                 "resource {} could not be stopped and may still run here: {reason}",
                 self.config.resource_name(*resource)
             ),
             Cause::FaultCleared => "its fault was cleared".to_owned(),
             Cause::Held { hold } => format!("this node is held: {}", words::hold(*hold)),
-            Cause::RightLost => {
-                "the right to be ACTIVE was lost before the takeover was done".to_owned()
-            }
+            Cause::RightLost => "the right to be ACTIVE was lost before the takeover was done".to_owned(),
             Cause::Shutdown => "daemon is stopping".to_owned(),
         }
     }
@@ -407,27 +310,14 @@ impl Speaker<'_> {
             (Some(only), None) => self.node(only).to_owned(),
             (_, _) => "every other node".to_owned(),
         };
-        let vips = if self.has_vips(group) {
-            ", nobody answers for the VIPs"
-        } else {
-            ""
-        };
-        let hold = if asked_all {
-            "; all were asked, so the hold time was not needed"
-        } else {
-            ""
-        };
-        format!(
-            "{who} silent for {} on every path, arbitrator answers{vips}{hold}",
-            duration(silence)
-        )
+        let vips = if self.has_vips(group) { ", nobody answers for the VIPs" } else { "" };
+        let hold = if asked_all { "; all were asked, so the hold time was not needed" } else { "" };
+        format!("{who} silent for {} on every path, arbitrator answers{vips}{hold}", duration(silence))
     }
 
     fn degraded(&self, peer: NodeId) -> String {
         let peer = self.node(peer);
-        format!(
-            "{peer} is heard on the neutral path only: every dedicated link to it is down, repair one now"
-        )
+        format!("{peer} is heard on the neutral path only: every dedicated link to it is down, repair one now")
     }
 
     fn vip_answered(&self, group: GroupId, owner: &VipOwner) -> String {
@@ -446,9 +336,7 @@ impl Speaker<'_> {
             Ordering::Less => "this node has the older term and yields".to_owned(),
             Ordering::Equal => "the terms are equal, the node of lower rank yields".to_owned(),
         };
-        format!(
-            "{group}: ACTIVE here (term {ours}) and on {peer} (term {theirs}) at the same time: {verdict}"
-        )
+        format!("{group}: ACTIVE here (term {ours}) and on {peer} (term {theirs}) at the same time: {verdict}")
     }
 
     fn flap_limit(&self, group: GroupId, count: u32) -> String {
@@ -461,25 +349,17 @@ impl Speaker<'_> {
 
     fn config_mismatch(&self, peer: NodeId) -> String {
         let peer = self.node(peer);
-        format!(
-            "{peer} runs with another config than this node: make the files equal and reload both"
-        )
+        format!("{peer} runs with another config than this node: make the files equal and reload both")
     }
 
     fn duplicate(&self, link: LinkId) -> String {
         let (me, link) = (self.node(self.me), self.config.link_name(link));
-        format!(
-            "another machine calls itself {me} on link {link}: stop one of the two, node names must be unique"
-        )
+        format!("another machine calls itself {me} on link {link}: stop one of the two, node names must be unique")
     }
 
     fn clock_offset(&self, peer: NodeId, offset_millis: i64) -> String {
         let offset = duration(Duration::from_millis(offset_millis.unsigned_abs()));
-        let side = if offset_millis < 0 {
-            "behind"
-        } else {
-            "ahead of"
-        };
+        let side = if offset_millis < 0 { "behind" } else { "ahead of" };
         format!(
             "wall clock of {} is {offset} {side} ours (limit {}): check NTP on both; takeovers do not depend on it, logs do",
             self.node(peer),
@@ -490,15 +370,10 @@ impl Speaker<'_> {
     fn link_cause(&self, cause: LinkDownCause, peer: NodeId) -> String {
         match cause {
             LinkDownCause::Silence => {
-                format!(
-                    "no frame within the dead time of {}",
-                    duration(self.config.timers.dead_time)
-                )
+                format!("no frame within the dead time of {}", duration(self.config.timers.dead_time))
             }
             LinkDownCause::NoCarrier => "our interface has no carrier".to_owned(),
-            LinkDownCause::Refused => {
-                format!("{} answers that no daemon listens there", self.node(peer))
-            }
+            LinkDownCause::Refused => format!("{} answers that no daemon listens there", self.node(peer)),
             LinkDownCause::NotHeard => format!("{} does not hear us on it", self.node(peer)),
             LinkDownCause::Restarted => format!("the daemon of {} was restarted", self.node(peer)),
             LinkDownCause::Left => format!("{} said goodbye", self.node(peer)),
@@ -514,37 +389,20 @@ impl Speaker<'_> {
     }
 
     fn path(&self, link: LinkId, peer: NodeId) -> String {
-        format!(
-            "link {} to {}",
-            self.config.link_name(link),
-            self.node(peer)
-        )
+        format!("link {} to {}", self.config.link_name(link), self.node(peer))
     }
 
     fn resource(&self, resource: ResourceId) -> String {
-        format!(
-            "{}/{}",
-            self.group(resource.group),
-            self.config.resource_name(resource)
-        )
+        format!("{}/{}", self.group(resource.group), self.config.resource_name(resource))
     }
 
     fn preferred(&self, group: GroupId) -> &str {
-        self.config
-            .groups
-            .get(group.index())
-            .map_or("?", |group| self.node(group.preferred))
+        self.config.groups.get(group.index()).map_or("?", |group| self.node(group.preferred))
     }
 
     fn has_vips(&self, group: GroupId) -> bool {
-        let resources = self
-            .config
-            .groups
-            .get(group.index())
-            .map_or(&[][..], |group| &group.resources);
-        resources
-            .iter()
-            .any(|resource| matches!(resource.kind, ResourceKind::Vip(_)))
+        let resources = self.config.groups.get(group.index()).map_or(&[][..], |group| &group.resources);
+        resources.iter().any(|resource| matches!(resource.kind, ResourceKind::Vip(_)))
     }
 }
 
@@ -553,19 +411,10 @@ fn change_words(change: &ResourceChange) -> String {
         ResourceChange::Started => "started".to_owned(),
         ResourceChange::StartFailed { reason } => format!("could not be started: {reason}"),
         ResourceChange::Stopped => "stopped".to_owned(),
-        ResourceChange::StopFailed { reason } => {
-            format!("could not be stopped and may still be here: {reason}")
-        }
+        ResourceChange::StopFailed { reason } => format!("could not be stopped and may still be here: {reason}"),
         ResourceChange::Failed { reason } => format!("failed: {reason}"),
-        ResourceChange::Restarting {
-            after,
-            attempt,
-            max,
-        } => {
-            format!(
-                "will be restarted in {} (attempt {attempt} of {max})",
-                duration(*after)
-            )
+        ResourceChange::Restarting { after, attempt, max } => {
+            format!("will be restarted in {} (attempt {attempt} of {max})", duration(*after))
         }
         ResourceChange::Able => "could be started here again".to_owned(),
         ResourceChange::Unable { reason } => format!("could not be started here: {reason}"),
@@ -581,12 +430,8 @@ fn hold_words(hold: HoldKind, on: bool, by: &str) -> String {
         (HoldKind::Maintenance, true) => {
             format!("maintenance on (by {by}): nothing is moved, restarted or taken over by itself")
         }
-        (HoldKind::Maintenance, false) => {
-            format!("maintenance off (by {by}): automatic actions are on again")
-        }
-        (HoldKind::Flap, true) => {
-            format!("held for flapping (by {by}): this node takes nothing over until `online`")
-        }
+        (HoldKind::Maintenance, false) => format!("maintenance off (by {by}): automatic actions are on again"),
+        (HoldKind::Flap, true) => format!("held for flapping (by {by}): this node takes nothing over until `online`"),
         (HoldKind::Flap, false) => format!("no longer held for flapping (by {by})"),
     }
 }
@@ -595,13 +440,9 @@ fn step_words(step: &SwitchoverStep, from: &str, to: &str) -> String {
     match step {
         SwitchoverStep::Begun => format!("switchover from {from} to {to} has begun"),
         SwitchoverStep::Stopping => format!("switchover: {from} brings its resources down"),
-        SwitchoverStep::Released => {
-            format!("switchover: {from} owns nothing any more, {to} may start")
-        }
+        SwitchoverStep::Released => format!("switchover: {from} owns nothing any more, {to} may start"),
         SwitchoverStep::Done => format!("switchover done: {to} is ACTIVE"),
-        SwitchoverStep::RolledBack { reason } => {
-            format!("switchover to {to} failed, {from} takes it back: {reason}")
-        }
+        SwitchoverStep::RolledBack { reason } => format!("switchover to {to} failed, {from} takes it back: {reason}"),
     }
 }
 

@@ -1,8 +1,8 @@
-//! Quantities and commands in words, the same in sentences, status and answers.
+//! Quantities and commands, the same in sentences, status and answers.
 
 use std::time::Duration;
 
-use crate::control::{Command, ResourceVerb};
+use crate::control::ResourceVerb;
 use crate::node::event::HoldKind;
 
 /// A duration as a human says it: two units at most, no false precision.
@@ -43,33 +43,6 @@ pub fn hold(hold: HoldKind) -> &'static str {
     }
 }
 
-/// A command as the operator would type it, for the history and for answers.
-pub fn command(command: &Command) -> String {
-    match command {
-        Command::Switchover { group, to, dry_run } => {
-            let group = group
-                .as_ref()
-                .map_or(String::new(), |group| format!(" {group}"));
-            let to = to
-                .as_ref()
-                .map_or(String::new(), |to| format!(" --to {to}"));
-            format!(
-                "switchover{group}{to}{}",
-                if *dry_run { " --dry-run" } else { "" }
-            )
-        }
-        Command::Offline { duration: None } => "offline".to_owned(),
-        Command::Offline {
-            duration: Some(time),
-        } => format!("offline for {}", duration(*time)),
-        Command::Online => "online".to_owned(),
-        Command::Maintenance { on } => format!("maintenance {}", if *on { "on" } else { "off" }),
-        Command::Resource { resource, verb } => {
-            format!("resource {} {resource}", self::verb(*verb))
-        }
-    }
-}
-
 /// An order for a resource.
 pub fn verb(verb: ResourceVerb) -> &'static str {
     match verb {
@@ -81,16 +54,13 @@ pub fn verb(verb: ResourceVerb) -> &'static str {
 }
 
 fn two(big: u64, big_unit: &str, small: u64, small_unit: &str) -> String {
-    if small == 0 {
-        format!("{big} {big_unit}")
-    } else {
-        format!("{big} {big_unit} {small} {small_unit}")
-    }
+    if small == 0 { format!("{big} {big_unit}") } else { format!("{big} {big_unit} {small} {small_unit}") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Command;
 
     #[test]
     fn durations_are_said_in_two_units_at_most() {
@@ -118,24 +88,12 @@ mod tests {
 
     #[test]
     fn commands_read_as_typed() {
-        let switchover = Command::Switchover {
-            group: Some("dre".into()),
-            to: Some("hadev2".into()),
-            dry_run: true,
-        };
-        assert_eq!(command(&switchover), "switchover dre --to hadev2 --dry-run");
-        let offline = Command::Offline {
-            duration: Some(Duration::from_secs(30)),
-        };
-        assert_eq!(command(&offline), "offline for 30 s");
-        assert_eq!(
-            command(&Command::Maintenance { on: false }),
-            "maintenance off"
-        );
-        let clear = Command::Resource {
-            resource: "dre/traffic".into(),
-            verb: ResourceVerb::Clear,
-        };
-        assert_eq!(command(&clear), "resource clear dre/traffic");
+        let switchover = Command::Switchover { group: Some("dre".into()), to: Some("hadev2".into()), dry_run: true };
+        assert_eq!(switchover.words(), "switchover dre --to hadev2 --dry-run");
+        let offline = |millis| Command::Offline { duration: Some(Duration::from_millis(millis)) }.words();
+        assert_eq!((offline(30_000), offline(500)), ("offline --for 30s".into(), "offline --for 500ms".into()));
+        assert_eq!(Command::Maintenance { on: false }.words(), "maintenance off");
+        let clear = Command::Resource { resource: "dre/Traffic".into(), verb: ResourceVerb::Clear };
+        assert_eq!(clear.words(), "resource clear dre/Traffic");
     }
 }

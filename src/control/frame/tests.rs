@@ -8,16 +8,9 @@ use crate::control::{Answer, Command, Reply, Request, ResourceVerb};
 fn any_command() -> impl Strategy<Value = Command> {
     let name = proptest::option::of(".{0,40}");
     prop_oneof![
-        (name.clone(), name, any::<bool>()).prop_map(|(group, to, dry_run)| Command::Switchover {
-            group,
-            to,
-            dry_run
-        }),
-        proptest::option::of((0..u64::MAX, 0..1_000_000_000_u32)).prop_map(|time| {
-            Command::Offline {
-                duration: time.map(|(s, n)| Duration::new(s, n)),
-            }
-        }),
+        (name.clone(), name, any::<bool>()).prop_map(|(group, to, dry_run)| Command::Switchover { group, to, dry_run }),
+        proptest::option::of((0..u64::MAX, 0..1_000_000_000_u32))
+            .prop_map(|time| Command::Offline { duration: time.map(|(s, n)| Duration::new(s, n)) }),
         Just(Command::Online),
         any::<bool>().prop_map(|on| Command::Maintenance { on }),
         (".{0,40}", any_verb()).prop_map(|(resource, verb)| Command::Resource { resource, verb }),
@@ -36,8 +29,7 @@ fn any_verb() -> impl Strategy<Value = ResourceVerb> {
 fn any_request() -> impl Strategy<Value = Request> {
     prop_oneof![
         Just(Request::Status),
-        (any::<usize>(), any::<bool>())
-            .prop_map(|(last, follow)| Request::History { last, follow }),
+        (any::<usize>(), any::<bool>()).prop_map(|(last, follow)| Request::History { last, follow }),
         any_command().prop_map(Request::Command),
         Just(Request::Reload),
         Just(Request::Config),
@@ -49,16 +41,9 @@ fn any_reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
         Just(Reply::EndOfHistory),
         text.prop_map(|reason| Reply::Error { reason }),
-        text.prop_map(|reason| Reply::Answer {
-            answer: Answer::Refused { reason }
-        }),
-        (
-            proptest::collection::vec(text, 0..4),
-            proptest::collection::vec(text, 0..4)
-        )
-            .prop_map(|(steps, obstacles)| Reply::Answer {
-                answer: Answer::Plan { steps, obstacles }
-            }),
+        text.prop_map(|reason| Reply::Answer { answer: Answer::Refused { reason } }),
+        (proptest::collection::vec(text, 0..4), proptest::collection::vec(text, 0..4))
+            .prop_map(|(steps, obstacles)| Reply::Answer { answer: Answer::Plan { steps, obstacles } }),
     ]
 }
 
@@ -116,34 +101,22 @@ proptest! {
 
 #[test]
 fn a_line_too_long_is_reported_once_and_the_next_one_is_read() {
-    let stream = [
-        b"x".repeat(5_000).as_slice(),
-        b"\n{\"request\":\"status\"}\r\n\n",
-    ]
-    .concat();
+    let stream = [b"x".repeat(5_000).as_slice(), b"\n{\"request\":\"status\"}\r\n\n"].concat();
     let lines = cut(&stream, &[700], 4_096);
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0], Err(FrameError::TooLong { max: 4_096 }));
-    assert_eq!(
-        decode::<Request>(lines[1].as_ref().unwrap()).unwrap(),
-        Request::Status
-    );
+    assert_eq!(decode::<Request>(lines[1].as_ref().unwrap()).unwrap(), Request::Status);
 }
 
 #[test]
 fn the_line_of_a_command_is_flat_and_stays_as_it_is() {
     let request = Request::Command(Command::Maintenance { on: true });
     let line = encode(&request, MAX_REQUEST_BYTES).unwrap();
-    assert_eq!(
-        line,
-        b"{\"request\":\"command\",\"command\":\"maintenance\",\"on\":true}\n"
-    );
+    assert_eq!(line, b"{\"request\":\"command\",\"command\":\"maintenance\",\"on\":true}\n");
 }
 
 #[test]
 fn a_document_beyond_the_limit_is_not_sent() {
-    let reply = Reply::Error {
-        reason: "x".repeat(200),
-    };
+    let reply = Reply::Error { reason: "x".repeat(200) };
     assert_eq!(encode(&reply, 100), Err(FrameError::TooLong { max: 100 }));
 }

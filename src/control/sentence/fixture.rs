@@ -1,15 +1,14 @@
 //! A pair of nodes with one group, as in the sample config.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cluster::NodeId;
 use crate::config::{
-    ArbitratorConfig, Check, Config, DaemonConfig, ExecConfig, Failback, GroupConfig, IpNet,
-    Limits, LinkConfig, LinkKind, MonitorConfig, ReadyConfig, ResourceConfig, ResourceKind,
-    RestartConfig, Timers, VipConfig,
+    ArbitratorConfig, Check, Config, DaemonConfig, ExecConfig, Failback, GroupConfig, IpNet, Limits, LinkConfig,
+    LinkKind, MonitorConfig, ReadyConfig, ResourceConfig, ResourceKind, RestartConfig, Timers, VipConfig,
 };
 
 /// hadev1 and hadev2, links `primary` and `secondary`, group `dre` with VIPs and a service, group `mysql` without VIPs.
@@ -17,8 +16,8 @@ pub(crate) fn pair() -> Config {
     Config {
         cluster: "hadev".to_owned(),
         nodes: vec!["hadev1".to_owned(), "hadev2".to_owned()],
-        by_hand: std::collections::BTreeSet::new(),
         standalone: false,
+        by_hand: BTreeSet::new(),
         timers: timers(),
         limits: Limits {
             failovers: 3,
@@ -88,21 +87,13 @@ fn link(name: &str, interface: &str, third: u8) -> LinkConfig {
         name: name.to_owned(),
         kind: LinkKind::Dedicated,
         interfaces: vec![interface.to_owned(), interface.to_owned()],
-        addresses: vec![
-            IpAddr::from([172, 16, third, 54]),
-            IpAddr::from([172, 16, third, 55]),
-        ],
+        addresses: vec![IpAddr::from([172, 16, third, 54]), IpAddr::from([172, 16, third, 55])],
         port: 7_400,
     }
 }
 
 fn group(name: &str, resources: Vec<ResourceConfig>) -> GroupConfig {
-    GroupConfig {
-        name: name.to_owned(),
-        failback: Failback::Manual,
-        preferred: NodeId(0),
-        resources,
-    }
+    GroupConfig { name: name.to_owned(), failback: Failback::Manual, preferred: NodeId(0), resources }
 }
 
 fn vip(name: &str) -> ResourceConfig {
@@ -110,10 +101,7 @@ fn vip(name: &str) -> ResourceConfig {
         name,
         ResourceKind::Vip(VipConfig {
             interfaces: vec!["eth1".to_owned(), "eth1".to_owned()],
-            addresses: vec![IpNet {
-                address: IpAddr::from([172, 16, 9, 61]),
-                prefix: 24,
-            }],
+            addresses: vec![IpNet { address: IpAddr::from([172, 16, 9, 61]), prefix: 24 }],
             ranges: Vec::new(),
             label: None,
         }),
