@@ -129,6 +129,7 @@ fn one_random_run(
     let plan = random_plan(&mut random);
     let world = slot.insert(Checked::new(plan, detail));
     world.watch_strangers(seed);
+    world.boot_all();
     let step = world.config().timers.hold_time * 2;
     let kinds = choose_kinds(&mut random);
     if random.chance(800_000) {
