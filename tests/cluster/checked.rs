@@ -19,10 +19,9 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
-    /// A world with every machine booted. `detail`: what is written down.
+    /// A world with every machine off. `detail`: what is written down.
     pub(crate) fn new(plan: Plan, detail: Option<Detail>) -> Self {
-        let mut world = World::new(plan);
-        world.boot_all();
+        let world = World::new(plan);
         let log = detail.map(|detail| Log::new(world.config(), detail));
         Self {
             world,

@@ -36,12 +36,38 @@ pub(crate) fn end_faults(world: &mut Checked) -> Result<(), String> {
         }
     }
     // A daemon that is ending takes its time, and one that stands still as well.
-    for _ in 0..40 {
+    for _ in 0..60 {
         start_everything(world);
         world.run_ms(100)?;
+        if world
+            .config()
+            .node_ids()
+            .all(|node| world.is_running(node) && !is_ending(world, node))
+        {
+            break;
+        }
     }
-    start_everything(world);
     Ok(())
+}
+
+fn is_ending(world: &World, node: NodeId) -> bool {
+    let group = GroupId(0);
+    obstacles(world, node, group)
+        .iter()
+        .any(|obstacle| obstacle.contains("stopping"))
+}
+
+/// Lets time pass until every group is served, at most `bound`.
+pub(crate) fn await_service(world: &mut Checked, bound: Duration) -> Result<(), String> {
+    let until = world.now() + bound;
+    loop {
+        world.run_ms(100)?;
+        match every_group_is_served_once(world) {
+            Ok(()) => return Ok(()),
+            Err(error) if world.now() >= until => return Err(error),
+            Err(_) => {}
+        }
+    }
 }
 
 fn start_everything(world: &mut Checked) {

@@ -6,6 +6,8 @@ mod invariants;
 mod liveness;
 mod owners;
 mod random;
+mod scenarios;
+mod script;
 mod shape;
 mod sight;
 mod strangers;

@@ -12,7 +12,7 @@ use avamgr_core::sim::{Cable, Detail, Noise, Plan, Random};
 use crate::checked::Checked;
 use crate::faults::{choose_kinds, strike};
 use crate::liveness::{
-    end_faults, every_group_is_served_once, help_of_an_operator, nobody_waits_without_a_reason,
+    await_service, end_faults, help_of_an_operator, nobody_waits_without_a_reason,
     nothing_moves_for, recovery_bound,
 };
 use crate::shape::{GroupShape, Shape};
@@ -129,6 +129,7 @@ fn one_random_run(
     let plan = random_plan(&mut random);
     let world = slot.insert(Checked::new(plan, detail));
     world.watch_strangers(seed);
+    world.boot_all();
     let step = world.config().timers.hold_time * 2;
     let kinds = choose_kinds(&mut random);
     if random.chance(800_000) {
@@ -146,11 +147,15 @@ fn one_random_run(
     }
     let bound = recovery_bound(world);
     end_faults(world)?;
-    world.run_for(bound)?;
-    nobody_waits_without_a_reason(world)?;
-    help_of_an_operator(world)?;
-    world.run_for(bound)?;
-    every_group_is_served_once(world)?;
+    if await_service(world, bound).is_err() {
+        nobody_waits_without_a_reason(world)?;
+        help_of_an_operator(world)?;
+        await_service(world, bound)?;
+    }
+    if random.chance(50_000) {
+        // Some things come late: a stop that is tried again, a lifetime.
+        world.run_for(bound)?;
+    }
     let quiet = world.config().timers.hold_time * 3;
     nothing_moves_for(world, quiet)
 }

@@ -122,7 +122,11 @@ impl GroupShape {
                 service,
                 "[[group.resource]]\nname = \"{name}-svc\"\nexec = \"/usr/bin/{name}\""
             );
-            let _ = writeln!(service, "start_timeout = \"2s\"\nstop_timeout = \"1s\"");
+            let _ = writeln!(
+                service,
+                "restart = {{ max = 2, window = \"20s\", backoff_max = \"400ms\" }}"
+            );
+            let _ = writeln!(service, "start_timeout = \"1s\"\nstop_timeout = \"500ms\"");
         }
         let mut vips = String::new();
         for vip in 1..=self.vips {
@@ -135,7 +139,7 @@ impl GroupShape {
                 "vip = [\"192.0.2.{}/24\"]",
                 index * 100 + usize::from(vip)
             );
-            let _ = writeln!(vips, "start_timeout = \"2s\"\nstop_timeout = \"1s\"");
+            let _ = writeln!(vips, "start_timeout = \"1s\"\nstop_timeout = \"500ms\"");
         }
         text += &if self.service_first {
             service + &vips
