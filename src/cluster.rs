@@ -47,9 +47,7 @@ pub struct ResourceId {
 }
 
 /// A number that grows with every takeover of a group; the older term always yields.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Term(pub u64);
 
@@ -89,13 +87,7 @@ pub enum Role {
 
 impl Role {
     /// All roles, in the order of their life.
-    pub const ALL: [Self; 5] = [
-        Self::Standby,
-        Self::Activating,
-        Self::Active,
-        Self::Deactivating,
-        Self::Fault,
-    ];
+    pub const ALL: [Self; 5] = [Self::Standby, Self::Activating, Self::Active, Self::Deactivating, Self::Fault];
 }
 
 impl fmt::Display for Role {

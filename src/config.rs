@@ -47,10 +47,7 @@ pub fn parse(text: &str, source: &str) -> Result<Config, ConfigErrors> {
 }
 
 /// Like [`parse`], with what is allowed but worth knowing.
-pub fn parse_with_warnings(
-    text: &str,
-    source: &str,
-) -> Result<(Config, ConfigErrors), ConfigErrors> {
+pub fn parse_with_warnings(text: &str, source: &str) -> Result<(Config, ConfigErrors), ConfigErrors> {
     let findings = error::Findings::new(text);
     let config = read(text, &findings);
     let failed = findings.errors() > 0;
@@ -389,37 +386,27 @@ impl Config {
 
     /// Name of a link.
     pub fn link_name(&self, link: LinkId) -> &str {
-        self.links
-            .get(link.index())
-            .map_or("?", |link| link.name.as_str())
+        self.links.get(link.index()).map_or("?", |link| link.name.as_str())
     }
 
     /// Name of a group.
     pub fn group_name(&self, group: GroupId) -> &str {
-        self.groups
-            .get(group.index())
-            .map_or("?", |group| group.name.as_str())
+        self.groups.get(group.index()).map_or("?", |group| group.name.as_str())
     }
 
     /// Name of a ready check.
     pub fn check_name(&self, check: CheckId) -> &str {
-        self.ready
-            .get(check.index())
-            .map_or("?", |ready| ready.name.as_str())
+        self.ready.get(check.index()).map_or("?", |ready| ready.name.as_str())
     }
 
     /// A resource.
     pub fn resource(&self, id: ResourceId) -> Option<&ResourceConfig> {
-        self.groups
-            .get(id.group.index())?
-            .resources
-            .get(usize::from(id.index))
+        self.groups.get(id.group.index())?.resources.get(usize::from(id.index))
     }
 
     /// Name of a resource.
     pub fn resource_name(&self, id: ResourceId) -> &str {
-        self.resource(id)
-            .map_or("?", |resource| resource.name.as_str())
+        self.resource(id).map_or("?", |resource| resource.name.as_str())
     }
 
     /// All nodes in rank order.
@@ -439,10 +426,7 @@ impl Config {
 
     /// All resources of a group in start order.
     pub fn resource_ids(&self, group: GroupId) -> impl Iterator<Item = ResourceId> + use<> {
-        let count = self
-            .groups
-            .get(group.index())
-            .map_or(0, |group| group.resources.len());
+        let count = self.groups.get(group.index()).map_or(0, |group| group.resources.len());
         (0..u16::try_from(count).unwrap_or(u16::MAX)).map(move |index| ResourceId { group, index })
     }
 
@@ -457,11 +441,7 @@ impl Config {
 
     /// What this config can guarantee.
     pub fn safety_class(&self) -> SafetyClass {
-        if self.standalone {
-            SafetyClass::Standalone
-        } else {
-            SafetyClass::Ping
-        }
+        if self.standalone { SafetyClass::Standalone } else { SafetyClass::Ping }
     }
 }
 

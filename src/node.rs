@@ -104,9 +104,7 @@ impl Node {
         durable: Durable,
         now: Instant,
     ) -> Self {
-        let peers = config
-            .node_ids()
-            .filter(|id| *id != me && !config.standalone);
+        let peers = config.node_ids().filter(|id| *id != me && !config.standalone);
         let floor = |id: GroupId| durable.terms.get(&id).copied().unwrap_or_default();
         let mut node = Self {
             me,
@@ -117,16 +115,9 @@ impl Node {
             floor: now,
             carriers: config.link_ids().map(|id| (id, true)).collect(),
             peers: peers.map(|id| (id, Peer::new(id, &config, now))).collect(),
-            arbitrator: config
-                .arbitrator
-                .as_ref()
-                .filter(|_| !config.standalone)
-                .map(|a| Arbitrator::new(a, now)),
+            arbitrator: config.arbitrator.as_ref().filter(|_| !config.standalone).map(|a| Arbitrator::new(a, now)),
             isolated: false,
-            groups: config
-                .group_ids()
-                .map(|id| Group::new(id, &config, floor(id), now))
-                .collect(),
+            groups: config.group_ids().map(|id| Group::new(id, &config, floor(id), now)).collect(),
             ready: BTreeMap::new(),
             offline: durable.offline.map(|offline| (now, offline)),
             maintenance: durable.maintenance.then_some(now),
@@ -153,43 +144,24 @@ impl Node {
         self.notice_stall(now);
         self.now = self.now.max(now);
         match input {
-            Input::Heartbeat {
-                link,
-                arrived,
-                wall_millis,
-                heartbeat,
-            } => {
+            Input::Heartbeat { link, arrived, wall_millis, heartbeat } => {
                 self.on_heartbeat(link, arrived.min(self.now), wall_millis, &heartbeat);
             }
             Input::BadDatagram { link, cause } => self.on_bad_datagram(link, cause),
             Input::Carrier { link, up } => self.on_carrier(link, up),
             Input::Refused { link, from } => self.on_refused(link, from),
-            Input::Verdict {
-                ask,
-                asked: _,
-                answers,
-            } => {
+            Input::Verdict { ask, asked: _, answers } => {
                 if let Some(arbitrator) = &mut self.arbitrator {
                     arbitrator.verdict(ask, self.now, &answers, &self.config.timers);
                 }
             }
-            Input::VipProbe {
-                probe,
-                group,
-                asked,
-                owner,
-                error,
-            } => {
+            Input::VipProbe { probe, group, asked, owner, error } => {
                 self.on_vip_probe(probe, group, asked, owner, error);
             }
             Input::Report { resource, report } => self.on_report(resource, report),
             Input::Ready { check, result } => self.on_ready(check, result),
             Input::Persisted { order, result } => self.on_persisted(order, result),
-            Input::Command {
-                request,
-                who,
-                command,
-            } => self.on_command(request, &who, command),
+            Input::Command { request, who, command } => self.on_command(request, &who, command),
             Input::Shutdown => self.on_shutdown(),
             Input::Deadline => {}
         }
@@ -287,19 +259,11 @@ impl Node {
     /// Takes one link down, for one peer or for all.
     fn links_down(&mut self, id: LinkId, only: Option<NodeId>, cause: LinkDownCause) {
         let mut facts = Vec::new();
-        for peer in self
-            .peers
-            .values_mut()
-            .filter(|peer| only.is_none_or(|only| only == peer.id))
-        {
+        for peer in self.peers.values_mut().filter(|peer| only.is_none_or(|only| only == peer.id)) {
             if let Some(link) = peer.links.get_mut(&id)
                 && link.down(cause, self.now).is_some()
             {
-                facts.push(Fact::LinkDown {
-                    link: id,
-                    peer: peer.id,
-                    cause,
-                });
+                facts.push(Fact::LinkDown { link: id, peer: peer.id, cause });
             }
         }
         self.tell_all(facts);
@@ -320,25 +284,18 @@ impl Node {
         };
         if let Some(change) = resource.on_report(now, report, wanted, &settings.restart) {
             let restarting = match (&change, resource.state) {
-                (
-                    ResourceChange::Stopped | ResourceChange::StartFailed { .. },
-                    resources::RunState::Backoff(until),
-                ) => Some(ResourceChange::Restarting {
-                    after: until.since(now),
-                    attempt: u32::try_from(resource.failures.len()).unwrap_or(u32::MAX),
-                    max: settings.restart.max,
-                }),
+                (ResourceChange::Stopped | ResourceChange::StartFailed { .. }, resources::RunState::Backoff(until)) => {
+                    Some(ResourceChange::Restarting {
+                        after: until.since(now),
+                        attempt: u32::try_from(resource.failures.len()).unwrap_or(u32::MAX),
+                        max: settings.restart.max,
+                    })
+                }
                 (_, _) => None,
             };
-            self.tell(Fact::Resource {
-                resource: id,
-                change,
-            });
+            self.tell(Fact::Resource { resource: id, change });
             if let Some(change) = restarting.filter(|_| wanted) {
-                self.tell(Fact::Resource {
-                    resource: id,
-                    change,
-                });
+                self.tell(Fact::Resource { resource: id, change });
             }
         }
     }
@@ -362,28 +319,14 @@ impl Node {
         let mut facts = Vec::new();
         for peer in self.peers.values_mut() {
             for (id, link) in &mut peer.links {
-                let silence = link
-                    .heard
-                    .map_or(now.since(link.since), |heard| now.since(heard));
+                let silence = link.heard.map_or(now.since(link.since), |heard| now.since(heard));
                 // The neutral path is silent by design while a dedicated link is up: nothing to tell.
                 let rests = peer.state == PeerState::Alive
-                    && self
-                        .config
-                        .links
-                        .get(id.index())
-                        .is_some_and(|link| link.kind == LinkKind::Neutral);
+                    && self.config.links.get(id.index()).is_some_and(|link| link.kind == LinkKind::Neutral);
                 match link.judge(now, floor, &self.config.timers) {
                     Some(LinkState::Suspect | LinkState::Down(_)) if rests => {}
-                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect {
-                        link: *id,
-                        peer: peer.id,
-                        silence,
-                    }),
-                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown {
-                        link: *id,
-                        peer: peer.id,
-                        cause,
-                    }),
+                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect { link: *id, peer: peer.id, silence }),
+                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown { link: *id, peer: peer.id, cause }),
                     Some(LinkState::Up) | None => {}
                 }
             }
@@ -404,9 +347,7 @@ impl Node {
             peer.state = state;
             peer.since = self.now;
             match state {
-                PeerState::Alive if before != PeerState::Suspect => {
-                    facts.push(Fact::PeerAlive { peer: peer.id })
-                }
+                PeerState::Alive if before != PeerState::Suspect => facts.push(Fact::PeerAlive { peer: peer.id }),
                 PeerState::Degraded => facts.push(Fact::PeerDegraded { peer: peer.id }),
                 PeerState::Silent => facts.push(Fact::PeerSilent { peer: peer.id }),
                 PeerState::Left => facts.push(Fact::PeerLeft { peer: peer.id }),
@@ -428,11 +369,9 @@ impl Node {
     /// Some peer is neither well nor orderly gone.
     fn is_attentive(&self) -> bool {
         self.peers.values().any(|peer| match peer.state {
-            PeerState::Unknown
-            | PeerState::Degraded
-            | PeerState::Suspect
-            | PeerState::OneWay
-            | PeerState::Silent => true,
+            PeerState::Unknown | PeerState::Degraded | PeerState::Suspect | PeerState::OneWay | PeerState::Silent => {
+                true
+            }
             PeerState::Alive | PeerState::Left => false,
         })
     }
@@ -441,11 +380,7 @@ impl Node {
         let (now, attentive) = (self.now, self.is_attentive());
         let id = AskId(self.counter + 1);
         let timers = &self.config.timers;
-        let pace = if attentive {
-            timers.arbitrator_pace
-        } else {
-            timers.arbitrator_interval
-        };
+        let pace = if attentive { timers.arbitrator_pace } else { timers.arbitrator_interval };
         let timeout = timers.arbitrator_timeout;
         let Some(arbitrator) = &mut self.arbitrator else {
             return;
@@ -460,16 +395,9 @@ impl Node {
             self.counter += 1;
             self.outbox.push_back(Action::Ask { ask: id, timeout });
         }
-        self.alarm(
-            state == Reachability::Unreachable,
-            Fact::ArbitratorUnreachable,
-            Fact::ArbitratorReachable,
-        );
+        self.alarm(state == Reachability::Unreachable, Fact::ArbitratorUnreachable, Fact::ArbitratorReachable);
         let alone = !self.peers.values().any(|peer| peer.state.is_alive());
-        let missed = self
-            .peers
-            .values()
-            .any(|peer| peer.state != PeerState::Left);
+        let missed = self.peers.values().any(|peer| peer.state != PeerState::Left);
         self.isolated = alone && missed && state == Reachability::Unreachable;
         self.alarm(self.isolated, Fact::Isolated, Fact::NotIsolated);
     }
@@ -479,11 +407,7 @@ impl Node {
             && offline.until.is_some_and(|until| self.now >= until)
         {
             self.offline = None;
-            self.tell(Fact::Hold {
-                hold: HoldKind::Offline,
-                on: false,
-                by: "its end was reached".to_owned(),
-            });
+            self.tell(Fact::Hold { hold: HoldKind::Offline, on: false, by: "its end was reached".to_owned() });
         }
     }
 
@@ -491,11 +415,7 @@ impl Node {
     /// Until a role is where what is known wants it; each round takes one edge of the state machine at most.
     fn decide_group(&mut self, id: GroupId) {
         for _ in Role::ALL {
-            let before = (
-                self.group(id).role,
-                self.group(id).claim,
-                self.group(id).release.clone(),
-            );
+            let before = (self.group(id).role, self.group(id).claim, self.group(id).release.clone());
             self.decide_once(id);
             let group = self.group(id);
             if before == (group.role, group.claim, group.release.clone()) {
@@ -530,13 +450,7 @@ impl Node {
         if group.role == Role::Standby || group.role == Role::Fault || group.claim.is_some() {
             return;
         }
-        let orders = resources::next_orders(
-            &group.resources,
-            settings,
-            group.wants_up(),
-            group.stop_within,
-            now,
-        );
+        let orders = resources::next_orders(&group.resources, settings, group.wants_up(), group.stop_within, now);
         for (index, order) in orders {
             let is_vip = settings.resources.get(index).is_some_and(resources::is_vip);
             if order == Order::Start && is_vip && !addresses_free {
@@ -546,17 +460,10 @@ impl Node {
                 continue;
             };
             resource.turn(
-                if order == Order::Start {
-                    resources::RunState::Starting
-                } else {
-                    resources::RunState::Stopping
-                },
+                if order == Order::Start { resources::RunState::Starting } else { resources::RunState::Stopping },
                 now,
             );
-            let resource = ResourceId {
-                group: id,
-                index: u16::try_from(index).unwrap_or(u16::MAX),
-            };
+            let resource = ResourceId { group: id, index: u16::try_from(index).unwrap_or(u16::MAX) };
             self.outbox.push_back(Action::Resource { resource, order });
         }
     }
@@ -571,16 +478,8 @@ impl Node {
                 self.reclaimed(id);
             }
             Role::Deactivating if resources::all_down(&group.resources) => {
-                let cause = if group.cause == Cause::Start {
-                    Cause::LeftoversRemoved
-                } else {
-                    Cause::ResourcesDown
-                };
-                let trigger = if faulty {
-                    Trigger::ResourcesDownFaulty
-                } else {
-                    Trigger::ResourcesDown
-                };
+                let cause = if group.cause == Cause::Start { Cause::LeftoversRemoved } else { Cause::ResourcesDown };
+                let trigger = if faulty { Trigger::ResourcesDownFaulty } else { Trigger::ResourcesDown };
                 self.turn(id, trigger, cause);
                 self.released(id);
             }
@@ -601,13 +500,7 @@ impl Node {
         group.since = now;
         group.cause = cause.clone();
         let term = group.told_term();
-        self.tell(Fact::RoleChanged {
-            group: id,
-            from,
-            to,
-            term,
-            cause,
-        });
+        self.tell(Fact::RoleChanged { group: id, from, to, term, cause });
     }
 
     /// Leaves the role, whatever it is, because of `cause`; `within` bounds the stops.
@@ -642,11 +535,7 @@ impl Node {
             return false;
         };
         let group = self.group(id);
-        group
-            .resources
-            .iter()
-            .zip(&settings.resources)
-            .any(|(resource, config)| resource.is_exhausted(&config.restart))
+        group.resources.iter().zip(&settings.resources).any(|(resource, config)| resource.is_exhausted(&config.restart))
     }
 
     /// Sets or clears an alarm; tells when that is news.
@@ -665,8 +554,7 @@ impl Node {
     }
 
     fn tell(&mut self, fact: Fact) {
-        self.outbox
-            .push_back(Action::Event(Event { at: self.now, fact }));
+        self.outbox.push_back(Action::Event(Event { at: self.now, fact }));
     }
 
     fn tell_all(&mut self, facts: Vec<Fact>) {
@@ -675,24 +563,14 @@ impl Node {
         }
     }
 
-    #[expect(
-        clippy::expect_used,
-        reason = "a group that is not in the config is a defect that must not go on"
-    )]
+    #[expect(clippy::expect_used, reason = "a group that is not in the config is a defect that must not go on")]
     fn group(&self, id: GroupId) -> &Group {
-        self.groups
-            .get(id.index())
-            .expect("the group is in the config")
+        self.groups.get(id.index()).expect("the group is in the config")
     }
 
-    #[expect(
-        clippy::expect_used,
-        reason = "a group that is not in the config is a defect that must not go on"
-    )]
+    #[expect(clippy::expect_used, reason = "a group that is not in the config is a defect that must not go on")]
     fn group_mut(&mut self, id: GroupId) -> &mut Group {
-        self.groups
-            .get_mut(id.index())
-            .expect("the group is in the config")
+        self.groups.get_mut(id.index()).expect("the group is in the config")
     }
 
     fn next_probe_id(&mut self) -> ProbeId {
@@ -719,23 +597,14 @@ impl Node {
     pub fn reconfigure(&mut self, config: Arc<Config>) -> Result<(), String> {
         let (old, new) = (&self.config, &config);
         let parts = [
-            (
-                "cluster",
-                old.cluster == new.cluster
-                    && old.nodes == new.nodes
-                    && old.standalone == new.standalone,
-            ),
+            ("cluster", old.cluster == new.cluster && old.nodes == new.nodes && old.standalone == new.standalone),
             ("link", old.links == new.links),
             ("arbitrator", old.arbitrator == new.arbitrator),
             ("group", old.groups == new.groups),
             ("ready", old.ready == new.ready),
             ("daemon", old.daemon == new.daemon),
         ];
-        let differing: Vec<&str> = parts
-            .iter()
-            .filter(|(_, same)| !same)
-            .map(|(name, _)| *name)
-            .collect();
+        let differing: Vec<&str> = parts.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
         if !differing.is_empty() {
             return Err(differing.join(", "));
         }

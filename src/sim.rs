@@ -70,13 +70,7 @@ pub struct Plan {
 impl Plan {
     /// A quiet world with exact clocks and direct cables.
     pub fn new(config: Config) -> Self {
-        Self {
-            config,
-            seed: 1,
-            cable: Cable::Direct,
-            noise: Noise::default(),
-            clock_rates_ppm: Vec::new(),
-        }
+        Self { config, seed: 1, cable: Cable::Direct, noise: Noise::default(), clock_rates_ppm: Vec::new() }
     }
 }
 
@@ -107,10 +101,7 @@ impl World {
             })
             .collect();
         let rate = |node: NodeId| plan.clock_rates_ppm.get(node.index()).copied().unwrap_or(0);
-        let hosts = config
-            .node_ids()
-            .map(|node| new_host(&config, node, rate(node)))
-            .collect();
+        let hosts = config.node_ids().map(|node| new_host(&config, node, rate(node))).collect();
         Self {
             network: Network::new(config.nodes.len(), &cables),
             hosts,
@@ -172,20 +163,13 @@ impl World {
         self.now = at;
         match happening {
             Happening::Frame { link, heartbeat } => self.frame_arrives(link, heartbeat),
-            Happening::Refused { link, at, from } => {
-                self.deliver(at, Input::Refused { link, from })
-            }
+            Happening::Refused { link, at, from } => self.deliver(at, Input::Refused { link, from }),
             Happening::Input { at, run, input } => {
                 if self.host(at).is_some_and(|host| host.run == run) {
                     self.deliver(at, input);
                 }
             }
-            Happening::Step {
-                at,
-                run,
-                resource,
-                order,
-            } => self.resource_steps(at, run, resource, order),
+            Happening::Step { at, run, resource, order } => self.resource_steps(at, run, resource, order),
             Happening::Question { at, run, probe } => self.question(at, run, probe),
             Happening::Written { at, run, order } => self.written(at, run, order),
             Happening::Deadline { at, run } => self.deadline(at, run),
@@ -204,11 +188,7 @@ impl World {
     }
 
     fn note(&mut self, host: Option<NodeId>, what: What) {
-        self.notes.push(Note {
-            at: self.now,
-            host,
-            what,
-        });
+        self.notes.push(Note { at: self.now, host, what });
     }
 }
 
@@ -221,14 +201,12 @@ impl World {
 
     /// What a host's own clock shows.
     pub fn local(&self, node: NodeId) -> Instant {
-        self.host(node)
-            .map_or(Instant::BOOT, |host| host.clock.local(self.now))
+        self.host(node).map_or(Instant::BOOT, |host| host.clock.local(self.now))
     }
 
     /// The world's time at which a host's own clock shows this.
     pub fn world_time(&self, node: NodeId, local: Instant) -> Instant {
-        self.host(node)
-            .map_or(Instant::BOOT, |host| host.clock.world(local))
+        self.host(node).map_or(Instant::BOOT, |host| host.clock.world(local))
     }
 
     /// The role of a group on a host; `None` while no daemon runs there.
@@ -243,10 +221,7 @@ impl World {
 
     /// The nodes on which a group is ACTIVE.
     pub fn active_nodes(&self, group: GroupId) -> Vec<NodeId> {
-        self.config
-            .node_ids()
-            .filter(|node| self.role(*node, group) == Some(Role::Active))
-            .collect()
+        self.config.node_ids().filter(|node| self.role(*node, group) == Some(Role::Active)).collect()
     }
 
     /// Whether a host's kernel has the address, or the process runs there, whatever its daemon thinks.
@@ -266,9 +241,7 @@ impl World {
 
     /// Whether a daemon runs on a host and does not stand still.
     pub fn is_running(&self, node: NodeId) -> bool {
-        self.host(node)
-            .and_then(|host| host.daemon.as_ref())
-            .is_some_and(|daemon| daemon.paused.is_none())
+        self.host(node).and_then(|host| host.daemon.as_ref()).is_some_and(|daemon| daemon.paused.is_none())
     }
 
     /// When the daemon of a host was started.
@@ -288,8 +261,7 @@ impl World {
 
     /// Whether a frame sent now would get to its receiver, luck aside.
     pub fn link_open(&self, link: LinkId, from: NodeId, to: NodeId) -> bool {
-        self.network
-            .passes(link, from, to, &|host| self.is_on(host))
+        self.network.passes(link, from, to, &|host| self.is_on(host))
     }
 
     /// The quality of one direction of a link.
@@ -309,17 +281,12 @@ impl World {
 }
 
 fn new_host(config: &Arc<Config>, node: NodeId, rate_ppm: i32) -> Host {
-    let all = config
-        .group_ids()
-        .flat_map(|group| config.resource_ids(group).collect::<Vec<_>>());
+    let all = config.group_ids().flat_map(|group| config.resource_ids(group).collect::<Vec<_>>());
     Host {
         id: node,
         config: Arc::clone(config),
         clock: clock::Clock::new(rate_ppm),
-        disk: Disk {
-            delay: Duration::from_millis(2),
-            ..Disk::default()
-        },
+        disk: Disk { delay: Duration::from_millis(2), ..Disk::default() },
         devices: all.map(|id| (id, new_device(config, id))).collect(),
         kernel: None,
         daemon: None,
@@ -329,10 +296,7 @@ fn new_host(config: &Arc<Config>, node: NodeId, rate_ppm: i32) -> Host {
 }
 
 fn new_device(config: &Config, id: ResourceId) -> Device {
-    let is_vip = matches!(
-        config.resource(id).map(|resource| &resource.kind),
-        Some(ResourceKind::Vip(_))
-    );
+    let is_vip = matches!(config.resource(id).map(|resource| &resource.kind), Some(ResourceKind::Vip(_)));
     let millis = if is_vip { 1 } else { 20 };
     Device {
         behaviour: Behaviour {

@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time: nanoseconds of `CLOCK_BOOTTIME`, which goes on while the machine is suspended. A right measured on a
 /// clock that stops would stretch across a suspend.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Instant(u64);
 
@@ -69,11 +67,6 @@ impl Sub<Duration> for Instant {
 impl fmt::Display for Instant {
     /// Seconds since boot with milliseconds: `12.345`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{:03}",
-            self.0 / 1_000_000_000,
-            self.0 / 1_000_000 % 1_000
-        )
+        write!(f, "{}.{:03}", self.0 / 1_000_000_000, self.0 / 1_000_000 % 1_000)
     }
 }

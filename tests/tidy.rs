@@ -12,11 +12,7 @@ fn sources() -> Vec<PathBuf> {
     for room in ["src", "avamgr", "tests", "webui", "rules-sync"] {
         collect(&root.join(room), &mut found);
     }
-    assert!(
-        found.len() > 50,
-        "the rooms are where they should be: {} files",
-        found.len()
-    );
+    assert!(found.len() > 50, "the rooms are where they should be: {} files", found.len());
     found
 }
 
@@ -55,31 +51,18 @@ fn no_file_is_longer_than_a_reader_can_hold() {
 fn every_file_of_code_says_what_it_is() {
     for path in sources().iter().filter(|path| !is_test(path)) {
         let text = fs::read_to_string(path).unwrap();
-        assert!(
-            text.starts_with("//!"),
-            "{} does not begin with what it is for (//!)",
-            path.display()
-        );
+        assert!(text.starts_with("//!"), "{} does not begin with what it is for (//!)", path.display());
     }
 }
 
 #[test]
 fn nothing_is_left_to_be_done_without_a_word_about_why() {
-    let marks = [
-        "TO".to_owned() + "DO",
-        "FIX".to_owned() + "ME",
-        "XX".to_owned() + "X",
-    ];
+    let marks = ["TO".to_owned() + "DO", "FIX".to_owned() + "ME", "XX".to_owned() + "X"];
     for path in sources() {
         let text = fs::read_to_string(&path).unwrap();
         for (number, line) in text.lines().enumerate() {
             for mark in &marks {
-                assert!(
-                    !line.contains(mark.as_str()),
-                    "{}:{}: {line}",
-                    path.display(),
-                    number + 1
-                );
+                assert!(!line.contains(mark.as_str()), "{}:{}: {line}", path.display(), number + 1);
             }
         }
     }
@@ -87,29 +70,10 @@ fn nothing_is_left_to_be_done_without_a_word_about_why() {
 
 #[test]
 fn the_decision_depends_on_nothing_that_touches_the_world() {
-    let manifest =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let package = manifest.split("[package]").nth(1).unwrap();
-    let dependencies = package
-        .split("[dependencies]")
-        .nth(1)
-        .unwrap()
-        .split("\n[")
-        .next()
-        .unwrap();
-    for outside in [
-        "tokio",
-        "nix",
-        "libc",
-        "netlink",
-        "socket2",
-        "axum",
-        "tracing",
-        "avamgr-lab",
-    ] {
-        assert!(
-            !dependencies.contains(outside),
-            "the root package depends on {outside}"
-        );
+    let dependencies = package.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
+    for outside in ["tokio", "nix", "libc", "netlink", "socket2", "axum", "tracing", "avamgr-lab"] {
+        assert!(!dependencies.contains(outside), "the root package depends on {outside}");
     }
 }

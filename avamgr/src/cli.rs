@@ -152,7 +152,9 @@ fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
         Verb::Config { verb } => documents::config(session, verb),
         Verb::Completion { shell } => documents::completion(*shell),
         Verb::Man { directory } => documents::man(directory),
-        Verb::Demo { .. } => Err(CliError::Failed("the demo needs a process of its own: leave and run `avamgr demo`".to_owned())),
+        Verb::Demo { .. } => {
+            Err(CliError::Failed("the demo needs a process of its own: leave and run `avamgr demo`".to_owned()))
+        }
         Verb::Shell => Err(CliError::Failed("this is the shell already".to_owned())),
     }
 }

@@ -73,11 +73,7 @@ impl Hands {
 }
 
 /// The task that asks the service network: every probe on its own, as many as there are groups.
-pub async fn serve_probes(
-    mut orders: mpsc::Receiver<ProbeOrder>,
-    questions: Vec<Vec<Question>>,
-    inputs: Inputs,
-) {
+pub async fn serve_probes(mut orders: mpsc::Receiver<ProbeOrder>, questions: Vec<Vec<Question>>, inputs: Inputs) {
     while let Some(order) = orders.recv().await {
         let questions = questions.get(order.group.index()).cloned().unwrap_or_default();
         let inputs = inputs.clone();

@@ -27,7 +27,8 @@ fn schedule() -> String {
 
 fn lock_memory() -> String {
     // On fault: thread stacks and arenas that are never touched are not brought in.
-    let flags = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    let flags =
+        MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
     match mlockall(flags) {
         Ok(()) => "memory locked".to_owned(),
         Err(error) => format!("memory not locked ({error})"),

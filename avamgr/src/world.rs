@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, bail};
 use avamgr_core::cluster::{CheckId, Incarnation, NodeId, ResourceId};
 use avamgr_core::config::{Config, ResourceKind};
 use avamgr_core::control::{Answer, DriverStatus, Status};
 use avamgr_core::node::{Durable, Input, Node};
 use avamgr_core::wire::seal::{Key, Keyring, Secret};
-use anyhow::{Context as _, Result, bail};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -113,7 +113,8 @@ async fn serve(start: &Start) -> Result<()> {
 
     let pulse = Pulse::default();
     tokio::spawn(pulse.clone().guard());
-    let plane = Plane { config: Arc::clone(&config), node: start.node, durable, keyring, inputs: inputs.clone(), pulse };
+    let plane =
+        Plane { config: Arc::clone(&config), node: start.node, durable, keyring, inputs: inputs.clone(), pulse };
     let node = plane.node()?;
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
     let ended = plane.start(node, input_queue, tune_queue, hands, status)?;
@@ -274,7 +275,8 @@ impl Plane {
         let (opened, is_open) = std::sync::mpsc::channel::<Result<()>>();
         let (ended, end) = oneshot::channel();
         let run = move || -> io::Result<()> {
-            let scheduling = if self.config.daemon.realtime { realtime::claim() } else { "ordinary scheduling".to_owned() };
+            let scheduling =
+                if self.config.daemon.realtime { realtime::claim() } else { "ordinary scheduling".to_owned() };
             let runtime = runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
             let tasks = tokio::task::LocalSet::new();
             runtime.block_on(tasks.run_until(async move {
@@ -314,10 +316,13 @@ impl Plane {
     }
 
     fn driver_status(&self, scheduling: String) -> DriverStatus {
-        let vips = self.config.groups.iter().flat_map(|group| &group.resources).filter_map(|resource| match &resource.kind {
-            ResourceKind::Vip(vip) => Some(format!("{}: {}", resource.name, guard::guard_description(vip, &self.config.timers))),
-            ResourceKind::Exec(_) | ResourceKind::Lsb(_) | ResourceKind::Systemd(_) => None,
-        });
+        let vips =
+            self.config.groups.iter().flat_map(|group| &group.resources).filter_map(|resource| match &resource.kind {
+                ResourceKind::Vip(vip) => {
+                    Some(format!("{}: {}", resource.name, guard::guard_description(vip, &self.config.timers)))
+                }
+                ResourceKind::Exec(_) | ResourceKind::Lsb(_) | ResourceKind::Systemd(_) => None,
+            });
         DriverStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

@@ -13,8 +13,8 @@ use super::file::{Arbitrator, File, Group, Kind, Link, Resource};
 use super::reader::{PerNode, Placed};
 use super::rules::NEUTRAL;
 use super::{
-    ArbitratorConfig, Config, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig,
-    ResourceConfig, ResourceKind, RestartConfig, SystemdConfig, VipConfig,
+    ArbitratorConfig, Config, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig, ResourceConfig, ResourceKind,
+    RestartConfig, SystemdConfig, VipConfig,
 };
 
 /// The config a file describes.
@@ -27,29 +27,15 @@ pub(super) fn build(file: &File) -> Config {
         timers: derive(given, &Facts::default()),
         limits: file.limits.clone(),
         links: links(file),
-        arbitrator: file
-            .arbitrator
-            .as_ref()
-            .filter(|_| !file.cluster.standalone)
-            .map(arbitrator),
+        arbitrator: file.arbitrator.as_ref().filter(|_| !file.cluster.standalone).map(arbitrator),
         groups: file.groups.iter().map(group).collect(),
         ready: file
             .ready
             .iter()
-            .filter_map(|ready| {
-                Some(ReadyConfig {
-                    name: text(ready.name.as_ref()),
-                    monitor: ready.monitor.clone()?,
-                })
-            })
+            .filter_map(|ready| Some(ReadyConfig { name: text(ready.name.as_ref()), monitor: ready.monitor.clone()? }))
             .collect(),
         daemon: file.daemon.clone(),
-        by_hand: file
-            .timers
-            .values
-            .keys()
-            .map(|name| (*name).to_owned())
-            .collect(),
+        by_hand: file.timers.values.keys().map(|name| (*name).to_owned()).collect(),
         digest: 0,
     };
     config.timers = derive(given, &Facts::of(&config));
@@ -66,21 +52,15 @@ pub(super) fn digest(config: &Config) -> u64 {
     // Plain data with text keys: there is nothing in it that JSON could refuse.
     let text = serde_json::to_vec(&meaning).unwrap_or_default();
     let hash = Sha256::digest(&text);
-    hash.iter()
-        .take(8)
-        .fold(0, |digest, byte| (digest << 8) | u64::from(*byte))
+    hash.iter().take(8).fold(0, |digest, byte| (digest << 8) | u64::from(*byte))
 }
 
 fn text(placed: Option<&Placed<String>>) -> String {
-    placed
-        .map(|placed| placed.value.clone())
-        .unwrap_or_default()
+    placed.map(|placed| placed.value.clone()).unwrap_or_default()
 }
 
 fn interfaces(each: &PerNode<String>) -> Vec<String> {
-    each.iter()
-        .map(|interface| text(interface.as_ref()))
-        .collect()
+    each.iter().map(|interface| text(interface.as_ref())).collect()
 }
 
 fn addresses(each: &PerNode<IpAddr>) -> Vec<IpAddr> {
@@ -93,9 +73,7 @@ fn links(file: &File) -> Vec<LinkConfig> {
         return Vec::new();
     }
     let dedicated = file.links.iter().map(dedicated);
-    dedicated
-        .chain(file.arbitrator.as_ref().and_then(neutral))
-        .collect()
+    dedicated.chain(file.arbitrator.as_ref().and_then(neutral)).collect()
 }
 
 fn dedicated(link: &Link) -> LinkConfig {
@@ -126,10 +104,7 @@ fn arbitrator(found: &Arbitrator) -> ArbitratorConfig {
 }
 
 fn group(group: &Group) -> GroupConfig {
-    let preferred = group
-        .preferred
-        .and_then(|index| u8::try_from(index).ok())
-        .unwrap_or(0);
+    let preferred = group.preferred.and_then(|index| u8::try_from(index).ok()).unwrap_or(0);
     GroupConfig {
         name: text(group.name.as_ref()),
         failback: group.failback,
@@ -139,12 +114,7 @@ fn group(group: &Group) -> GroupConfig {
 }
 
 fn resource(resource: &Resource) -> Option<ResourceConfig> {
-    let time = |placed: &Option<Placed<Duration>>| {
-        placed
-            .as_ref()
-            .map(|placed| placed.value)
-            .unwrap_or_default()
-    };
+    let time = |placed: &Option<Placed<Duration>>| placed.as_ref().map(|placed| placed.value).unwrap_or_default();
     let restart = &resource.restart;
     Some(ResourceConfig {
         name: text(resource.name.as_ref()),
@@ -170,11 +140,7 @@ fn kind(kind: &Kind) -> ResourceKind {
             label: vip.label.as_ref().map(|label| label.value.clone()),
         }),
         Kind::Exec(exec) => ResourceKind::Exec(exec.clone()),
-        Kind::Lsb(script) => ResourceKind::Lsb(LsbConfig {
-            script: script.value.clone().into(),
-        }),
-        Kind::Systemd(unit) => ResourceKind::Systemd(SystemdConfig {
-            unit: unit.value.clone(),
-        }),
+        Kind::Lsb(script) => ResourceKind::Lsb(LsbConfig { script: script.value.clone().into() }),
+        Kind::Systemd(unit) => ResourceKind::Systemd(SystemdConfig { unit: unit.value.clone() }),
     }
 }

@@ -89,28 +89,12 @@ impl fmt::Display for Inequality {
 }
 
 impl Inequality {
-    fn new(
-        name: impl Into<String>,
-        left: Side,
-        relation: Relation,
-        right: Side,
-        why: &'static str,
-    ) -> Self {
+    fn new(name: impl Into<String>, left: Side, relation: Relation, right: Side, why: &'static str) -> Self {
         let holds = match relation {
             Relation::Less => left.value < right.value,
             Relation::AtMost => left.value <= right.value,
         };
-        Self {
-            name: name.into(),
-            left,
-            relation,
-            right,
-            holds,
-            required: true,
-            why,
-            remedy: None,
-            uses: Vec::new(),
-        }
+        Self { name: name.into(), left, relation, right, holds, required: true, why, remedy: None, uses: Vec::new() }
     }
 
     fn advice(mut self) -> Self {
@@ -136,19 +120,12 @@ impl Inequality {
 
 /// Path of a timer's key.
 pub(super) fn timer_key(name: &str) -> String {
-    let section = if name == "failover_budget" {
-        "cluster"
-    } else {
-        "timers"
-    };
+    let section = if name == "failover_budget" { "cluster" } else { "timers" };
     format!("{section}.{name}")
 }
 
 fn side(expression: impl Into<String>, value: Duration) -> Side {
-    Side {
-        expression: expression.into(),
-        value,
-    }
+    Side { expression: expression.into(), value }
 }
 
 /// Every inequality of this config, those that hold and those that do not.
@@ -175,14 +152,8 @@ fn detection(t: &Timers) -> Vec<Inequality> {
     let dead = || side("dead_time", t.dead_time);
     let suspect = || side("suspect_time", t.suspect_time);
     vec![
-        Inequality::new(
-            "late frame",
-            interval(),
-            Less,
-            suspect(),
-            "a link would be suspect between any two frames",
-        )
-        .timers(&["suspect_time", "heartbeat_interval"]),
+        Inequality::new("late frame", interval(), Less, suspect(), "a link would be suspect between any two frames")
+            .timers(&["suspect_time", "heartbeat_interval"]),
         Inequality::new(
             "suspect first",
             suspect(),
@@ -209,10 +180,7 @@ fn detection(t: &Timers) -> Vec<Inequality> {
         .timers(&["probe_interval", "heartbeat_interval"]),
         Inequality::new(
             "time to probe",
-            side(
-                "suspect_time + 2 x probe_interval",
-                t.suspect_time + t.probe_interval * 2,
-            ),
+            side("suspect_time + 2 x probe_interval", t.suspect_time + t.probe_interval * 2),
             AtMost,
             dead(),
             "a suspect peer would have no time to answer a probe",
@@ -257,9 +225,7 @@ fn takeover(t: &Timers) -> Vec<Inequality> {
             side("failover_budget", t.failover_budget),
             "a takeover without proof would take longer than was asked for",
         )
-        .remedy(
-            "raise failover_budget, or lower heartbeat_interval, arbitrator_timeout or stop_bound",
-        )
+        .remedy("raise failover_budget, or lower heartbeat_interval, arbitrator_timeout or stop_bound")
         .timers(&["hold_time", "vip_probe_time", "failover_budget"])
         .timers(HOLD_FROM),
     ]
@@ -268,29 +234,16 @@ fn takeover(t: &Timers) -> Vec<Inequality> {
 fn switchover(config: &Config) -> Option<Inequality> {
     let step = |resource: &ResourceConfig| resource.start_timeout.max(resource.stop_timeout);
     let (group, slowest) = resources(config).max_by_key(|(_, resource)| step(resource))?;
-    let key = if slowest.start_timeout >= slowest.stop_timeout {
-        "start_timeout"
-    } else {
-        "stop_timeout"
-    };
-    let left = side(
-        format!("{key} of {}/{}", group.name, slowest.name),
-        step(slowest),
-    );
+    let key = if slowest.start_timeout >= slowest.stop_timeout { "start_timeout" } else { "stop_timeout" };
+    let left = side(format!("{key} of {}/{}", group.name, slowest.name), step(slowest));
     let right = side("switchover_timeout", config.timers.switchover_timeout);
     let why = "a switchover would be rolled back while a resource is within its time";
     let rule = Inequality::new("switchover timeout", left, Relation::Less, right, why);
-    Some(
-        rule.timers(&["switchover_timeout"])
-            .key(path(group, slowest, key)),
-    )
+    Some(rule.timers(&["switchover_timeout"]).key(path(group, slowest, key)))
 }
 
 fn failback(config: &Config) -> Option<Inequality> {
-    let automatic = config
-        .groups
-        .iter()
-        .any(|group| group.failback == Failback::Auto);
+    let automatic = config.groups.iter().any(|group| group.failback == Failback::Auto);
     let t = &config.timers;
     let rule = Inequality::new(
         "failback",
@@ -317,14 +270,9 @@ fn guard(config: &Config) -> Vec<Inequality> {
     if !config.standalone {
         let second = Duration::from_secs(1);
         let left = side("guard_lifetime + 1s", t.guard_lifetime + second);
-        let why = "the daemon of an ACTIVE node that hangs keeps its addresses for the difference after its peer took them";
-        let rule = Inequality::new(
-            "guard within hold",
-            left,
-            Relation::AtMost,
-            side("hold_time", t.hold_time),
-            why,
-        );
+        let why =
+            "the daemon of an ACTIVE node that hangs keeps its addresses for the difference after its peer took them";
+        let rule = Inequality::new("guard within hold", left, Relation::AtMost, side("hold_time", t.hold_time), why);
         list.push(rule.timers(&["guard_lifetime", "hold_time"]).advice());
     }
     list
@@ -336,9 +284,7 @@ fn stop(t: &Timers, group: &GroupConfig, resource: &ResourceConfig) -> Inequalit
     let why = "a service that needs longer to stop is killed when its node is isolated";
     let name = format!("stop of {}/{} when isolated", group.name, resource.name);
     let rule = Inequality::new(name, left, Relation::AtMost, right, why);
-    rule.key(path(group, resource, "stop_timeout"))
-        .timers(&["stop_bound"])
-        .advice()
+    rule.key(path(group, resource, "stop_timeout")).timers(&["stop_bound"]).advice()
 }
 
 fn restart(group: &GroupConfig, resource: &ResourceConfig) -> Vec<Inequality> {
@@ -356,26 +302,11 @@ fn restart(group: &GroupConfig, resource: &ResourceConfig) -> Vec<Inequality> {
         .key(key("backoff_max")),
     ];
     if restart.max > 0 {
-        let left = side(
-            format!("the pauses before {} restarts", restart.max),
-            pauses(resource),
-        );
-        let why =
-            "failures would be forgotten faster than they can happen, and it would never fail over";
+        let left = side(format!("the pauses before {} restarts", restart.max), pauses(resource));
+        let why = "failures would be forgotten faster than they can happen, and it would never fail over";
         let name = format!("restart window of {}/{}", group.name, resource.name);
-        let rule = Inequality::new(
-            name,
-            left,
-            Relation::Less,
-            side("window", restart.window),
-            why,
-        );
-        list.push(
-            rule.key(key("window"))
-                .key(key("max"))
-                .key(key("backoff"))
-                .key(key("backoff_max")),
-        );
+        let rule = Inequality::new(name, left, Relation::Less, side("window", restart.window), why);
+        list.push(rule.key(key("window")).key(key("max")).key(key("backoff")).key(key("backoff_max")));
     }
     list
 }
@@ -393,12 +324,7 @@ fn pauses(resource: &ResourceConfig) -> Duration {
 }
 
 fn resources(config: &Config) -> impl Iterator<Item = (&GroupConfig, &ResourceConfig)> {
-    config.groups.iter().flat_map(|group| {
-        group
-            .resources
-            .iter()
-            .map(move |resource| (group, resource))
-    })
+    config.groups.iter().flat_map(|group| group.resources.iter().map(move |resource| (group, resource)))
 }
 
 fn is_service(resource: &ResourceConfig) -> bool {

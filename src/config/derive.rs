@@ -98,10 +98,7 @@ pub fn describe_timers(config: &Config) -> Vec<TimerLine> {
 
 /// The formula of a timer.
 pub(super) fn formula(name: &str) -> Option<&'static str> {
-    RULES
-        .iter()
-        .find(|rule| rule.name == name)
-        .map(|rule| rule.formula)
+    RULES.iter().find(|rule| rule.name == name).map(|rule| rule.formula)
 }
 
 /// Whether a formula is nothing but a value.
@@ -138,10 +135,7 @@ impl Facts {
 /// A timer's place in [`Timers`].
 #[derive(Clone, Copy)]
 enum Field {
-    Time(
-        fn(&mut Timers) -> &mut Duration,
-        fn(&Timers, &Facts) -> Duration,
-    ),
+    Time(fn(&mut Timers) -> &mut Duration, fn(&Timers, &Facts) -> Duration),
     Count(fn(&mut Timers) -> &mut u32, u32),
 }
 
@@ -190,26 +184,11 @@ const fn time(
     from: &'static [&'static str],
     derive: fn(&Timers, &Facts) -> Duration,
 ) -> Rule {
-    Rule {
-        name,
-        field: Field::Time(field, derive),
-        formula,
-        from,
-    }
+    Rule { name, field: Field::Time(field, derive), formula, from }
 }
 
-const fn count(
-    name: &'static str,
-    field: fn(&mut Timers) -> &mut u32,
-    value: u32,
-    formula: &'static str,
-) -> Rule {
-    Rule {
-        name,
-        field: Field::Count(field, value),
-        formula,
-        from: &[],
-    }
+const fn count(name: &'static str, field: fn(&mut Timers) -> &mut u32, value: u32, formula: &'static str) -> Rule {
+    Rule { name, field: Field::Count(field, value), formula, from: &[] }
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -270,22 +249,10 @@ static RULES: [Rule; 22] = [
         &["arbitrator_timeout"],
         |t, _| t.arbitrator_timeout,
     ),
-    time(
-        "arbitrator_interval",
-        |t| &mut t.arbitrator_interval,
-        "1s",
-        &[],
-        |_, _| SECOND,
-    ),
+    time("arbitrator_interval", |t| &mut t.arbitrator_interval, "1s", &[], |_, _| SECOND),
     count("arbitrator_fall", |t| &mut t.arbitrator_fall, 3, "3"),
     count("arbitrator_rise", |t| &mut t.arbitrator_rise, 2, "2"),
-    time(
-        "vip_probe_time",
-        |t| &mut t.vip_probe_time,
-        "8ms",
-        &[],
-        |_, _| MS * 8,
-    ),
+    time("vip_probe_time", |t| &mut t.vip_probe_time, "8ms", &[], |_, _| MS * 8),
     time(
         "stop_bound",
         |t| &mut t.stop_bound,
@@ -294,13 +261,7 @@ static RULES: [Rule; 22] = [
         |t, _| whole_millis(t.failover_budget / 5).clamp(MS * 20, SECOND * 10),
     ),
     count("clock_rate_ppm", |t| &mut t.clock_rate_ppm, 1_000, "1000"),
-    time(
-        "hold_time",
-        |t| &mut t.hold_time,
-        HOLD_FORMULA,
-        HOLD_FROM,
-        |t, _| hold_bound(t),
-    ),
+    time("hold_time", |t| &mut t.hold_time, HOLD_FORMULA, HOLD_FROM, |t, _| hold_bound(t)),
     time(
         "start_grace",
         |t| &mut t.start_grace,
@@ -325,20 +286,8 @@ static RULES: [Rule; 22] = [
         &["guard_lifetime"],
         |t, _| t.guard_lifetime / 4,
     ),
-    time(
-        "announce_delay",
-        |t| &mut t.announce_delay,
-        "1s",
-        &[],
-        |_, _| SECOND,
-    ),
-    time(
-        "announce_refresh",
-        |t| &mut t.announce_refresh,
-        "1m",
-        &[],
-        |_, _| SECOND * 60,
-    ),
+    time("announce_delay", |t| &mut t.announce_delay, "1s", &[], |_, _| SECOND),
+    time("announce_refresh", |t| &mut t.announce_refresh, "1m", &[], |_, _| SECOND * 60),
     time(
         "switchover_timeout",
         |t| &mut t.switchover_timeout,
@@ -399,10 +348,7 @@ pub(super) fn derive<'a>(given: impl Fn(&str) -> Option<&'a TimerValue>, facts: 
 }
 
 /// Those timers that follow from some others, these included.
-pub(super) fn affected<'n>(
-    names: impl Iterator<Item = &'n str>,
-    given: impl Fn(&str) -> bool,
-) -> Vec<&'n str> {
+pub(super) fn affected<'n>(names: impl Iterator<Item = &'n str>, given: impl Fn(&str) -> bool) -> Vec<&'n str> {
     let mut affected: Vec<&str> = names.collect();
     for rule in RULES.iter().filter(|rule| !given(rule.name)) {
         let follows = rule.from.iter().any(|from| affected.contains(from));

@@ -27,10 +27,7 @@ pub(super) struct Span {
 
 impl From<std::ops::Range<usize>> for Span {
     fn from(range: std::ops::Range<usize>) -> Self {
-        Self {
-            start: range.start,
-            end: range.end.max(range.start),
-        }
+        Self { start: range.start, end: range.end.max(range.start) }
     }
 }
 
@@ -44,20 +41,13 @@ pub(super) struct Place {
 impl Place {
     /// The place of a key that is not written, inside a table that is.
     pub(super) fn join(&self, key: &str) -> Self {
-        Self {
-            key: join(&self.key, key),
-            span: self.span,
-        }
+        Self { key: join(&self.key, key), span: self.span }
     }
 }
 
 /// A key below a path.
 pub(super) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// Whether a finding keeps the file from being used.
@@ -183,13 +173,7 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     /// One line: `line 12, column 8: …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "line {}, column {}: {}",
-            self.line,
-            self.column,
-            self.title()
-        )?;
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.title())?;
         match &self.hint {
             Some(hint) => write!(f, " ({hint})"),
             None => Ok(()),
@@ -235,16 +219,8 @@ impl ConfigErrors {
 
     /// Every finding under the line it is about, as a compiler would draw it, with terminal colours if asked for.
     pub fn render(&self, colour: bool) -> String {
-        let renderer = if colour {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
-        let mut drawn: Vec<String> = self
-            .findings
-            .iter()
-            .map(|finding| self.draw(&renderer, finding))
-            .collect();
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let mut drawn: Vec<String> = self.findings.iter().map(|finding| self.draw(&renderer, finding)).collect();
         if self.omitted > 0 {
             drawn.push(format!("... and {} more", self.omitted));
         }
@@ -260,11 +236,7 @@ impl ConfigErrors {
             .path(self.source.as_str())
             .annotation(AnnotationKind::Primary.span(self.first_line(finding.span)));
         if let Some((span, label)) = &finding.related {
-            snippet = snippet.annotation(
-                AnnotationKind::Context
-                    .span(self.first_line(*span))
-                    .label(label.as_str()),
-            );
+            snippet = snippet.annotation(AnnotationKind::Context.span(self.first_line(*span)).label(label.as_str()));
         }
         let mut group: Group<'_> = level.primary_title(finding.title()).element(snippet);
         if let Some(hint) = &finding.hint {
@@ -308,14 +280,7 @@ pub(super) struct Finding {
 
 impl Finding {
     fn new(severity: Severity, place: &Place, problem: Problem) -> Self {
-        Self {
-            severity,
-            place: place.clone(),
-            problem,
-            hint: None,
-            related: None,
-            quote: true,
-        }
+        Self { severity, place: place.clone(), problem, hint: None, related: None, quote: true }
     }
 
     pub(super) fn error(place: &Place, problem: Problem) -> Self {
@@ -327,11 +292,7 @@ impl Finding {
     }
 
     pub(super) fn warning(place: &Place, fact: impl Into<String>) -> Self {
-        Self::new(
-            Severity::Warning,
-            place,
-            Problem::Notice { fact: fact.into() },
-        )
+        Self::new(Severity::Warning, place, Problem::Notice { fact: fact.into() })
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -353,14 +314,8 @@ impl Finding {
 
 impl<'t> Findings<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        let line_starts = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-            .collect();
-        Self {
-            text,
-            line_starts,
-            list: RefCell::new(Vec::new()),
-        }
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, line_starts, list: RefCell::new(Vec::new()) }
     }
 
     pub(super) fn put(&self, finding: Finding) {
@@ -382,11 +337,7 @@ impl<'t> Findings<'t> {
 
     /// How many errors (not warnings) there are so far.
     pub(super) fn errors(&self) -> usize {
-        self.list
-            .borrow()
-            .iter()
-            .filter(|finding| finding.severity == Severity::Error)
-            .count()
+        self.list.borrow().iter().filter(|finding| finding.severity == Severity::Error).count()
     }
 
     /// The line of a byte, from 1.
@@ -402,38 +353,24 @@ impl<'t> Findings<'t> {
     /// The errors if there are any, otherwise the warnings; in the order of the text.
     pub(super) fn into_errors(self, source: &str) -> ConfigErrors {
         let mut findings = self.list.into_inner();
-        if findings
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
-        {
+        if findings.iter().any(|finding| finding.severity == Severity::Error) {
             findings.retain(|finding| finding.severity == Severity::Error);
         }
         // Stable, so that findings about one place keep the order in which the rules are written.
         findings.sort_by_key(|finding| finding.span);
         let omitted = findings.len().saturating_sub(FINDINGS_MAX);
         findings.truncate(FINDINGS_MAX);
-        ConfigErrors {
-            source: source.to_owned(),
-            findings,
-            omitted,
-            text: self.text.to_owned(),
-        }
+        ConfigErrors { source: source.to_owned(), findings, omitted, text: self.text.to_owned() }
     }
 
     /// A piece that lies in the text and does not cut a character, whatever was asked for.
     fn fit(&self, span: Span) -> Span {
         let fit = |at: usize| self.text.floor_char_boundary(at.min(self.text.len()));
-        Span {
-            start: fit(span.start),
-            end: fit(span.end.max(span.start)),
-        }
+        Span { start: fit(span.start), end: fit(span.end.max(span.start)) }
     }
 
     fn position(&self, at: usize) -> (usize, usize) {
-        let line = self
-            .line_starts
-            .partition_point(|start| *start <= at)
-            .max(1);
+        let line = self.line_starts.partition_point(|start| *start <= at).max(1);
         let start = self.line_starts.get(line - 1).copied().unwrap_or_default();
         let before = self.text.get(start..at).unwrap_or_default();
         (line, before.chars().count() + 1)

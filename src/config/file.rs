@@ -111,40 +111,16 @@ pub(super) fn read(entries: &DeTable<'_>, findings: &Findings<'_>) -> File {
     // Without the table one finding says it all.
     let cluster_table = Some(cluster_table).filter(Table::is_written);
     let cluster = read_cluster(cluster_table.as_ref(), &top);
-    let nodes = Nodes {
-        names: cluster.node_names(),
-        sure: cluster.nodes_good,
-    };
+    let nodes = Nodes { names: cluster.node_names(), sure: cluster.nodes_good };
     let timers = read_timers(cluster_table.as_ref(), &top.table("timers", &keys::TIMERS));
     let limits = read_limits(&top.table("limits", &keys::LIMITS));
-    let links = top
-        .tables("link", &keys::LINK)
-        .iter()
-        .map(|table| read_link(table, &nodes))
-        .collect();
+    let links = top.tables("link", &keys::LINK).iter().map(|table| read_link(table, &nodes)).collect();
     let arbitrator = Some(top.table("arbitrator", &keys::ARBITRATOR)).filter(Table::is_written);
     let arbitrator = arbitrator.map(|table| read_arbitrator(&table, &nodes));
-    let groups = top
-        .tables("group", &keys::GROUP)
-        .iter()
-        .map(|table| group::read(table, &nodes))
-        .collect();
-    let ready = top
-        .tables("ready", &keys::READY)
-        .iter()
-        .map(read_ready)
-        .collect();
+    let groups = top.tables("group", &keys::GROUP).iter().map(|table| group::read(table, &nodes)).collect();
+    let ready = top.tables("ready", &keys::READY).iter().map(read_ready).collect();
     let daemon = read_daemon(&top.table("daemon", &keys::DAEMON));
-    File {
-        cluster,
-        timers,
-        limits,
-        links,
-        arbitrator,
-        groups,
-        ready,
-        daemon,
-    }
+    File { cluster, timers, limits, links, arbitrator, groups, ready, daemon }
 }
 
 fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {
@@ -176,12 +152,7 @@ fn read_timers(cluster: Option<&Table<'_>>, table: &Table<'_>) -> GivenTimers {
         read_timer(cluster, "failover_budget", true, &mut given);
     }
     for key in keys::TIMERS.keys {
-        read_timer(
-            table,
-            key.name,
-            !matches!(key.takes, Takes::Integer(..)),
-            &mut given,
-        );
+        read_timer(table, key.name, !matches!(key.takes, Takes::Integer(..)), &mut given);
     }
     given
 }
@@ -191,13 +162,9 @@ fn read_timer(table: &Table<'_>, name: &'static str, is_time: bool, given: &mut 
         return;
     }
     let value = if is_time {
-        table
-            .time(name)
-            .and_then(|timed| timed.and_then(|time| Some(TimerValue::Time(time))))
+        table.time(name).and_then(|timed| timed.and_then(|time| Some(TimerValue::Time(time))))
     } else {
-        table
-            .integer(name)
-            .and_then(|counted| counted.and_then(|count| Some(TimerValue::Count(count))))
+        table.integer(name).and_then(|counted| counted.and_then(|count| Some(TimerValue::Count(count))))
     };
     match value {
         Some(value) => {
@@ -223,10 +190,7 @@ fn time(table: &Table<'_>, name: &str) -> Duration {
 }
 
 fn port(table: &Table<'_>) -> u16 {
-    table
-        .integer("port")
-        .and_then(|port| u16::try_from(*port).ok())
-        .unwrap_or(0)
+    table.integer("port").and_then(|port| u16::try_from(*port).ok()).unwrap_or(0)
 }
 
 /// The text has passed its check, so it parses.
@@ -235,13 +199,7 @@ fn parsed<T: std::str::FromStr>(text: Option<Placed<String>>) -> Option<Placed<T
 }
 
 fn per_node_addresses(table: &Table<'_>, nodes: &Nodes) -> Option<PerNode<IpAddr>> {
-    Some(
-        table
-            .per_node("address", nodes)?
-            .into_iter()
-            .map(parsed)
-            .collect(),
-    )
+    Some(table.per_node("address", nodes)?.into_iter().map(parsed).collect())
 }
 
 fn read_link(table: &Table<'_>, nodes: &Nodes) -> Link {
@@ -257,11 +215,7 @@ fn read_link(table: &Table<'_>, nodes: &Nodes) -> Link {
 fn read_arbitrator(table: &Table<'_>, nodes: &Nodes) -> Arbitrator {
     let arbitrator = Arbitrator {
         place: table.place.clone(),
-        ping: table
-            .list("ping")
-            .into_iter()
-            .filter_map(|text| parsed(Some(text)))
-            .collect(),
+        ping: table.list("ping").into_iter().filter_map(|text| parsed(Some(text))).collect(),
         interfaces: table.per_node("interface", nodes),
         neutral: per_node_addresses(table, nodes),
         port: port(table),
@@ -269,27 +223,17 @@ fn read_arbitrator(table: &Table<'_>, nodes: &Nodes) -> Arbitrator {
     if table.has("address") && !table.has("interface") {
         let rule = "names our addresses on the neutral path, so the interface it uses must be named as well";
         let finding = Finding::conflict(&table.place_of("address"), rule).without_value();
-        table
-            .findings
-            .put(finding.hint("add interface = \"...\" to [arbitrator]"));
+        table.findings.put(finding.hint("add interface = \"...\" to [arbitrator]"));
     }
     arbitrator
 }
 
 fn read_ready(table: &Table<'_>) -> Ready {
-    Ready {
-        name: table.text("name"),
-        monitor: read_monitor(table),
-    }
+    Ready { name: table.text("name"), monitor: read_monitor(table) }
 }
 
 fn read_daemon(table: &Table<'_>) -> DaemonConfig {
-    let path = |name| {
-        table
-            .text(name)
-            .map(|path| path.value.into())
-            .unwrap_or_default()
-    };
+    let path = |name| table.text(name).map(|path| path.value.into()).unwrap_or_default();
     DaemonConfig {
         key_file: path("key_file"),
         state_dir: path("state_dir"),
@@ -306,9 +250,7 @@ fn read_check(table: &Table<'_>) -> Option<Check> {
     let process = table.text("process").map(|name| Check::Process(name.value));
     let tcp = table.text("tcp").map(|address| Check::Tcp(address.value));
     let http = table.text("http").map(|url| Check::Http(url.value));
-    let script = table
-        .command("script")
-        .map(|command| Check::Script(command.value));
+    let script = table.command("script").map(|command| Check::Script(command.value));
     process.or(tcp).or(http).or(script)
 }
 
@@ -316,37 +258,23 @@ fn read_monitor(table: &Table<'_>) -> Option<MonitorConfig> {
     let check = read_check(table);
     let (interval, timeout) = (table.time("interval"), table.time("timeout"));
     let (fall, rise) = (table.integer("fall"), table.integer("rise"));
-    Some(MonitorConfig {
-        check: check?,
-        interval: *interval?,
-        timeout: *timeout?,
-        fall: *fall?,
-        rise: *rise?,
-    })
+    Some(MonitorConfig { check: check?, interval: *interval?, timeout: *timeout?, fall: *fall?, rise: *rise? })
 }
 
 /// Says so unless exactly one of the keys is written.
 fn exactly_one(table: &Table<'_>, names: &[&'static str], list: &str) -> Option<&'static str> {
-    let written: Vec<&'static str> = names
-        .iter()
-        .copied()
-        .filter(|name| table.has(name))
-        .collect();
+    let written: Vec<&'static str> = names.iter().copied().filter(|name| table.has(name)).collect();
     match written.as_slice() {
         [one] => Some(one),
         [] => {
             let rule = format!("needs exactly one of {list}");
-            table
-                .findings
-                .put(Finding::conflict(&table.place, rule).without_value());
+            table.findings.put(Finding::conflict(&table.place, rule).without_value());
             None
         }
         [first, second, ..] => {
             let rule = format!("cannot stand beside `{first}`: exactly one of {list} is needed");
             let finding = Finding::conflict(&table.place_of(second), rule);
-            table
-                .findings
-                .put(finding.related(&table.place_of(first), "the other one"));
+            table.findings.put(finding.related(&table.place_of(first), "the other one"));
             None
         }
     }

@@ -130,21 +130,11 @@ impl Takes {
                 format!("{}, or a table with one for each node", grammar.describe())
             }
             Self::Choice(words) => format!("one of {}", words.map_quoted()),
-            Self::Command => {
-                "a command line (a string, or a list of program and arguments)".to_owned()
-            }
+            Self::Command => "a command line (a string, or a list of program and arguments)".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
-            Self::Time(min, max) => format!(
-                "a duration from {} to {}",
-                format_duration(*min),
-                format_duration(*max)
-            ),
+            Self::Time(min, max) => format!("a duration from {} to {}", format_duration(*min), format_duration(*max)),
             Self::Seconds(min, max) => {
-                format!(
-                    "a duration of whole seconds from {} to {}",
-                    format_duration(*min),
-                    format_duration(*max)
-                )
+                format!("a duration of whole seconds from {} to {}", format_duration(*min), format_duration(*max))
             }
             Self::Flag => "true or false".to_owned(),
             Self::Strings => "a table of strings".to_owned(),
@@ -179,10 +169,7 @@ trait MapQuoted {
 
 impl MapQuoted for [&str] {
     fn map_quoted(&self) -> String {
-        self.iter()
-            .map(|word| format!("\"{word}\""))
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -197,11 +184,7 @@ const fn secs(count: u64) -> Duration {
 const HOUR: Duration = secs(3_600);
 
 const fn key(name: &'static str, takes: Takes, preset: Preset) -> Key {
-    Key {
-        name,
-        takes,
-        preset,
-    }
+    Key { name, takes, preset }
 }
 
 const fn timer(name: &'static str, min: Duration, max: Duration) -> Key {
@@ -238,16 +221,8 @@ pub(super) const CLUSTER: Section = Section {
     path: "cluster",
     keys: &[
         NAME,
-        key(
-            "nodes",
-            Takes::List(Grammar::Host, NODES_MAX),
-            Preset::Required,
-        ),
-        key(
-            "failover_budget",
-            Takes::Time(ms(50), secs(600)),
-            Preset::Derived,
-        ),
+        key("nodes", Takes::List(Grammar::Host, NODES_MAX), Preset::Required),
+        key("failover_budget", Takes::Time(ms(50), secs(600)), Preset::Derived),
         key("standalone", Takes::Flag, Preset::Value("false")),
     ],
 };
@@ -270,21 +245,13 @@ pub(super) const TIMERS: Section = Section {
         timer("stop_bound", ms(1), secs(600)),
         timer("hold_time", ms(1), HOUR),
         timer("start_grace", ms(1), HOUR),
-        key(
-            "guard_lifetime",
-            Takes::Seconds(secs(2), HOUR),
-            Preset::Derived,
-        ),
+        key("guard_lifetime", Takes::Seconds(secs(2), HOUR), Preset::Derived),
         timer("guard_refresh", ms(10), HOUR),
         timer("announce_delay", ms(1), secs(60)),
         timer("announce_refresh", ms(0), HOUR),
         timer("switchover_timeout", ms(100), HOUR),
         timer("failback_settle", ms(0), secs(86_400)),
-        key(
-            "clock_rate_ppm",
-            Takes::Integer(0, 100_000),
-            Preset::Derived,
-        ),
+        key("clock_rate_ppm", Takes::Integer(0, 100_000), Preset::Derived),
     ],
 };
 
@@ -293,16 +260,8 @@ pub(super) const LIMITS: Section = Section {
     path: "limits",
     keys: &[
         key("failovers", Takes::Integer(1, 1_000), Preset::Value("5")),
-        key(
-            "failover_window",
-            Takes::Time(secs(1), secs(86_400)),
-            Preset::Value("10m"),
-        ),
-        key(
-            "clock_offset",
-            Takes::Time(ms(1), HOUR),
-            Preset::Value("1s"),
-        ),
+        key("failover_window", Takes::Time(secs(1), secs(86_400)), Preset::Value("10m")),
+        key("clock_offset", Takes::Time(ms(1), HOUR), Preset::Value("1s")),
     ],
 };
 
@@ -311,16 +270,8 @@ pub(super) const LINK: Section = Section {
     path: "link",
     keys: &[
         NAME,
-        key(
-            "interface",
-            Takes::PerNodeOrText(Grammar::Interface),
-            Preset::Required,
-        ),
-        key(
-            "address",
-            Takes::PerNode(Grammar::Address),
-            Preset::Required,
-        ),
+        key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Required),
+        key("address", Takes::PerNode(Grammar::Address), Preset::Required),
         key("port", Takes::Integer(1, 65_535), Preset::Value(PORT)),
     ],
 };
@@ -329,21 +280,9 @@ pub(super) const LINK: Section = Section {
 pub(super) const ARBITRATOR: Section = Section {
     path: "arbitrator",
     keys: &[
-        key(
-            "ping",
-            Takes::List(Grammar::Address, ARBITRATORS_MAX),
-            Preset::Required,
-        ),
-        key(
-            "interface",
-            Takes::PerNodeOrText(Grammar::Interface),
-            Preset::Optional,
-        ),
-        key(
-            "address",
-            Takes::PerNode(Grammar::Address),
-            Preset::Optional,
-        ),
+        key("ping", Takes::List(Grammar::Address, ARBITRATORS_MAX), Preset::Required),
+        key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Optional),
+        key("address", Takes::PerNode(Grammar::Address), Preset::Optional),
         key("port", Takes::Integer(1, 65_535), Preset::Value(PORT)),
     ],
 };
@@ -354,11 +293,7 @@ pub(super) const GROUP: Section = Section {
     keys: &[
         NAME,
         key("preferred", Takes::Text(Grammar::Host), Preset::Optional),
-        key(
-            "failback",
-            Takes::Choice(&["manual", "auto"]),
-            Preset::Value("manual"),
-        ),
+        key("failback", Takes::Choice(&["manual", "auto"]), Preset::Value("manual")),
         key("resource", Takes::Tables(RESOURCES_MAX), Preset::Required),
     ],
 };
@@ -369,34 +304,18 @@ pub(super) const RESOURCE: Section = Section {
     keys: &[
         NAME,
         key("vip", Takes::List(Grammar::Net, VIPS_MAX), Preset::Optional),
-        key(
-            "range",
-            Takes::List(Grammar::Net, RANGES_MAX),
-            Preset::Optional,
-        ),
+        key("range", Takes::List(Grammar::Net, RANGES_MAX), Preset::Optional),
         key("exec", Takes::Command, Preset::Optional),
         key("lsb", Takes::Text(Grammar::Path), Preset::Optional),
         key("systemd", Takes::Text(Grammar::Unit), Preset::Optional),
-        key(
-            "interface",
-            Takes::PerNodeOrText(Grammar::Interface),
-            Preset::Optional,
-        ),
+        key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Optional),
         key("label", Takes::Text(Grammar::Label), Preset::Optional),
         key("environment", Takes::Strings, Preset::Optional),
         key("directory", Takes::Text(Grammar::Path), Preset::Optional),
         key("user", Takes::Text(Grammar::Account), Preset::Optional),
         key("ready", Takes::Table, Preset::Optional),
-        key(
-            "start_timeout",
-            Takes::Time(ms(10), HOUR),
-            Preset::Value("30s"),
-        ),
-        key(
-            "stop_timeout",
-            Takes::Time(ms(10), HOUR),
-            Preset::Value("10s"),
-        ),
+        key("start_timeout", Takes::Time(ms(10), HOUR), Preset::Value("30s")),
+        key("stop_timeout", Takes::Time(ms(10), HOUR), Preset::Value("10s")),
         key("restart", Takes::Table, Preset::Optional),
         key("monitor", Takes::Tables(MONITORS_MAX), Preset::Optional),
     ],
@@ -407,65 +326,38 @@ pub(super) const RESTART: Section = Section {
     path: "group.resource.restart",
     keys: &[
         key("max", Takes::Integer(0, 1_000), Preset::Value("3")),
-        key(
-            "window",
-            Takes::Time(ms(100), secs(86_400)),
-            Preset::Value("1m"),
-        ),
+        key("window", Takes::Time(ms(100), secs(86_400)), Preset::Value("1m")),
         key("backoff", Takes::Time(ms(0), HOUR), Preset::Value("100ms")),
         key("backoff_max", Takes::Time(ms(0), HOUR), Preset::Value("5s")),
     ],
 };
 
 /// `group.resource.ready`
-pub(super) const CHECK: Section = Section {
-    path: "group.resource.ready",
-    keys: &[PROCESS, TCP, HTTP, SCRIPT],
-};
+pub(super) const CHECK: Section = Section { path: "group.resource.ready", keys: &[PROCESS, TCP, HTTP, SCRIPT] };
 
 /// `[[group.resource.monitor]]`
-pub(super) const MONITOR: Section = Section {
-    path: "group.resource.monitor",
-    keys: &[PROCESS, TCP, HTTP, SCRIPT, INTERVAL, TIMEOUT, FALL, RISE],
-};
+pub(super) const MONITOR: Section =
+    Section { path: "group.resource.monitor", keys: &[PROCESS, TCP, HTTP, SCRIPT, INTERVAL, TIMEOUT, FALL, RISE] };
 
 /// `[[ready]]`
-pub(super) const READY: Section = Section {
-    path: "ready",
-    keys: &[
-        NAME, PROCESS, TCP, HTTP, SCRIPT, INTERVAL, TIMEOUT, FALL, RISE,
-    ],
-};
+pub(super) const READY: Section =
+    Section { path: "ready", keys: &[NAME, PROCESS, TCP, HTTP, SCRIPT, INTERVAL, TIMEOUT, FALL, RISE] };
 
 /// `[daemon]`
 pub(super) const DAEMON: Section = Section {
     path: "daemon",
     keys: &[
-        key(
-            "key_file",
-            Takes::Text(Grammar::Path),
-            Preset::Value("/etc/avamgr/keys"),
-        ),
-        key(
-            "state_dir",
-            Takes::Text(Grammar::Path),
-            Preset::Value("/var/lib/avamgr"),
-        ),
-        key(
-            "socket",
-            Takes::Text(Grammar::SocketPath),
-            Preset::Value("/run/avamgr/avamgr.sock"),
-        ),
+        key("key_file", Takes::Text(Grammar::Path), Preset::Value("/etc/avamgr/keys")),
+        key("state_dir", Takes::Text(Grammar::Path), Preset::Value("/var/lib/avamgr")),
+        key("socket", Takes::Text(Grammar::SocketPath), Preset::Value("/run/avamgr/avamgr.sock")),
         key("operators", Takes::Text(Grammar::Account), Preset::Optional),
         key("realtime", Takes::Flag, Preset::Value("true")),
     ],
 };
 
 /// Every table, in the order of the manual.
-pub const SECTIONS: &[Section] = &[
-    TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, GROUP, RESOURCE, RESTART, CHECK, MONITOR,
-    READY, DAEMON,
-];
+pub const SECTIONS: &[Section] =
+    &[TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, GROUP, RESOURCE, RESTART, CHECK, MONITOR, READY, DAEMON];
 
 /// Of these names the one that was probably meant.
 pub(super) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
@@ -495,9 +387,7 @@ fn distance(from: &str, to: &str) -> usize {
     for i in 1..=from.len() {
         for j in 1..=to.len() {
             let change = usize::from(from[i - 1] != to[j - 1]);
-            let mut best = (rows[i - 1][j] + 1)
-                .min(rows[i][j - 1] + 1)
-                .min(rows[i - 1][j - 1] + change);
+            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + change);
             if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
                 best = best.min(rows[i - 2][j - 2] + 1);
             }

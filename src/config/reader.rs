@@ -27,10 +27,7 @@ pub(super) struct Placed<T> {
 impl<T> Placed<T> {
     pub(super) fn and_then<U>(self, change: impl FnOnce(T) -> Option<U>) -> Option<Placed<U>> {
         let value = change(self.value)?;
-        Some(Placed {
-            value,
-            place: self.place,
-        })
+        Some(Placed { value, place: self.place })
     }
 }
 
@@ -75,11 +72,7 @@ type Parsed<T> = Result<T, Complaint>;
 
 impl<'a> Table<'a> {
     /// The whole file.
-    pub(super) fn top(
-        section: &'static Section,
-        entries: &'a DeTable<'a>,
-        findings: &'a Findings<'a>,
-    ) -> Self {
+    pub(super) fn top(section: &'static Section, entries: &'a DeTable<'a>, findings: &'a Findings<'a>) -> Self {
         Self::open(section, Some(entries), Place::default(), findings)
     }
 
@@ -89,18 +82,9 @@ impl<'a> Table<'a> {
         place: Place,
         findings: &'a Findings<'a>,
     ) -> Self {
-        let table = Self {
-            section,
-            entries,
-            place,
-            findings,
-        };
+        let table = Self { section, entries, place, findings };
         for (key, _) in table.entries.into_iter().flat_map(DeTable::iter) {
-            if !section
-                .keys
-                .iter()
-                .any(|known| known.name == key.get_ref().as_ref())
-            {
+            if !section.keys.iter().any(|known| known.name == key.get_ref().as_ref()) {
                 table.unknown(key.get_ref(), key.span().into());
             }
         }
@@ -109,11 +93,7 @@ impl<'a> Table<'a> {
 
     fn unknown(&self, name: &str, span: super::error::Span) {
         let known = || self.section.keys.iter().map(|key| key.name);
-        let elsewhere = || {
-            SECTIONS
-                .iter()
-                .find(|other| other.keys.iter().any(|key| key.name == name))
-        };
+        let elsewhere = || SECTIONS.iter().find(|other| other.keys.iter().any(|key| key.name == name));
         let hint = if let Some(meant) = nearest(name, known()) {
             format!("did you mean `{meant}`?")
         } else if let Some(other) = elsewhere().filter(|other| !other.path.is_empty()) {
@@ -121,47 +101,25 @@ impl<'a> Table<'a> {
         } else {
             format!("known here: {}", known().collect::<Vec<_>>().join(", "))
         };
-        let place = Place {
-            key: join(&self.place.key, name),
-            span,
-        };
-        self.findings.put(
-            Finding::error(&place, Problem::UnknownKey)
-                .without_value()
-                .hint(hint),
-        );
+        let place = Place { key: join(&self.place.key, name), span };
+        self.findings.put(Finding::error(&place, Problem::UnknownKey).without_value().hint(hint));
     }
 
     fn key(&self, name: &str) -> &'static Key {
-        const NONE: Key = Key {
-            name: "?",
-            takes: Takes::Flag,
-            preset: Preset::Optional,
-        };
+        const NONE: Key = Key { name: "?", takes: Takes::Flag, preset: Preset::Optional };
         let key = self.section.keys.iter().find(|key| key.name == name);
-        debug_assert!(
-            key.is_some(),
-            "`{name}` is not in the language of [{}]",
-            self.section.path
-        );
+        debug_assert!(key.is_some(), "`{name}` is not in the language of [{}]", self.section.path);
         key.unwrap_or(&NONE)
     }
 
     fn entry(&self, name: &str) -> Option<(Place, &'a Spanned<DeValue<'a>>)> {
         let value = self.entries?.get(name)?;
-        Some((
-            Place {
-                key: join(&self.place.key, name),
-                span: value.span().into(),
-            },
-            value,
-        ))
+        Some((Place { key: join(&self.place.key, name), span: value.span().into() }, value))
     }
 
     /// Whether the key is written, rightly or wrongly.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.entries
-            .is_some_and(|entries| entries.contains_key(name))
+        self.entries.is_some_and(|entries| entries.contains_key(name))
     }
 
     /// Whether the table itself is written, and is one.
@@ -171,8 +129,7 @@ impl<'a> Table<'a> {
 
     /// Where the key stands, or where it would.
     pub(super) fn place_of(&self, name: &str) -> Place {
-        self.entry(name)
-            .map_or_else(|| self.place.join(name), |(place, _)| place)
+        self.entry(name).map_or_else(|| self.place.join(name), |(place, _)| place)
     }
 
     /// Says that a key is missing.
@@ -181,10 +138,7 @@ impl<'a> Table<'a> {
             Takes::Table => format!("add a [{}] table", join(self.section.path, name)),
             Takes::Tables(_) => format!("add a [[{}]] table", join(self.section.path, name)),
             Takes::PerNode(grammar) | Takes::PerNodeOrText(grammar) => {
-                format!(
-                    "for example {name} = {{ hadev1 = {0}, hadev2 = ... }}",
-                    grammar.example()
-                )
+                format!("for example {name} = {{ hadev1 = {0}, hadev2 = ... }}", grammar.example())
             }
             Takes::List(grammar, _) => format!("for example {name} = [{}]", grammar.example()),
             Takes::Text(_)
@@ -223,11 +177,7 @@ impl<'a> Table<'a> {
     }
 
     /// A key with one value: what is written, or its preset.
-    fn scalar<T>(
-        &self,
-        name: &str,
-        parse: impl Fn(&DeValue<'_>, Takes) -> Parsed<T>,
-    ) -> Option<Placed<T>> {
+    fn scalar<T>(&self, name: &str, parse: impl Fn(&DeValue<'_>, Takes) -> Parsed<T>) -> Option<Placed<T>> {
         let key = self.key(name);
         if let Some((place, value)) = self.entry(name) {
             return self.take(place, parse(value.get_ref(), key.takes));
@@ -262,9 +212,7 @@ impl<'a> Table<'a> {
 
     /// `true` or `false`.
     pub(super) fn flag(&self, name: &str) -> Option<Placed<bool>> {
-        self.scalar(name, |value, takes| {
-            value.as_bool().ok_or_else(|| wrong_type(value, takes))
-        })
+        self.scalar(name, |value, takes| value.as_bool().ok_or_else(|| wrong_type(value, takes)))
     }
 
     /// Program and arguments.
@@ -282,16 +230,9 @@ impl<'a> Table<'a> {
             return Vec::new();
         };
         let Some(array) = value.get_ref().as_array() else {
-            return self
-                .take(place, text(value.get_ref(), takes))
-                .into_iter()
-                .collect();
+            return self.take(place, text(value.get_ref(), takes)).into_iter().collect();
         };
-        let (takes, max) = if let Takes::List(of, max) = takes {
-            (Takes::Text(of), max)
-        } else {
-            (takes, usize::MAX)
-        };
+        let (takes, max) = if let Takes::List(of, max) = takes { (Takes::Text(of), max) } else { (takes, usize::MAX) };
         if array.is_empty() || array.len() > max {
             let rule = format!("a list of 1 to {max} strings");
             self.complain(&place, Complaint::value(rule));
@@ -299,10 +240,7 @@ impl<'a> Table<'a> {
         let items = array.iter().take(max).enumerate();
         items
             .filter_map(|(index, item)| {
-                let place = Place {
-                    key: format!("{}[{index}]", place.key),
-                    span: item.span().into(),
-                };
+                let place = Place { key: format!("{}[{index}]", place.key), span: item.span().into() };
                 self.take(place, text(item.get_ref(), takes))
             })
             .collect()
@@ -319,21 +257,14 @@ impl<'a> Table<'a> {
         };
         let Some(entries) = value.get_ref().as_table() else {
             let plain = matches!(key.takes, Takes::PerNodeOrText(_)) && value.get_ref().is_str();
-            let parsed = if plain {
-                text(value.get_ref(), key.takes)
-            } else {
-                Err(self.no_table(key, nodes, value))
-            };
+            let parsed = if plain { text(value.get_ref(), key.takes) } else { Err(self.no_table(key, nodes, value)) };
             let one = self.take(place, parsed);
             return Some(vec![one; nodes.names.len()]);
         };
         self.check_nodes(&place, entries, nodes);
         let read = |node: &String| {
             let value = entries.get(node.as_str())?;
-            let place = Place {
-                key: join(&place.key, node),
-                span: value.span().into(),
-            };
+            let place = Place { key: join(&place.key, node), span: value.span().into() };
             self.take(place, text(value.get_ref(), key.takes))
         };
         Some(nodes.names.iter().map(read).collect())
@@ -341,11 +272,7 @@ impl<'a> Table<'a> {
 
     fn no_table(&self, key: &Key, nodes: &Nodes, value: &Spanned<DeValue<'_>>) -> Complaint {
         let complaint = wrong_type(value.get_ref(), key.takes);
-        let example: Vec<String> = nodes
-            .names
-            .iter()
-            .map(|node| format!("{node} = ..."))
-            .collect();
+        let example: Vec<String> = nodes.names.iter().map(|node| format!("{node} = ...")).collect();
         complaint.hint(format!("{} = {{ {} }}", key.name, example.join(", ")))
     }
 
@@ -354,42 +281,20 @@ impl<'a> Table<'a> {
         if !nodes.sure {
             return;
         }
-        for node in nodes
-            .names
-            .iter()
-            .filter(|node| !entries.contains_key(node.as_str()))
-        {
-            let missing = Place {
-                key: join(&place.key, node),
-                span: place.span,
-            };
+        for node in nodes.names.iter().filter(|node| !entries.contains_key(node.as_str())) {
+            let missing = Place { key: join(&place.key, node), span: place.span };
             let hint = format!("every node of [cluster] needs one: add {node} = ...");
-            self.findings.put(
-                Finding::error(&missing, Problem::MissingKey)
-                    .without_value()
-                    .hint(hint),
-            );
+            self.findings.put(Finding::error(&missing, Problem::MissingKey).without_value().hint(hint));
         }
-        for (key, _) in entries
-            .iter()
-            .filter(|(key, _)| !nodes.names.iter().any(|node| node == key.get_ref()))
-        {
-            let written = Place {
-                key: join(&place.key, key.get_ref()),
-                span: key.span().into(),
-            };
+        for (key, _) in entries.iter().filter(|(key, _)| !nodes.names.iter().any(|node| node == key.get_ref())) {
+            let written = Place { key: join(&place.key, key.get_ref()), span: key.span().into() };
             let finding = Finding::conflict(&written, "is not a node of [cluster]").without_value();
-            self.findings
-                .put(finding.hint(nodes.nearest(key.get_ref())));
+            self.findings.put(finding.hint(nodes.nearest(key.get_ref())));
         }
     }
 
     /// A table of strings, with a rule for its names.
-    pub(super) fn strings(
-        &self,
-        name: &str,
-        good_name: impl Fn(&str) -> bool,
-    ) -> Vec<(String, String)> {
+    pub(super) fn strings(&self, name: &str, good_name: impl Fn(&str) -> bool) -> Vec<(String, String)> {
         let Some((place, value)) = self.entry(name) else {
             return Vec::new();
         };
@@ -400,23 +305,14 @@ impl<'a> Table<'a> {
         let read = |(key, value): (&Spanned<toml::de::DeString<'_>>, &Spanned<DeValue<'_>>)| {
             let path = join(&place.key, key.get_ref());
             if !good_name(key.get_ref()) {
-                let place = Place {
-                    key: path,
-                    span: key.span().into(),
-                };
+                let place = Place { key: path, span: key.span().into() };
                 let rule = "must be named with letters, digits and `_`, not beginning with a digit";
-                self.findings
-                    .put(Finding::conflict(&place, rule).without_value());
+                self.findings.put(Finding::conflict(&place, rule).without_value());
                 return None;
             }
-            let place = Place {
-                key: path,
-                span: value.span().into(),
-            };
+            let place = Place { key: path, span: value.span().into() };
             let good = value.get_ref().as_str().filter(|text| !text.contains('\0'));
-            let parsed = good
-                .map(str::to_owned)
-                .ok_or_else(|| Complaint::value("a string without zero bytes"));
+            let parsed = good.map(str::to_owned).ok_or_else(|| Complaint::value("a string without zero bytes"));
             Some((key.get_ref().to_string(), self.take(place, parsed)?.value))
         };
         entries.iter().filter_map(read).collect()
@@ -433,11 +329,7 @@ impl<'a> Table<'a> {
         let entries = value.get_ref().as_table();
         if entries.is_none() {
             let two = value.get_ref().is_array();
-            let hint = if two {
-                "there is one of it: [{}] with single brackets"
-            } else {
-                "begin it with [{}]"
-            };
+            let hint = if two { "there is one of it: [{}] with single brackets" } else { "begin it with [{}]" };
             let complaint = wrong_type(value.get_ref(), self.key(name).takes);
             self.complain_of_table(&place, complaint.hint(hint.replace("{}", section.path)));
         }
@@ -454,28 +346,18 @@ impl<'a> Table<'a> {
         };
         let takes = self.key(name).takes;
         let Some(array) = value.get_ref().as_array() else {
-            let hint = format!(
-                "there may be several: [[{}]] with double brackets",
-                section.path
-            );
+            let hint = format!("there may be several: [[{}]] with double brackets", section.path);
             self.complain_of_table(&place, wrong_type(value.get_ref(), takes).hint(hint));
             return Vec::new();
         };
-        let max = if let Takes::Tables(max) = takes {
-            max
-        } else {
-            usize::MAX
-        };
+        let max = if let Takes::Tables(max) = takes { max } else { usize::MAX };
         if array.len() > max {
             self.complain_of_table(&place, Complaint::value(takes.describe()));
         }
         let mut tables = Vec::new();
         for (index, item) in array.iter().take(max).enumerate() {
             let Some(entries) = item.get_ref().as_table() else {
-                let place = Place {
-                    key: format!("{}[{index}]", place.key),
-                    span: item.span().into(),
-                };
+                let place = Place { key: format!("{}[{index}]", place.key), span: item.span().into() };
                 self.complain_of_table(&place, wrong_type(item.get_ref(), Takes::Table));
                 continue;
             };
@@ -485,10 +367,7 @@ impl<'a> Table<'a> {
                 Some(given) => join(&place.key, given),
                 None => format!("{}[{index}]", place.key),
             };
-            let place = Place {
-                key,
-                span: item.span().into(),
-            };
+            let place = Place { key, span: item.span().into() };
             tables.push(Self::open(section, Some(entries), place, self.findings));
         }
         tables

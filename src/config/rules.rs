@@ -31,41 +31,16 @@ pub(super) fn check(file: &File, findings: &Findings<'_>) {
 /// Names are unique where they are used to point at something.
 fn names(file: &File, findings: &Findings<'_>) {
     // Hostnames are the same in any case.
-    let nodes = file
-        .cluster
-        .nodes
-        .iter()
-        .map(|node| (node.to_lowercase(), node));
+    let nodes = file.cluster.nodes.iter().map(|node| (node.to_lowercase(), node));
     unique("nodes", nodes, findings);
-    unique(
-        "links",
-        named(file.links.iter().map(|link| &link.name)),
-        findings,
-    );
-    unique(
-        "groups",
-        named(file.groups.iter().map(|group| &group.name)),
-        findings,
-    );
-    unique(
-        "ready checks",
-        named(file.ready.iter().map(|ready| &ready.name)),
-        findings,
-    );
+    unique("links", named(file.links.iter().map(|link| &link.name)), findings);
+    unique("groups", named(file.groups.iter().map(|group| &group.name)), findings);
+    unique("ready checks", named(file.ready.iter().map(|ready| &ready.name)), findings);
     for group in &file.groups {
         let what = format!("resources of {}", called(&group.place));
-        unique(
-            &what,
-            named(group.resources.iter().map(|resource| &resource.name)),
-            findings,
-        );
+        unique(&what, named(group.resources.iter().map(|resource| &resource.name)), findings);
     }
-    for name in file
-        .links
-        .iter()
-        .filter_map(|link| link.name.as_ref())
-        .filter(|name| name.value == NEUTRAL)
-    {
+    for name in file.links.iter().filter_map(|link| link.name.as_ref()).filter(|name| name.value == NEUTRAL) {
         let rule = "is the name of the path that [arbitrator] describes";
         findings.put(Finding::conflict(&name.place, rule).hint("give the link another name"));
     }
@@ -77,18 +52,13 @@ fn named<'f>(
     names.flatten().map(|name| (name.value.clone(), name))
 }
 
-fn unique<'f>(
-    what: &str,
-    names: impl Iterator<Item = (String, &'f Placed<String>)>,
-    findings: &Findings<'_>,
-) {
+fn unique<'f>(what: &str, names: impl Iterator<Item = (String, &'f Placed<String>)>, findings: &Findings<'_>) {
     let mut seen: BTreeMap<String, &Place> = BTreeMap::new();
     for (name, placed) in names {
         match seen.get(&name) {
             Some(first) => {
                 let rule = format!("is already the name of another among the {what}");
-                findings
-                    .put(Finding::conflict(&placed.place, rule).related(first, "the other one"));
+                findings.put(Finding::conflict(&placed.place, rule).related(first, "the other one"));
             }
             None => {
                 seen.insert(name, &placed.place);
@@ -103,24 +73,13 @@ fn counts(file: &File, findings: &Findings<'_>) {
         findings.put(Finding::conflict(place, rule).without_value().hint(hint));
     };
     let top = Place::default();
-    let at = |key: &str| Place {
-        key: key.to_owned(),
-        ..top
-    };
+    let at = |key: &str| Place { key: key.to_owned(), ..top };
     if file.groups.is_empty() {
-        say(
-            &at("group"),
-            "must name at least one group of resources",
-            "add a [[group]] table",
-        );
+        say(&at("group"), "must name at least one group of resources", "add a [[group]] table");
     }
     if file.cluster.standalone {
         let unused = "is not used: with standalone = true there is no peer to talk to";
-        let places = file
-            .links
-            .iter()
-            .map(|link| &link.place)
-            .chain(file.arbitrator.iter().map(|found| &found.place));
+        let places = file.links.iter().map(|link| &link.place).chain(file.arbitrator.iter().map(|found| &found.place));
         for place in places {
             findings.put(Finding::warning(place, unused).without_value());
         }
@@ -128,18 +87,12 @@ fn counts(file: &File, findings: &Findings<'_>) {
     }
     if file.cluster.nodes_good && file.cluster.nodes.len() == 1 {
         let hint = "name the other node, or say standalone = true";
-        say(
-            &file.cluster.nodes_place,
-            "must name at least two nodes",
-            hint,
-        );
+        say(&file.cluster.nodes_place, "must name at least two nodes", hint);
     }
     match file.links.as_slice() {
-        [] => say(
-            &at("link"),
-            "must be there twice: heartbeats go over two dedicated links",
-            "add two [[link]] tables",
-        ),
+        [] => {
+            say(&at("link"), "must be there twice: heartbeats go over two dedicated links", "add two [[link]] tables")
+        }
         [one] => say(
             &one.place,
             "must not be the only dedicated link: one cable would decide who is alive",
@@ -157,11 +110,7 @@ fn counts(file: &File, findings: &Findings<'_>) {
             let fact = "has no `address`: without heartbeats on the neutral path a takeover from a silent peer always waits \
                         for the whole hold time";
             let hint = "add address = { ... } with the addresses of the nodes on the arbitrator's interface";
-            findings.put(
-                Finding::warning(&found.place, fact)
-                    .without_value()
-                    .hint(hint),
-            );
+            findings.put(Finding::warning(&found.place, fact).without_value().hint(hint));
         }
         Some(_) => {}
     }
@@ -178,8 +127,7 @@ fn services(file: &File, findings: &Findings<'_>) {
         match seen.get(service.as_str()) {
             Some(first) => {
                 let rule = "is already started and stopped by another resource";
-                findings
-                    .put(Finding::conflict(&service.place, rule).related(first, "the other one"));
+                findings.put(Finding::conflict(&service.place, rule).related(first, "the other one"));
             }
             None => {
                 seen.insert(&service.value, &service.place);
@@ -195,14 +143,9 @@ pub(super) fn all_resources(file: &File) -> impl Iterator<Item = &Resource> {
 /// The inequalities over durations that a file is refused for. Those that rest on something unreadable are left out.
 pub(super) fn durations(file: &File, config: &Config, findings: &Findings<'_>) {
     let places = duration_places(file);
-    let bad = affected(file.timers.bad.iter().copied(), |name| {
-        file.timers.values.contains_key(name)
-    });
+    let bad = affected(file.timers.bad.iter().copied(), |name| file.timers.values.contains_key(name));
     let bad: Vec<String> = bad.into_iter().map(timer_key).collect();
-    for broken in inequalities(config)
-        .into_iter()
-        .filter(|rule| rule.required && !rule.holds)
-    {
+    for broken in inequalities(config).into_iter().filter(|rule| rule.required && !rule.holds) {
         if broken.uses.iter().any(|path| bad.contains(path)) {
             continue;
         }
@@ -214,12 +157,8 @@ pub(super) fn durations(file: &File, config: &Config, findings: &Findings<'_>) {
             relation: broken.relation.words(),
             right: broken.right.to_string(),
         };
-        let remedy = broken
-            .remedy
-            .map(|remedy| format!("{remedy}; "))
-            .unwrap_or_default();
-        let mut finding =
-            Finding::error(place, problem).hint(format!("{remedy}otherwise {}", broken.why));
+        let remedy = broken.remedy.map(|remedy| format!("{remedy}; ")).unwrap_or_default();
+        let mut finding = Finding::error(place, problem).hint(format!("{remedy}otherwise {}", broken.why));
         if let Some(other) = written.find(|other| other.span != place.span) {
             finding = finding.related(other, "this counts as well");
         }
@@ -243,10 +182,7 @@ fn duration_places(file: &File) -> BTreeMap<String, Place> {
         if let Some(max) = &restart.max {
             add(&max.place);
         }
-        for time in [&resource.start_timeout, &resource.stop_timeout]
-            .into_iter()
-            .flatten()
-        {
+        for time in [&resource.start_timeout, &resource.stop_timeout].into_iter().flatten() {
             add(&time.place);
         }
     }

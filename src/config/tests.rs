@@ -32,11 +32,7 @@ fn changed(from: &str, to: &str) -> String {
     if from.is_empty() {
         return format!("{PAIR}\n{to}\n");
     }
-    assert_eq!(
-        PAIR.matches(from).count(),
-        1,
-        "`{from}` must be there exactly once"
-    );
+    assert_eq!(PAIR.matches(from).count(), 1, "`{from}` must be there exactly once");
     PAIR.replace(from, to)
 }
 
@@ -50,8 +46,5 @@ fn findings(text: &str) -> Vec<String> {
         super::Severity::Error => "",
         super::Severity::Warning => "warning: ",
     };
-    list.findings
-        .iter()
-        .map(|finding| format!("{}{finding}", word(finding)))
-        .collect()
+    list.findings.iter().map(|finding| format!("{}{finding}", word(finding))).collect()
 }

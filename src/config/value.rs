@@ -30,10 +30,7 @@ pub(super) struct Complaint {
 impl Complaint {
     /// "must be `rule`".
     pub(super) fn value(rule: impl Into<String>) -> Self {
-        Self {
-            problem: Problem::BadValue { rule: rule.into() },
-            hint: None,
-        }
+        Self { problem: Problem::BadValue { rule: rule.into() }, hint: None }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -94,15 +91,9 @@ impl Grammar {
     /// In words that follow "must be".
     pub fn describe(self) -> &'static str {
         match self {
-            Self::Name => {
-                "a name of 1 to 32 letters, digits and `.`, `_`, `-`, beginning with a letter or digit"
-            }
-            Self::Host => {
-                "a hostname of 1 to 64 letters, digits and `.`, `-`, `_`, beginning with a letter or digit"
-            }
-            Self::Interface => {
-                "an interface name of 1 to 15 characters without spaces, `/` and `:`"
-            }
+            Self::Name => "a name of 1 to 32 letters, digits and `.`, `_`, `-`, beginning with a letter or digit",
+            Self::Host => "a hostname of 1 to 64 letters, digits and `.`, `-`, `_`, beginning with a letter or digit",
+            Self::Interface => "an interface name of 1 to 15 characters without spaces, `/` and `:`",
             Self::Label => "a label of 1 to 15 characters, the interface name, `:` and a tag",
             Self::Address => "an IPv4 or IPv6 address (without prefix length)",
             Self::Net => "an IPv4 or IPv6 address with its prefix length",
@@ -137,8 +128,7 @@ impl Grammar {
 
     /// Whether the text has this form.
     pub(super) fn check(self, text: &str) -> Result<(), Complaint> {
-        let complaint =
-            || Complaint::value(self.describe()).hint(format!("for example {}", self.example()));
+        let complaint = || Complaint::value(self.describe()).hint(format!("for example {}", self.example()));
         let good = match self {
             Self::Name => text.len() <= 32 && is_word(text, "._-"),
             Self::Host => text.len() <= 64 && is_word(text, ".-_"),
@@ -169,30 +159,23 @@ impl std::str::FromStr for IpNet {
 /// Letters, digits and a few more, beginning with a letter or digit.
 fn is_word(text: &str, more: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
 }
 
 fn is_interface(text: &str) -> bool {
     (1..=INTERFACE_CHARS_MAX).contains(&text.len())
         && text != "."
         && text != ".."
-        && text
-            .chars()
-            .all(|c| c.is_ascii_graphic() && c != '/' && c != ':')
+        && text.chars().all(|c| c.is_ascii_graphic() && c != '/' && c != ':')
 }
 
 fn is_label(text: &str) -> bool {
-    text.split_once(':')
-        .is_some_and(|(interface, tag)| is_interface(interface) && is_word(tag, "._-"))
+    text.split_once(':').is_some_and(|(interface, tag)| is_interface(interface) && is_word(tag, "._-"))
 }
 
 fn is_account(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 fn path(text: &str, bytes_max: usize, complaint: impl Fn() -> Complaint) -> Result<(), Complaint> {
@@ -202,24 +185,16 @@ fn path(text: &str, bytes_max: usize, complaint: impl Fn() -> Complaint) -> Resu
     if text.starts_with('/') {
         return Ok(());
     }
-    Err(complaint()
-        .hint("the daemon has no directory of its own to begin from; write the path from `/` on"))
+    Err(complaint().hint("the daemon has no directory of its own to begin from; write the path from `/` on"))
 }
 
 fn unit(text: &str, complaint: impl Fn() -> Complaint) -> Result<(), Complaint> {
-    const SUFFIXES: [&str; 6] = [
-        ".service", ".target", ".socket", ".mount", ".timer", ".slice",
-    ];
-    let letters = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || ":_.@-\\".contains(c));
+    const SUFFIXES: [&str; 6] = [".service", ".target", ".socket", ".mount", ".timer", ".slice"];
+    let letters = text.chars().all(|c| c.is_ascii_alphanumeric() || ":_.@-\\".contains(c));
     if text.is_empty() || text.len() > 255 || !letters {
         return Err(complaint());
     }
-    if SUFFIXES.iter().any(|suffix| {
-        text.strip_suffix(suffix)
-            .is_some_and(|name| !name.is_empty())
-    }) {
+    if SUFFIXES.iter().any(|suffix| text.strip_suffix(suffix).is_some_and(|name| !name.is_empty())) {
         return Ok(());
     }
     Err(complaint().hint(format!("probably \"{text}.service\"")))

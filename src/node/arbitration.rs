@@ -85,11 +85,8 @@ impl Arbitrator {
     }
 
     pub(super) fn deadline(&self, timers: &Timers) -> (Instant, &'static str) {
-        let overdue = self
-            .in_flight
-            .values()
-            .next()
-            .map(|asked| (*asked + timers.arbitrator_timeout * 2, "verdict overdue"));
+        let overdue =
+            self.in_flight.values().next().map(|asked| (*asked + timers.arbitrator_timeout * 2, "verdict overdue"));
         let full = self.in_flight.len() >= IN_FLIGHT_MAX;
         match overdue {
             Some(overdue) if full || overdue.0 < self.next_ask => overdue,
@@ -111,32 +108,20 @@ impl Arbitrator {
     }
 
     /// A question was decided. Unknown questions (of an earlier config, or given up) say nothing.
-    pub(super) fn verdict(
-        &mut self,
-        id: AskId,
-        now: Instant,
-        answers: &[Option<Duration>],
-        timers: &Timers,
-    ) {
+    pub(super) fn verdict(&mut self, id: AskId, now: Instant, answers: &[Option<Duration>], timers: &Timers) {
         let Some(asked) = self.in_flight.remove(&id) else {
             return;
         };
         self.decided = Some(self.decided.map_or(asked, |decided| decided.max(asked)));
         for (address, answer) in self.addresses.iter_mut().zip(answers) {
             if let Some(rtt) = answer {
-                *address = Address {
-                    answered: Some(now),
-                    rtt: Some(*rtt),
-                };
+                *address = Address { answered: Some(now), rtt: Some(*rtt) };
             }
         }
         if answers.iter().any(Option::is_some) {
             self.misses = 0;
             self.hits = self.hits.saturating_add(1);
-            self.answered_asked = Some(
-                self.answered_asked
-                    .map_or(asked, |latest| latest.max(asked)),
-            );
+            self.answered_asked = Some(self.answered_asked.map_or(asked, |latest| latest.max(asked)));
             if self.hits >= timers.arbitrator_rise || self.state == Reachability::Unknown {
                 self.state = Reachability::Reachable;
             }

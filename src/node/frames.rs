@@ -26,21 +26,11 @@ impl Node {
     }
 
     /// A frame with a good digest: it may still be old, replayed, for somebody else or by a namesake.
-    pub(super) fn on_heartbeat(
-        &mut self,
-        id: LinkId,
-        arrived: Instant,
-        wall_millis: u64,
-        frame: &Heartbeat,
-    ) {
+    pub(super) fn on_heartbeat(&mut self, id: LinkId, arrived: Instant, wall_millis: u64, frame: &Heartbeat) {
         if frame.from == self.me {
             if frame.incarnation != self.incarnation {
                 self.duplicate = Some(self.now);
-                self.alarm(
-                    true,
-                    Fact::DuplicateNode { link: id },
-                    Fact::DuplicateNode { link: id },
-                );
+                self.alarm(true, Fact::DuplicateNode { link: id }, Fact::DuplicateNode { link: id });
             }
             return;
         }
@@ -79,13 +69,7 @@ impl Node {
         self.on_fresh_frame(id, arrived, wall_millis, frame);
     }
 
-    fn on_fresh_frame(
-        &mut self,
-        id: LinkId,
-        arrived: Instant,
-        wall_millis: u64,
-        frame: &Heartbeat,
-    ) {
+    fn on_fresh_frame(&mut self, id: LinkId, arrived: Instant, wall_millis: u64, frame: &Heartbeat) {
         let now = self.now;
         let config = self.config.clone();
         let mut facts = Vec::new();
@@ -98,11 +82,7 @@ impl Node {
                 peer.retire(old);
                 for (id, link) in &mut peer.links {
                     if link.down(LinkDownCause::Restarted, now).is_some() {
-                        facts.push(Fact::LinkDown {
-                            link: *id,
-                            peer: peer.id,
-                            cause: LinkDownCause::Restarted,
-                        });
+                        facts.push(Fact::LinkDown { link: *id, peer: peer.id, cause: LinkDownCause::Restarted });
                     }
                 }
             }
@@ -112,15 +92,8 @@ impl Node {
             return;
         };
         match link.on_frame(arrived, frame, &config.timers) {
-            Some(LinkState::Up) => facts.push(Fact::LinkUp {
-                link: id,
-                peer: peer.id,
-            }),
-            Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown {
-                link: id,
-                peer: peer.id,
-                cause,
-            }),
+            Some(LinkState::Up) => facts.push(Fact::LinkUp { link: id, peer: peer.id }),
+            Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown { link: id, peer: peer.id, cause }),
             Some(LinkState::Suspect) | None => {}
         }
         let (rtt, extra_sent) = (link.rtt, link.extra_sent);
@@ -140,11 +113,7 @@ impl Node {
         let timers = &config.timers;
         let asked = (frame.probe || rising) && now.since(extra_sent) >= timers.probe_interval / 2;
         if newer || asked {
-            if let Some(link) = self
-                .peers
-                .get_mut(&frame.from)
-                .and_then(|peer| peer.links.get_mut(&id))
-            {
+            if let Some(link) = self.peers.get_mut(&frame.from).and_then(|peer| peer.links.get_mut(&id)) {
                 link.extra_sent = now;
             }
             self.send_frame(frame.from, id, None, rising);
@@ -160,28 +129,18 @@ impl Node {
         };
         let id = peer.id;
         let half_trip = i64::try_from(rtt.as_millis() / 2).unwrap_or(0);
-        let offset = i64::try_from(i128::from(frame.wall_millis) - i128::from(wall_millis))
-            .unwrap_or(i64::MAX);
+        let offset = i64::try_from(i128::from(frame.wall_millis) - i128::from(wall_millis)).unwrap_or(i64::MAX);
         let offset = offset.saturating_add(half_trip);
         peer.config_matches = Some(matches);
         peer.clock_offset_millis = Some(offset);
         // Ten percent of hysteresis, so that a clock at the limit does not ring at every frame.
         let alarm = match offset.saturating_abs().cmp(&limit) {
             Ordering::Greater => true,
-            Ordering::Less | Ordering::Equal => {
-                peer.clock_alarm && offset.saturating_abs() > limit / 10 * 9
-            }
+            Ordering::Less | Ordering::Equal => peer.clock_alarm && offset.saturating_abs() > limit / 10 * 9,
         };
         peer.clock_alarm = alarm;
-        self.alarm(
-            !matches,
-            Fact::ConfigMismatch { peer: id },
-            Fact::ConfigMatches { peer: id },
-        );
-        let raised = Fact::ClockOffset {
-            peer: id,
-            offset_millis: offset,
-        };
+        self.alarm(!matches, Fact::ConfigMismatch { peer: id }, Fact::ConfigMatches { peer: id });
+        let raised = Fact::ClockOffset { peer: id, offset_millis: offset };
         self.alarm(alarm, raised, Fact::ClockAgrees { peer: id });
     }
 
@@ -220,9 +179,7 @@ impl Node {
             .filter(move |peer| match peer.state {
                 PeerState::Suspect => true,
                 PeerState::OneWay | PeerState::Silent => self.now.since(peer.since) < limit,
-                PeerState::Unknown | PeerState::Alive | PeerState::Degraded | PeerState::Left => {
-                    false
-                }
+                PeerState::Unknown | PeerState::Alive | PeerState::Degraded | PeerState::Left => false,
             })
             .map(|peer| peer.id)
     }
@@ -298,9 +255,9 @@ impl Node {
             sequence: link.sent,
             sent_nanos: 0,
             echo_nanos: link.echo_nanos,
-            echo_delay_nanos: link.heard.map_or(0, |heard| {
-                u64::try_from(now.since(heard).as_nanos()).unwrap_or(u64::MAX)
-            }),
+            echo_delay_nanos: link
+                .heard
+                .map_or(0, |heard| u64::try_from(now.since(heard).as_nanos()).unwrap_or(u64::MAX)),
             wall_millis: 0,
             config_digest: self.config.digest,
             hears_you: link.hears(now, &self.config.timers),
@@ -311,10 +268,7 @@ impl Node {
             groups: self.told.clone(),
             request,
         };
-        self.outbox.push_back(Action::Send {
-            link: id,
-            heartbeat,
-        });
+        self.outbox.push_back(Action::Send { link: id, heartbeat });
     }
 
     fn own_state(&self) -> Vec<GroupState> {

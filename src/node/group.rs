@@ -89,10 +89,7 @@ impl Group {
             term: floor,
             seen_term: floor,
             claim: None,
-            resources: config
-                .resource_ids(id)
-                .map(|_| Resource::new(now))
-                .collect(),
+            resources: config.resource_ids(id).map(|_| Resource::new(now)).collect(),
             stop_within: None,
             release: None,
             word: None,
@@ -137,10 +134,6 @@ impl Group {
 
     /// The term to tell: the one acted in, or the highest known.
     pub(super) fn told_term(&self) -> Term {
-        if self.holds() || self.claim.is_some() {
-            self.term
-        } else {
-            self.seen_term
-        }
+        if self.holds() || self.claim.is_some() { self.term } else { self.seen_term }
     }
 }

@@ -17,17 +17,10 @@ use crate::wire::{Handover, HandoverStage};
 impl Node {
     /// The best node to give the group to: alive, able, preferred first, then by rank.
     pub(super) fn best_target(&self, id: GroupId) -> Option<NodeId> {
-        let preferred = self
-            .config
-            .groups
-            .get(id.index())
-            .map(|group| group.preferred);
-        let able = self
-            .peers
-            .values()
-            .filter(|peer| peer.is_able(id) && peer.state != PeerState::Suspect && !peer.holds(id));
-        able.map(|peer| peer.id)
-            .min_by_key(|peer| (Some(*peer) != preferred, *peer))
+        let preferred = self.config.groups.get(id.index()).map(|group| group.preferred);
+        let able =
+            self.peers.values().filter(|peer| peer.is_able(id) && peer.state != PeerState::Suspect && !peer.holds(id));
+        able.map(|peer| peer.id).min_by_key(|peer| (Some(*peer) != preferred, *peer))
     }
 
     /// Starts to give the group to `to`. `nonce` names the operator's request, 0 = nobody asked.
@@ -42,22 +35,10 @@ impl Node {
         let me = self.me;
         let group = self.group_mut(id);
         let stage = HandoverStage::Stopping;
-        group.release = Some(Release {
-            to,
-            nonce,
-            stage,
-            request,
-            deadline: Instant::NEVER,
-            revision: 0,
-            begun: false,
-        });
+        group.release =
+            Some(Release { to, nonce, stage, request, deadline: Instant::NEVER, revision: 0, begun: false });
         group.word = (nonce != 0).then_some(Handover { nonce, to, stage });
-        self.tell(Fact::Switchover {
-            group: id,
-            from: me,
-            to,
-            step: SwitchoverStep::Begun,
-        });
+        self.tell(Fact::Switchover { group: id, from: me, to, step: SwitchoverStep::Begun });
         self.step_down(id, cause, None);
     }
 
@@ -74,22 +55,13 @@ impl Node {
         release.revision = revision;
         let to = release.to;
         self.word(id, HandoverStage::Released);
-        self.tell(Fact::Switchover {
-            group: id,
-            from: me,
-            to,
-            step: SwitchoverStep::Released,
-        });
+        self.tell(Fact::Switchover { group: id, from: me, to, step: SwitchoverStep::Released });
     }
 
     /// Follows what the target makes of it.
     pub(super) fn follow_release(&mut self, id: GroupId) {
         let group = self.group(id);
-        let Some(release) = group
-            .release
-            .clone()
-            .filter(|release| release.stage == HandoverStage::Released)
-        else {
+        let Some(release) = group.release.clone().filter(|release| release.stage == HandoverStage::Released) else {
             return;
         };
         let Some(peer) = self.peers.get(&release.to) else {
@@ -97,9 +69,7 @@ impl Node {
         };
         let name = self.config.node_name(release.to).to_owned();
         let ended = match (peer.state, peer.role(id)) {
-            (PeerState::Left | PeerState::Silent | PeerState::Unknown, _) => {
-                Some(format!("{name} fell silent"))
-            }
+            (PeerState::Left | PeerState::Silent | PeerState::Unknown, _) => Some(format!("{name} fell silent")),
             (_, Role::Active) => return self.handed_over(id, &release),
             (_, Role::Activating | Role::Deactivating) => {
                 if let Some(release) = &mut self.group_mut(id).release {
@@ -107,9 +77,7 @@ impl Node {
                 }
                 None
             }
-            (_, Role::Standby | Role::Fault) if release.begun => {
-                Some(format!("{name} could not bring it up"))
-            }
+            (_, Role::Standby | Role::Fault) if release.begun => Some(format!("{name} could not bring it up")),
             (_, Role::Standby | Role::Fault) => {
                 let knows = peer.seen_revision >= release.revision;
                 if knows && !peer.is_able(id) {
@@ -130,22 +98,10 @@ impl Node {
         self.word(id, HandoverStage::Done);
         self.group_mut(id).release = None;
         let (from, to) = (self.me, release.to);
-        self.tell(Fact::Switchover {
-            group: id,
-            from,
-            to,
-            step: SwitchoverStep::Done,
-        });
+        self.tell(Fact::Switchover { group: id, from, to, step: SwitchoverStep::Done });
         if let Some(request) = release.request {
-            let text = format!(
-                "{} is ACTIVE on {}",
-                self.config.group_name(id),
-                self.config.node_name(to)
-            );
-            self.outbox.push_back(Action::Answer {
-                request,
-                answer: Answer::Done { text },
-            });
+            let text = format!("{} is ACTIVE on {}", self.config.group_name(id), self.config.node_name(to));
+            self.outbox.push_back(Action::Answer { request, answer: Answer::Done { text } });
         }
     }
 
@@ -159,20 +115,12 @@ impl Node {
             group: id,
             from,
             to,
-            step: SwitchoverStep::RolledBack {
-                reason: reason.clone(),
-            },
+            step: SwitchoverStep::RolledBack { reason: reason.clone() },
         });
         if let Some(request) = release.request {
             let name = self.config.group_name(id);
-            let reason = format!(
-                "{reason}; {} takes {name} back",
-                self.config.node_name(from)
-            );
-            self.outbox.push_back(Action::Answer {
-                request,
-                answer: Answer::Failed { reason },
-            });
+            let reason = format!("{reason}; {} takes {name} back", self.config.node_name(from));
+            self.outbox.push_back(Action::Answer { request, answer: Answer::Failed { reason } });
         }
     }
 
@@ -200,10 +148,7 @@ impl Node {
             resource.forget_failures(now, &settings.restart);
         }
         // Somebody else has it: there is nothing to take back any more.
-        let taken = self
-            .peers
-            .values()
-            .any(|peer| peer.state.is_alive() && peer.holds(id));
+        let taken = self.peers.values().any(|peer| peer.state.is_alive() && peer.holds(id));
         self.group_mut(id).reclaim &= !taken;
         if !self.group(id).serves() || self.maintenance.is_some() {
             return;
@@ -220,17 +165,10 @@ impl Node {
     fn failure(&self, id: GroupId) -> Option<Cause> {
         let settings = self.config.groups.get(id.index())?;
         let group = self.group(id);
-        for ((resource, state), settings) in self
-            .config
-            .resource_ids(id)
-            .zip(&group.resources)
-            .zip(&settings.resources)
+        for ((resource, state), settings) in self.config.resource_ids(id).zip(&group.resources).zip(&settings.resources)
         {
             let broken = state.state != resources::RunState::Started && !state.held;
-            if broken
-                && (state.is_exhausted(&settings.restart)
-                    || (state.is_unable() && state.failure.is_some()))
-            {
+            if broken && (state.is_exhausted(&settings.restart) || (state.is_unable() && state.failure.is_some())) {
                 let reason = state.failure.clone().unwrap_or_default();
                 return Some(Cause::ResourceFailed { resource, reason });
             }
@@ -248,10 +186,7 @@ impl Node {
         let well = automatic
             && self.group(id).role == Role::Active
             && self.maintenance.is_none()
-            && self
-                .peers
-                .get(&preferred)
-                .is_some_and(|peer| peer.is_able(id) && peer.state == PeerState::Alive);
+            && self.peers.get(&preferred).is_some_and(|peer| peer.is_able(id) && peer.state == PeerState::Alive);
         let now = self.now;
         let since = &mut self.group_mut(id).failback_since;
         *since = if well { since.or(Some(now)) } else { None };

@@ -126,15 +126,8 @@ pub enum BadDatagram {
 
 impl BadDatagram {
     /// All causes.
-    pub const ALL: [Self; 7] = [
-        Self::Truncated,
-        Self::Malformed,
-        Self::Version,
-        Self::Cluster,
-        Self::UnknownKey,
-        Self::Digest,
-        Self::Source,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Truncated, Self::Malformed, Self::Version, Self::Cluster, Self::UnknownKey, Self::Digest, Self::Source];
 
     /// For counters.
     pub fn word(self) -> &'static str {

@@ -88,8 +88,7 @@ impl Link {
 
     /// What we tell the peer: "I hear you here".
     pub(super) fn hears(&self, now: Instant, timers: &Timers) -> bool {
-        self.heard
-            .is_some_and(|heard| now.since(heard) < timers.dead_time)
+        self.heard.is_some_and(|heard| now.since(heard) < timers.dead_time)
     }
 
     /// Whether a frame of this number has not been taken yet.
@@ -111,16 +110,9 @@ impl Link {
     }
 
     /// Takes note of a fresh frame. Returns whether the link came up or went down by it.
-    pub(super) fn on_frame(
-        &mut self,
-        arrived: Instant,
-        frame: &Heartbeat,
-        timers: &Timers,
-    ) -> Option<LinkState> {
+    pub(super) fn on_frame(&mut self, arrived: Instant, frame: &Heartbeat, timers: &Timers) -> Option<LinkState> {
         self.measure(arrived, frame);
-        let silence = self
-            .heard
-            .map_or(Duration::ZERO, |heard| arrived.since(heard));
+        let silence = self.heard.map_or(Duration::ZERO, |heard| arrived.since(heard));
         if silence > timers.suspect_time {
             self.late += 1;
         }
@@ -137,9 +129,7 @@ impl Link {
         match self.state {
             LinkState::Up if frame.hears_you => None,
             LinkState::Suspect if frame.hears_you => self.turn(LinkState::Up, arrived),
-            LinkState::Up | LinkState::Suspect => {
-                self.turn(LinkState::Down(LinkDownCause::NotHeard), arrived)
-            }
+            LinkState::Up | LinkState::Suspect => self.turn(LinkState::Down(LinkDownCause::NotHeard), arrived),
             LinkState::Down(_) if frame.hears_you && self.streak >= timers.link_rise => {
                 self.turn(LinkState::Up, arrived)
             }
@@ -148,28 +138,17 @@ impl Link {
     }
 
     /// Judges the silence. `floor`: silence before it is our own fault and does not count.
-    pub(super) fn judge(
-        &mut self,
-        now: Instant,
-        floor: Instant,
-        timers: &Timers,
-    ) -> Option<LinkState> {
+    pub(super) fn judge(&mut self, now: Instant, floor: Instant, timers: &Timers) -> Option<LinkState> {
         let silence = now.since(self.basis(floor));
         match self.state {
-            LinkState::Up | LinkState::Suspect if silence >= timers.dead_time => {
-                self.down(LinkDownCause::Silence, now)
-            }
+            LinkState::Up | LinkState::Suspect if silence >= timers.dead_time => self.down(LinkDownCause::Silence, now),
             LinkState::Up if silence >= timers.suspect_time => self.turn(LinkState::Suspect, now),
             LinkState::Up | LinkState::Suspect | LinkState::Down(_) => None,
         }
     }
 
     /// When `judge` has something to say next.
-    pub(super) fn deadline(
-        &self,
-        floor: Instant,
-        timers: &Timers,
-    ) -> Option<(Instant, &'static str)> {
+    pub(super) fn deadline(&self, floor: Instant, timers: &Timers) -> Option<(Instant, &'static str)> {
         match self.state {
             LinkState::Up => Some((self.basis(floor) + timers.suspect_time, "link suspect")),
             LinkState::Suspect => Some((self.basis(floor) + timers.dead_time, "link dead")),
@@ -180,11 +159,7 @@ impl Link {
     /// Takes the link down. `None` when it was down already.
     pub(super) fn down(&mut self, cause: LinkDownCause, now: Instant) -> Option<LinkState> {
         self.streak = 0;
-        if self.is_alive() {
-            self.turn(LinkState::Down(cause), now)
-        } else {
-            None
-        }
+        if self.is_alive() { self.turn(LinkState::Down(cause), now) } else { None }
     }
 
     /// Share of frames lost, of the last 100 expected.
@@ -210,11 +185,7 @@ impl Link {
 
     /// Loss from gaps, jitter after RFC 3550 §6.4.1, round trip from the echo.
     fn measure(&mut self, arrived: Instant, frame: &Heartbeat) {
-        let step = if self.last_sequence == 0 {
-            1
-        } else {
-            frame.sequence - self.last_sequence
-        };
+        let step = if self.last_sequence == 0 { 1 } else { frame.sequence - self.last_sequence };
         let shift = u32::try_from(step).unwrap_or(u32::MAX).min(LOSS_WINDOW);
         self.arrivals = (self.arrivals << shift) | 1;
         self.expected = (self.expected + shift).min(LOSS_WINDOW);
@@ -227,10 +198,7 @@ impl Link {
             self.jitter = Some(smooth(self.jitter, Duration::from_nanos(variation), 16));
         }
         if frame.echo_nanos != 0 {
-            let trip = arrived
-                .as_nanos()
-                .saturating_sub(frame.echo_nanos)
-                .saturating_sub(frame.echo_delay_nanos);
+            let trip = arrived.as_nanos().saturating_sub(frame.echo_nanos).saturating_sub(frame.echo_delay_nanos);
             self.rtt = Some(smooth(self.rtt, Duration::from_nanos(trip), 8));
         }
     }

@@ -41,11 +41,7 @@ impl Node {
             Command::Resource { resource, verb } => self.steer_resource(&resource, verb).map(Some),
         };
         let refused = result.as_ref().err().cloned();
-        self.tell(Fact::Command {
-            who: who.to_owned(),
-            command: words,
-            refused,
-        });
+        self.tell(Fact::Command { who: who.to_owned(), command: words, refused });
         let answer = match result {
             Ok(answer) => answer,
             Err(reason) => Some(Answer::Refused { reason }),
@@ -68,64 +64,32 @@ impl Node {
         let to = self.find_target(id, from, to)?;
         let obstacles = self.switchover_obstacles(id, from, to);
         if dry_run {
-            return Ok(Some(Answer::Plan {
-                steps: self.switchover_steps(id, from, to),
-                obstacles,
-            }));
+            return Ok(Some(Answer::Plan { steps: self.switchover_steps(id, from, to), obstacles }));
         }
         if !obstacles.is_empty() {
             return Err(obstacles.join("; "));
         }
         let nonce = self.next_random();
         if from == self.me {
-            self.begin_release(
-                id,
-                to,
-                nonce,
-                Some(request),
-                Cause::Operator {
-                    who: who.to_owned(),
-                },
-            );
+            self.begin_release(id, to, nonce, Some(request), Cause::Operator { who: who.to_owned() });
             return Ok(None);
         }
         if self.pending.is_some() {
             return Err("another switchover asked for here is still under way".to_owned());
         }
         let deadline = self.now + self.config.timers.switchover_timeout * 2;
-        let wish = SwitchoverRequest {
-            nonce,
-            group: id,
-            to,
-        };
-        self.pending = Some(PendingRequest {
-            request,
-            wish,
-            deadline,
-        });
+        let wish = SwitchoverRequest { nonce, group: id, to };
+        self.pending = Some(PendingRequest { request, wish, deadline });
         self.next_heartbeat = self.now;
         Ok(None)
     }
 
     fn find_group(&self, name: Option<&str>) -> Result<GroupId, String> {
-        let names: Vec<&str> = self
-            .config
-            .groups
-            .iter()
-            .map(|group| group.name.as_str())
-            .collect();
+        let names: Vec<&str> = self.config.groups.iter().map(|group| group.name.as_str()).collect();
         match name {
             Some(name) => {
-                let found = self
-                    .config
-                    .group_ids()
-                    .find(|id| self.config.group_name(*id) == name);
-                found.ok_or_else(|| {
-                    format!(
-                        "there is no group {name}; the groups are {}",
-                        names.join(", ")
-                    )
-                })
+                let found = self.config.group_ids().find(|id| self.config.group_name(*id) == name);
+                found.ok_or_else(|| format!("there is no group {name}; the groups are {}", names.join(", ")))
             }
             None if names.len() == 1 => Ok(GroupId(0)),
             None => Err(format!("name the group: {}", names.join(", "))),
@@ -137,31 +101,17 @@ impl Node {
         if self.group(id).role == Role::Active {
             return Ok(self.me);
         }
-        let peer = self
-            .peers
-            .values()
-            .find(|peer| peer.state.is_alive() && peer.role(id) == Role::Active);
-        peer.map(|peer| peer.id).ok_or_else(|| {
-            format!(
-                "no node is known to be ACTIVE for {}",
-                self.config.group_name(id)
-            )
-        })
+        let peer = self.peers.values().find(|peer| peer.state.is_alive() && peer.role(id) == Role::Active);
+        peer.map(|peer| peer.id)
+            .ok_or_else(|| format!("no node is known to be ACTIVE for {}", self.config.group_name(id)))
     }
 
     fn find_target(&self, id: GroupId, from: NodeId, to: Option<&str>) -> Result<NodeId, String> {
         if let Some(name) = to {
             let nodes = self.config.nodes.join(", ");
-            let to = self
-                .config
-                .node(name)
-                .ok_or_else(|| format!("there is no node {name}; the nodes are {nodes}"))?;
+            let to = self.config.node(name).ok_or_else(|| format!("there is no node {name}; the nodes are {nodes}"))?;
             let group = self.config.group_name(id);
-            return if to == from {
-                Err(format!("{group} is ACTIVE on {name} already"))
-            } else {
-                Ok(to)
-            };
+            return if to == from { Err(format!("{group} is ACTIVE on {name} already")) } else { Ok(to) };
         }
         if from != self.me {
             return Ok(self.me);
@@ -186,18 +136,12 @@ impl Node {
         }
         if to == self.me {
             let local = self.local_obstacles(id);
-            obstacles.extend(
-                local
-                    .iter()
-                    .map(|obstacle| obstacle.sentence(&self.config, self.now)),
-            );
+            obstacles.extend(local.iter().map(|obstacle| obstacle.sentence(&self.config, self.now)));
         } else if let Some(peer) = self.peers.get(&to) {
             if !peer.state.is_alive() || peer.state == PeerState::Suspect {
                 obstacles.push(format!("{name} is {}", peer.state.word()));
             } else if !peer.is_able(id) {
-                obstacles.push(format!(
-                    "{name} says it is not able (avamgr why there tells the reason)"
-                ));
+                obstacles.push(format!("{name} says it is not able (avamgr why there tells the reason)"));
             }
         }
         obstacles
@@ -208,19 +152,12 @@ impl Node {
         let Some(group) = self.config.groups.get(id.index()) else {
             return Vec::new();
         };
-        let names: Vec<&str> = group
-            .resources
-            .iter()
-            .map(|resource| resource.name.as_str())
-            .collect();
+        let names: Vec<&str> = group.resources.iter().map(|resource| resource.name.as_str()).collect();
         let backwards: Vec<&str> = names.iter().rev().copied().collect();
         vec![
             format!("{from}: stop {} (addresses first)", backwards.join(", ")),
             format!("{from}: release {} to {to}", group.name),
-            format!(
-                "{to}: start {} and announce the addresses",
-                names.join(", ")
-            ),
+            format!("{to}: start {} and announce the addresses", names.join(", ")),
             format!("if {to} fails, {from} takes {} back", group.name),
         ]
     }
@@ -230,18 +167,10 @@ impl Node {
         let wishes: Vec<(NodeId, SwitchoverRequest)> = self
             .peers
             .values()
-            .filter_map(|peer| {
-                Some((
-                    peer.id,
-                    peer.request
-                        .filter(|wish| wish.nonce != peer.handled_nonce)?,
-                ))
-            })
+            .filter_map(|peer| Some((peer.id, peer.request.filter(|wish| wish.nonce != peer.handled_nonce)?)))
             .collect();
         for (from, wish) in wishes {
-            if wish.group.index() >= self.groups.len()
-                || self.group(wish.group).role != Role::Active
-            {
+            if wish.group.index() >= self.groups.len() || self.group(wish.group).role != Role::Active {
                 continue;
             }
             if let Some(peer) = self.peers.get_mut(&from) {
@@ -251,28 +180,13 @@ impl Node {
             let who = format!("an operator on {}", self.config.node_name(from));
             let name = self.config.group_name(wish.group).to_owned();
             let command = format!("switchover {name} --to {}", self.config.node_name(wish.to));
-            let refused =
-                (wish.to == self.me || !obstacles.is_empty()).then(|| obstacles.join("; "));
-            self.tell(Fact::Command {
-                who,
-                command,
-                refused: refused.clone(),
-            });
+            let refused = (wish.to == self.me || !obstacles.is_empty()).then(|| obstacles.join("; "));
+            self.tell(Fact::Command { who, command, refused: refused.clone() });
             if refused.is_some() {
-                let word = Handover {
-                    nonce: wish.nonce,
-                    to: wish.to,
-                    stage: HandoverStage::Refused,
-                };
+                let word = Handover { nonce: wish.nonce, to: wish.to, stage: HandoverStage::Refused };
                 self.group_mut(wish.group).word = Some(word);
             } else {
-                self.begin_release(
-                    wish.group,
-                    wish.to,
-                    wish.nonce,
-                    None,
-                    Cause::Switchover { to: wish.to },
-                );
+                self.begin_release(wish.group, wish.to, wish.nonce, None, Cause::Switchover { to: wish.to });
             }
         }
     }
@@ -291,35 +205,24 @@ impl Node {
             .find(|word| word.nonce == pending.wish.nonce);
         let own = pending.wish.to == self.me && self.group(pending.wish.group).role == Role::Active;
         let answer = match word.map(|word| word.stage) {
-            _ if own => Answer::Done {
-                text: format!("{group} is ACTIVE on {to}"),
-            },
-            Some(HandoverStage::Done) => Answer::Done {
-                text: format!("{group} is ACTIVE on {to}"),
-            },
-            Some(HandoverStage::RolledBack) => Answer::Failed {
-                reason: format!("{to} could not take {group}; the old owner takes it back"),
-            },
-            Some(HandoverStage::Refused) => Answer::Refused {
-                reason: format!("the ACTIVE node of {group} refused (its history tells why)"),
-            },
-            Some(HandoverStage::Stopping | HandoverStage::Released) | None
-                if self.now < pending.deadline =>
-            {
+            _ if own => Answer::Done { text: format!("{group} is ACTIVE on {to}") },
+            Some(HandoverStage::Done) => Answer::Done { text: format!("{group} is ACTIVE on {to}") },
+            Some(HandoverStage::RolledBack) => {
+                Answer::Failed { reason: format!("{to} could not take {group}; the old owner takes it back") }
+            }
+            Some(HandoverStage::Refused) => {
+                Answer::Refused { reason: format!("the ACTIVE node of {group} refused (its history tells why)") }
+            }
+            Some(HandoverStage::Stopping | HandoverStage::Released) | None if self.now < pending.deadline => {
                 return;
             }
-            Some(HandoverStage::Stopping | HandoverStage::Released) => Answer::Failed {
-                reason: format!("no end of the switchover of {group} was seen in time"),
-            },
-            None => Answer::Failed {
-                reason: format!("the ACTIVE node of {group} did not react"),
-            },
+            Some(HandoverStage::Stopping | HandoverStage::Released) => {
+                Answer::Failed { reason: format!("no end of the switchover of {group} was seen in time") }
+            }
+            None => Answer::Failed { reason: format!("the ACTIVE node of {group} did not react") },
         };
         self.pending = None;
-        self.outbox.push_back(Action::Answer {
-            request: pending.request,
-            answer,
-        });
+        self.outbox.push_back(Action::Answer { request: pending.request, answer });
     }
 
     /// Hands over what it has and takes nothing over until `online`.
@@ -329,11 +232,7 @@ impl Node {
         who: &str,
         duration: Option<Duration>,
     ) -> Result<Option<Answer>, String> {
-        let active: Vec<GroupId> = self
-            .config
-            .group_ids()
-            .filter(|id| self.group(*id).holds())
-            .collect();
+        let active: Vec<GroupId> = self.config.group_ids().filter(|id| self.group(*id).holds()).collect();
         for id in &active {
             if self.best_target(*id).is_none() {
                 let name = self.config.group_name(*id);
@@ -344,31 +243,17 @@ impl Node {
         }
         let until = duration.map(|duration| self.now + duration);
         self.offline = Some((self.now, Offline { until }));
-        self.tell(Fact::Hold {
-            hold: HoldKind::Offline,
-            on: true,
-            by: who.to_owned(),
-        });
+        self.tell(Fact::Hold { hold: HoldKind::Offline, on: true, by: who.to_owned() });
         let mut waits = false;
         for id in active {
             if let Some(to) = self.best_target(id) {
                 let request = (!waits).then_some(request);
                 waits = true;
                 let nonce = self.next_random();
-                self.begin_release(
-                    id,
-                    to,
-                    nonce,
-                    request,
-                    Cause::Held {
-                        hold: HoldKind::Offline,
-                    },
-                );
+                self.begin_release(id, to, nonce, request, Cause::Held { hold: HoldKind::Offline });
             }
         }
-        Ok((!waits).then(|| Answer::Done {
-            text: "this node is offline".to_owned(),
-        }))
+        Ok((!waits).then(|| Answer::Done { text: "this node is offline".to_owned() }))
     }
 
     fn go_online(&mut self, who: &str) -> Answer {
@@ -383,44 +268,26 @@ impl Node {
             }
         }
         for hold in &lifted {
-            self.tell(Fact::Hold {
-                hold: *hold,
-                on: false,
-                by: who.to_owned(),
-            });
+            self.tell(Fact::Hold { hold: *hold, on: false, by: who.to_owned() });
         }
-        let text = if lifted.is_empty() {
-            "this node was not held"
-        } else {
-            "this node takes part again"
-        };
-        Answer::Done {
-            text: text.to_owned(),
-        }
+        let text = if lifted.is_empty() { "this node was not held" } else { "this node takes part again" };
+        Answer::Done { text: text.to_owned() }
     }
 
     fn set_maintenance(&mut self, who: &str, on: bool) -> Answer {
         if on != self.maintenance.is_some() {
             self.maintenance = on.then_some(self.now);
-            self.tell(Fact::Hold {
-                hold: HoldKind::Maintenance,
-                on,
-                by: who.to_owned(),
-            });
+            self.tell(Fact::Hold { hold: HoldKind::Maintenance, on, by: who.to_owned() });
         }
         let word = if on { "on" } else { "off" };
-        Answer::Done {
-            text: format!("maintenance is {word} on this node"),
-        }
+        Answer::Done { text: format!("maintenance is {word} on this node") }
     }
 
     fn steer_resource(&mut self, name: &str, verb: ResourceVerb) -> Result<Answer, String> {
         let id = self.find_resource(name)?;
         let now = self.now;
         if self.maintenance.is_some() && verb != ResourceVerb::Clear {
-            return Err(
-                "maintenance is on: services are not touched (maintenance off ends it)".to_owned(),
-            );
+            return Err("maintenance is on: services are not touched (maintenance off ends it)".to_owned());
         }
         let faulty = self.group(id.group).role == Role::Fault;
         let serves = self.group(id.group).serves();
@@ -430,9 +297,7 @@ impl Node {
             return Err(format!("there is no resource {name}"));
         };
         if verb != ResourceVerb::Clear && !serves {
-            return Err(format!(
-                "{group_name} is not ACTIVE here: its resources are up only where it is"
-            ));
+            return Err(format!("{group_name} is not ACTIVE here: its resources are up only where it is"));
         }
         let text = match verb {
             ResourceVerb::Start => {
@@ -458,15 +323,8 @@ impl Node {
                     // The operator vouches that nothing of it runs any more.
                     resource.turn(RunState::Stopped, now);
                 }
-                self.tell(Fact::Resource {
-                    resource: id,
-                    change: ResourceChange::Cleared,
-                });
-                let hint = if faulty {
-                    "; the group leaves FAULT when nothing else has failed"
-                } else {
-                    ""
-                };
+                self.tell(Fact::Resource { resource: id, change: ResourceChange::Cleared });
+                let hint = if faulty { "; the group leaves FAULT when nothing else has failed" } else { "" };
                 format!("the failures of {name} are forgotten{hint}")
             }
         };
@@ -474,29 +332,15 @@ impl Node {
     }
 
     fn find_resource(&self, name: &str) -> Result<ResourceId, String> {
-        let all = || {
-            self.config
-                .group_ids()
-                .flat_map(|group| self.config.resource_ids(group))
-        };
-        let full = |id: &ResourceId| {
-            format!(
-                "{}/{}",
-                self.config.group_name(id.group),
-                self.config.resource_name(*id)
-            )
-        };
-        let found: Vec<ResourceId> = all()
-            .filter(|id| full(id) == name || self.config.resource_name(*id) == name)
-            .collect();
+        let all = || self.config.group_ids().flat_map(|group| self.config.resource_ids(group));
+        let full = |id: &ResourceId| format!("{}/{}", self.config.group_name(id.group), self.config.resource_name(*id));
+        let found: Vec<ResourceId> =
+            all().filter(|id| full(id) == name || self.config.resource_name(*id) == name).collect();
         match found.as_slice() {
             [id] => Ok(*id),
             [] => {
                 let names: Vec<String> = all().map(|id| full(&id)).collect();
-                Err(format!(
-                    "there is no resource {name}; there are {}",
-                    names.join(", ")
-                ))
+                Err(format!("there is no resource {name}; there are {}", names.join(", ")))
             }
             [_, _, ..] => {
                 let names: Vec<String> = found.iter().map(full).collect();
@@ -511,24 +355,13 @@ impl Node {
             return;
         }
         let now = self.now;
-        self.shutdown = Some(Shutdown {
-            since: now,
-            goodbyes: GOODBYES,
-            next: now,
-            leaving: false,
-            exited: false,
-        });
-        self.tell(Fact::Stopping {
-            reason: "the daemon was asked to stop".to_owned(),
-        });
+        self.shutdown = Some(Shutdown { since: now, goodbyes: GOODBYES, next: now, leaving: false, exited: false });
+        self.tell(Fact::Stopping { reason: "the daemon was asked to stop".to_owned() });
         for id in self.config.clone().group_ids() {
             if !self.group(id).serves() && self.group(id).claim.is_none() {
                 continue;
             }
-            match self
-                .best_target(id)
-                .filter(|_| self.group(id).claim.is_none())
-            {
+            match self.best_target(id).filter(|_| self.group(id).claim.is_none()) {
                 Some(to) => {
                     let nonce = self.next_random();
                     self.begin_release(id, to, nonce, None, Cause::Shutdown);
@@ -543,10 +376,7 @@ impl Node {
         let Some(mut shutdown) = self.shutdown else {
             return;
         };
-        let down = self
-            .groups
-            .iter()
-            .all(|group| !group.holds() && resources::all_down(&group.resources));
+        let down = self.groups.iter().all(|group| !group.holds() && resources::all_down(&group.resources));
         if !down || shutdown.exited || self.now < shutdown.next {
             return;
         }

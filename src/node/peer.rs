@@ -85,10 +85,7 @@ impl Peer {
             id,
             state: PeerState::Unknown,
             since: now,
-            links: config
-                .link_ids()
-                .map(|link| (link, Link::new(now)))
-                .collect(),
+            links: config.link_ids().map(|link| (link, Link::new(now))).collect(),
             incarnation: None,
             retired: Vec::new(),
             heard: None,
@@ -138,8 +135,7 @@ impl Peer {
 
     /// Its term of a group.
     pub(super) fn term(&self, group: GroupId) -> Term {
-        self.group(group)
-            .map_or(Term::default(), |state| state.term)
+        self.group(group).map_or(Term::default(), |state| state.term)
     }
 
     /// It owns the group or is about to, without needing anybody's consent any more.
@@ -164,11 +160,7 @@ impl Peer {
     /// Its state, from its links.
     pub(super) fn judge(&self, config: &Config, now: Instant, floor: Instant) -> PeerState {
         let kind = |link: &LinkId| config.links.get(link.index()).map(|link| link.kind);
-        let alive = |wanted: LinkKind| {
-            self.links
-                .iter()
-                .any(|(id, link)| kind(id) == Some(wanted) && link.is_alive())
-        };
+        let alive = |wanted: LinkKind| self.links.iter().any(|(id, link)| kind(id) == Some(wanted) && link.is_alive());
         let up = self.links.values().any(|link| link.state == LinkState::Up);
         if self.left {
             PeerState::Left
@@ -190,10 +182,7 @@ impl Peer {
     /// Any frame within the dead time, whether or not it hears us.
     fn is_heard(&self, now: Instant, floor: Instant, timers: &Timers) -> bool {
         let recent = |heard: Instant| now.since(heard.max(floor)) < timers.dead_time;
-        self.links.values().any(|link| {
-            link.heard
-                .is_some_and(|heard| recent(heard) && link.state_allows_hearing())
-        })
+        self.links.values().any(|link| link.heard.is_some_and(|heard| recent(heard) && link.state_allows_hearing()))
     }
 
     /// Takes over what the frame says about the sender, unless a newer frame was here before (links reorder).

@@ -28,13 +28,7 @@ pub(super) struct Persistence {
 
 impl Persistence {
     pub(super) fn new(on_disk: Durable) -> Self {
-        Self {
-            on_disk,
-            in_flight: None,
-            order: 0,
-            failed: None,
-            retry: Instant::BOOT,
-        }
+        Self { on_disk, in_flight: None, order: 0, failed: None, retry: Instant::BOOT }
     }
 
     /// The highest term of a group that may be used.
@@ -58,9 +52,7 @@ impl Node {
         for group in &self.groups {
             let ceiling = self.persistence.ceiling(group.id);
             if group.seen_term.0.saturating_add(RESERVE / 2) > ceiling.0 {
-                durable
-                    .terms
-                    .insert(group.id, Term(group.seen_term.0.saturating_add(RESERVE)));
+                durable.terms.insert(group.id, Term(group.seen_term.0.saturating_add(RESERVE)));
             }
         }
         durable.offline = self.offline.map(|(_, offline)| offline);
@@ -75,24 +67,14 @@ impl Node {
     }
 
     pub(super) fn on_persisted(&mut self, order: u64, result: Result<(), String>) {
-        let Some((_, durable)) = self
-            .persistence
-            .in_flight
-            .take_if(|(wanted, _)| *wanted == order)
-        else {
+        let Some((_, durable)) = self.persistence.in_flight.take_if(|(wanted, _)| *wanted == order) else {
             return;
         };
         match result {
             Ok(()) => {
                 self.persistence.on_disk = durable;
                 self.persistence.failed = None;
-                self.alarm(
-                    false,
-                    Fact::PersistFailed {
-                        error: String::new(),
-                    },
-                    Fact::PersistRecovered,
-                );
+                self.alarm(false, Fact::PersistFailed { error: String::new() }, Fact::PersistRecovered);
             }
             Err(error) => {
                 self.persistence.retry = self.now + RETRY;

@@ -62,14 +62,7 @@ pub(super) struct Resource {
 impl Resource {
     /// At our start something may be left over: it is stopped first.
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            state: RunState::Started,
-            since: now,
-            failures: Vec::new(),
-            failure: None,
-            able: None,
-            held: false,
-        }
+        Self { state: RunState::Started, since: now, failures: Vec::new(), failure: None, able: None, held: false }
     }
 
     pub(super) fn turn(&mut self, state: RunState, now: Instant) {
@@ -87,8 +80,7 @@ impl Resource {
     }
 
     pub(super) fn forget_failures(&mut self, now: Instant, restart: &RestartConfig) {
-        self.failures
-            .retain(|failure| now.since(*failure) < restart.window);
+        self.failures.retain(|failure| now.since(*failure) < restart.window);
     }
 
     fn fail(&mut self, now: Instant, reason: String) {
@@ -100,13 +92,8 @@ impl Resource {
 
     /// Wait before the next start: doubles with each failure of the window.
     fn backoff(&self, restart: &RestartConfig) -> Duration {
-        let doublings = u32::try_from(self.failures.len().saturating_sub(1))
-            .unwrap_or(u32::MAX)
-            .min(16);
-        restart
-            .backoff
-            .saturating_mul(1 << doublings)
-            .min(restart.backoff_max)
+        let doublings = u32::try_from(self.failures.len().saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+        restart.backoff.saturating_mul(1 << doublings).min(restart.backoff_max)
     }
 
     /// Takes note of a report. `wanted`: the group wants it up. Returns what is worth telling.
@@ -144,10 +131,7 @@ impl Resource {
                     self.turn(RunState::Stuck(now + STOP_RETRY), now);
                     Some(ResourceChange::StopFailed { reason })
                 }
-                RunState::Stopped
-                | RunState::Starting
-                | RunState::Started
-                | RunState::Backoff(_) => None,
+                RunState::Stopped | RunState::Starting | RunState::Started | RunState::Backoff(_) => None,
             },
             Report::Failed(reason) => match self.state {
                 // The next order is a stop: what is left of it is removed before it is started again.
@@ -156,10 +140,7 @@ impl Resource {
                     self.turn(RunState::Stuck(now), now);
                     Some(ResourceChange::Failed { reason })
                 }
-                RunState::Stopped
-                | RunState::Stopping
-                | RunState::Backoff(_)
-                | RunState::Stuck(_) => None,
+                RunState::Stopped | RunState::Stopping | RunState::Backoff(_) | RunState::Stuck(_) => None,
             },
             Report::Able => {
                 let news = self.is_unable().then_some(ResourceChange::Able);
@@ -175,31 +156,17 @@ impl Resource {
         }
     }
 
-    fn on_start_failed(
-        &mut self,
-        now: Instant,
-        reason: String,
-        restart: &RestartConfig,
-    ) -> ResourceChange {
+    fn on_start_failed(&mut self, now: Instant, reason: String, restart: &RestartConfig) -> ResourceChange {
         self.fail(now, reason.clone());
         self.turn(RunState::Backoff(now + self.backoff(restart)), now);
         ResourceChange::StartFailed { reason }
     }
 
-    fn on_stopped(
-        &mut self,
-        now: Instant,
-        wanted: bool,
-        restart: &RestartConfig,
-    ) -> Option<ResourceChange> {
+    fn on_stopped(&mut self, now: Instant, wanted: bool, restart: &RestartConfig) -> Option<ResourceChange> {
         match self.state {
             RunState::Stopping | RunState::Stuck(_) => {
                 let failed = wanted && !self.held && self.failures.last().is_some();
-                let next = if failed {
-                    RunState::Backoff(now + self.backoff(restart))
-                } else {
-                    RunState::Stopped
-                };
+                let next = if failed { RunState::Backoff(now + self.backoff(restart)) } else { RunState::Stopped };
                 self.turn(next, now);
                 Some(ResourceChange::Stopped)
             }
@@ -235,25 +202,15 @@ pub(super) fn next_orders(
     for (index, resource) in resources.iter().enumerate() {
         match resource.state {
             RunState::Stuck(retry) if now >= retry => orders.push((index, stop)),
-            RunState::Started | RunState::Starting if up && resource.held => {
-                orders.push((index, stop))
-            }
+            RunState::Started | RunState::Starting if up && resource.held => orders.push((index, stop)),
             RunState::Stopped | RunState::Starting | RunState::Started | RunState::Stopping => {}
             RunState::Backoff(_) | RunState::Stuck(_) => {}
         }
     }
     if up {
-        orders.extend(
-            next_starts(resources, config, now)
-                .into_iter()
-                .map(|index| (index, Order::Start)),
-        );
+        orders.extend(next_starts(resources, config, now).into_iter().map(|index| (index, Order::Start)));
     } else {
-        orders.extend(
-            next_stops(resources, config)
-                .into_iter()
-                .map(|index| (index, stop)),
-        );
+        orders.extend(next_stops(resources, config).into_iter().map(|index| (index, stop)));
     }
     orders
 }
@@ -289,25 +246,17 @@ fn next_stops(resources: &[Resource], config: &GroupConfig) -> Vec<usize> {
     let vip = |index: &usize| config.resources.get(*index).is_some_and(is_vip);
     let down = |index: usize| match resources.get(index).map(|resource| resource.state) {
         Some(RunState::Stopped | RunState::Backoff(_)) | None => true,
-        Some(RunState::Starting | RunState::Started | RunState::Stopping | RunState::Stuck(_)) => {
-            false
-        }
+        Some(RunState::Starting | RunState::Started | RunState::Stopping | RunState::Stuck(_)) => false,
     };
     let runs = |index: usize| match resources.get(index).map(|resource| resource.state) {
         Some(RunState::Starting | RunState::Started) => true,
-        Some(
-            RunState::Stopped | RunState::Stopping | RunState::Backoff(_) | RunState::Stuck(_),
-        )
-        | None => false,
+        Some(RunState::Stopped | RunState::Stopping | RunState::Backoff(_) | RunState::Stuck(_)) | None => false,
     };
     let vips: Vec<usize> = (0..resources.len()).filter(vip).collect();
     if vips.iter().any(|index| !down(*index)) {
         return vips.into_iter().filter(|index| runs(*index)).collect();
     }
-    let last = (0..resources.len())
-        .rev()
-        .filter(|index| !vip(index))
-        .find(|index| !down(*index));
+    let last = (0..resources.len()).rev().filter(|index| !vip(index)).find(|index| !down(*index));
     last.filter(|index| runs(*index)).into_iter().collect()
 }
 
@@ -316,9 +265,7 @@ pub(super) fn all_up(resources: &[Resource]) -> bool {
     resources.iter().all(|resource| match resource.state {
         RunState::Started => !resource.held,
         RunState::Stopped => resource.held,
-        RunState::Starting | RunState::Stopping | RunState::Backoff(_) | RunState::Stuck(_) => {
-            false
-        }
+        RunState::Starting | RunState::Stopping | RunState::Backoff(_) | RunState::Stuck(_) => false,
     })
 }
 

@@ -58,28 +58,16 @@ pub fn next(role: Role, trigger: Trigger) -> Option<Role> {
         (Role::Deactivating, Trigger::ResourcesDownFaulty) => Some(Role::Fault),
         (Role::Fault, Trigger::Cleared) => Some(Role::Standby),
         (Role::Standby, Trigger::ClaimLost | Trigger::ResourcesUp | Trigger::StepDown)
-        | (
-            Role::Standby,
-            Trigger::ResourcesDown | Trigger::ResourcesDownFaulty | Trigger::Cleared,
-        )
+        | (Role::Standby, Trigger::ResourcesDown | Trigger::ResourcesDownFaulty | Trigger::Cleared)
         | (
             Role::Activating,
-            Trigger::TakeOver
-            | Trigger::ResourcesDown
-            | Trigger::ResourcesDownFaulty
-            | Trigger::Cleared,
+            Trigger::TakeOver | Trigger::ResourcesDown | Trigger::ResourcesDownFaulty | Trigger::Cleared,
         )
         | (Role::Active, Trigger::TakeOver | Trigger::ClaimLost | Trigger::ResourcesUp)
-        | (
-            Role::Active,
-            Trigger::ResourcesDown | Trigger::ResourcesDownFaulty | Trigger::Cleared,
-        )
+        | (Role::Active, Trigger::ResourcesDown | Trigger::ResourcesDownFaulty | Trigger::Cleared)
         | (Role::Deactivating, Trigger::TakeOver | Trigger::ClaimLost | Trigger::ResourcesUp)
         | (Role::Deactivating, Trigger::StepDown | Trigger::Cleared)
-        | (
-            Role::Fault,
-            Trigger::TakeOver | Trigger::ClaimLost | Trigger::ResourcesUp | Trigger::StepDown,
-        )
+        | (Role::Fault, Trigger::TakeOver | Trigger::ClaimLost | Trigger::ResourcesUp | Trigger::StepDown)
         | (Role::Fault, Trigger::ResourcesDown | Trigger::ResourcesDownFaulty) => None,
     }
 }

@@ -6,8 +6,8 @@ use crate::cluster::{CheckId, GroupId, NodeId, ResourceId, Role};
 use crate::config::{LinkKind, ResourceConfig, ResourceKind};
 use crate::control::sentence;
 use crate::control::{
-    AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, CheckStatus, DriverStatus, GroupStatus,
-    HoldStatus, LinkStatus, PeerGroupStatus, PeerStatus, ResourceStatus, Status,
+    AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, CheckStatus, DriverStatus, GroupStatus, HoldStatus,
+    LinkStatus, PeerGroupStatus, PeerStatus, ResourceStatus, Status,
 };
 use crate::node::event::{Fact, HoldKind};
 use crate::node::link::{Link, LinkState};
@@ -33,41 +33,22 @@ impl Node {
             deadlines.push((self.next_probe, "probe"));
         }
         for peer in self.peers.values() {
-            deadlines.extend(
-                peer.links
-                    .values()
-                    .filter_map(|link| link.deadline(self.floor, &self.config.timers)),
-            );
+            deadlines.extend(peer.links.values().filter_map(|link| link.deadline(self.floor, &self.config.timers)));
             if peer.state == PeerState::OneWay {
                 let heard = peer.heard.unwrap_or(self.started).max(self.floor);
                 deadlines.push((heard + self.config.timers.dead_time, "peer silent"));
             }
         }
-        deadlines.extend(
-            self.arbitrator
-                .as_ref()
-                .map(|arbitrator| arbitrator.deadline(&self.config.timers)),
-        );
+        deadlines.extend(self.arbitrator.as_ref().map(|arbitrator| arbitrator.deadline(&self.config.timers)));
         for group in &self.groups {
             deadlines.extend(self.takeover_deadline(group.id));
             deadlines.extend(self.group_deadlines(group.id));
         }
-        deadlines.extend(
-            self.offline
-                .and_then(|(_, offline)| offline.until)
-                .map(|until| (until, "offline ends")),
-        );
-        deadlines.extend(
-            self.pending
-                .as_ref()
-                .map(|pending| (pending.deadline, "switchover overdue")),
-        );
+        deadlines.extend(self.offline.and_then(|(_, offline)| offline.until).map(|until| (until, "offline ends")));
+        deadlines.extend(self.pending.as_ref().map(|pending| (pending.deadline, "switchover overdue")));
         deadlines.extend(self.persistence.deadline().map(|at| (at, "write again")));
         deadlines.extend(self.shutdown_deadline().map(|at| (at, "goodbye")));
-        let (at, reason) = deadlines
-            .into_iter()
-            .min()
-            .unwrap_or((self.now + IDLE, "idle"));
+        let (at, reason) = deadlines.into_iter().min().unwrap_or((self.now + IDLE, "idle"));
         (at.max(self.now), reason)
     }
 
@@ -82,19 +63,14 @@ impl Node {
                 RunState::Backoff(until) if group.serves() && self.maintenance.is_none() => {
                     deadlines.push((until, "restart"));
                 }
-                RunState::Stuck(retry)
-                    if self.maintenance.is_none() || group.role == Role::Deactivating =>
-                {
+                RunState::Stuck(retry) if self.maintenance.is_none() || group.role == Role::Deactivating => {
                     deadlines.push((retry, "stop again"));
                 }
-                RunState::Stopped | RunState::Starting | RunState::Started | RunState::Stopping => {
-                }
+                RunState::Stopped | RunState::Starting | RunState::Started | RunState::Stopping => {}
                 RunState::Backoff(_) | RunState::Stuck(_) => {}
             }
             let oldest = resource.failures.first();
-            deadlines.extend(
-                oldest.map(|oldest| (*oldest + settings.restart.window, "failures forgotten")),
-            );
+            deadlines.extend(oldest.map(|oldest| (*oldest + settings.restart.window, "failures forgotten")));
         }
         if let Some(release) = &group.release {
             deadlines.push((release.deadline, "handover overdue"));
@@ -102,10 +78,7 @@ impl Node {
         if let Some(since) = group.failback_since {
             deadlines.push((since + self.config.timers.failback_settle, "failback"));
         }
-        deadlines.push((
-            self.started + self.config.timers.start_grace,
-            "start grace over",
-        ));
+        deadlines.push((self.started + self.config.timers.start_grace, "start grace over"));
         // What is due already waits for something else that happens.
         deadlines.retain(|(at, _)| *at > self.now);
         deadlines
@@ -119,18 +92,10 @@ impl Node {
             cluster: self.config.cluster.clone(),
             safety_class: self.config.safety_class(),
             started: self.started,
-            peers: self
-                .peers
-                .values()
-                .map(|peer| self.peer_status(peer))
-                .collect(),
+            peers: self.peers.values().map(|peer| self.peer_status(peer)).collect(),
             arbitrator: self.arbitrator_status(),
             isolated: self.isolated,
-            groups: self
-                .config
-                .group_ids()
-                .map(|id| self.group_status(id))
-                .collect(),
+            groups: self.config.group_ids().map(|id| self.group_status(id)).collect(),
             ready: self.check_status(),
             holds: self.hold_status(),
             alarms: self.alarm_status(),
@@ -154,21 +119,13 @@ impl Node {
             config_matches: peer.config_matches,
             clock_offset_millis: peer.clock_offset_millis,
             groups: groups.collect(),
-            links: peer
-                .links
-                .keys()
-                .filter_map(|id| self.link_status(peer, *id))
-                .collect(),
+            links: peer.links.keys().filter_map(|id| self.link_status(peer, *id)).collect(),
         }
     }
 
     fn link_status(&self, peer: &Peer, id: crate::cluster::LinkId) -> Option<LinkStatus> {
         let link: &Link = peer.links.get(&id)?;
-        let neutral = self
-            .config
-            .links
-            .get(id.index())
-            .is_some_and(|config| config.kind == LinkKind::Neutral);
+        let neutral = self.config.links.get(id.index()).is_some_and(|config| config.kind == LinkKind::Neutral);
         let (state, cause) = match link.state {
             LinkState::Up => ("up", None),
             LinkState::Suspect => ("suspect", None),
@@ -190,26 +147,18 @@ impl Node {
             sent: link.sent,
             received: link.received,
             late: link.late,
-            refused: link
-                .refused
-                .iter()
-                .map(|(cause, count)| ((*cause).to_owned(), *count))
-                .collect(),
+            refused: link.refused.iter().map(|(cause, count)| ((*cause).to_owned(), *count)).collect(),
         })
     }
 
     fn arbitrator_status(&self) -> Option<ArbitratorStatus> {
         let arbitrator = self.arbitrator.as_ref()?;
         let config = self.config.arbitrator.as_ref()?;
-        let addresses = config
-            .ping
-            .iter()
-            .zip(&arbitrator.addresses)
-            .map(|(address, seen)| ArbitratorAddressStatus {
-                address: *address,
-                answered: seen.answered,
-                rtt_micros: seen.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
-            });
+        let addresses = config.ping.iter().zip(&arbitrator.addresses).map(|(address, seen)| ArbitratorAddressStatus {
+            address: *address,
+            answered: seen.answered,
+            rtt_micros: seen.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+        });
         Some(ArbitratorStatus {
             state: arbitrator.state.word().to_owned(),
             asked: arbitrator.decided,
@@ -219,39 +168,22 @@ impl Node {
 
     fn group_status(&self, id: GroupId) -> GroupStatus {
         let group = self.group(id);
-        let obstacles = if group.serves() {
-            Vec::new()
-        } else {
-            self.obstacles(id)
-        };
+        let obstacles = if group.serves() { Vec::new() } else { self.obstacles(id) };
         GroupStatus {
             group: self.config.group_name(id).to_owned(),
             role: group.role,
             term: group.told_term(),
             since: group.since,
             cause: sentence::describe_cause(&group.cause, id, &self.config, self.me),
-            active_node: self
-                .active_node(id)
-                .map(|node| self.config.node_name(node).to_owned()),
-            obstacles: obstacles
-                .iter()
-                .map(|obstacle| obstacle.sentence(&self.config, self.now))
-                .collect(),
+            active_node: self.active_node(id).map(|node| self.config.node_name(node).to_owned()),
+            obstacles: obstacles.iter().map(|obstacle| obstacle.sentence(&self.config, self.now)).collect(),
             able: self.is_able(id),
             failovers: u32::try_from(group.failovers.len()).unwrap_or(u32::MAX),
-            switchover: group.release.as_ref().map(|release| {
-                format!(
-                    "to {}: {:?}",
-                    self.config.node_name(release.to),
-                    release.stage
-                )
-                .to_lowercase()
-            }),
-            resources: self
-                .config
-                .resource_ids(id)
-                .filter_map(|id| self.resource_status(id))
-                .collect(),
+            switchover: group
+                .release
+                .as_ref()
+                .map(|release| format!("to {}: {:?}", self.config.node_name(release.to), release.stage).to_lowercase()),
+            resources: self.config.resource_ids(id).filter_map(|id| self.resource_status(id)).collect(),
         }
     }
 
@@ -260,11 +192,7 @@ impl Node {
             return Some(self.me);
         }
         let heard = |peer: &&Peer| peer.state.is_alive() || peer.state == PeerState::OneWay;
-        self.peers
-            .values()
-            .filter(heard)
-            .find(|peer| peer.role(id) == Role::Active)
-            .map(|peer| peer.id)
+        self.peers.values().filter(heard).find(|peer| peer.role(id) == Role::Active).map(|peer| peer.id)
     }
 
     fn resource_status(&self, id: ResourceId) -> Option<ResourceStatus> {
@@ -285,50 +213,30 @@ impl Node {
     }
 
     fn check_status(&self) -> Vec<CheckStatus> {
-        let checks = self
-            .config
-            .ready
-            .iter()
-            .enumerate()
-            .filter_map(|(index, check)| {
-                let seen = self.ready.get(&CheckId(u8::try_from(index).ok()?));
-                Some(CheckStatus {
-                    check: check.name.clone(),
-                    ready: seen.map(|(_, result)| result.is_ok()),
-                    reason: seen.and_then(|(_, result)| result.clone().err()),
-                    since: seen.map_or(self.started, |(at, _)| *at),
-                })
-            });
+        let checks = self.config.ready.iter().enumerate().filter_map(|(index, check)| {
+            let seen = self.ready.get(&CheckId(u8::try_from(index).ok()?));
+            Some(CheckStatus {
+                check: check.name.clone(),
+                ready: seen.map(|(_, result)| result.is_ok()),
+                reason: seen.and_then(|(_, result)| result.clone().err()),
+                since: seen.map_or(self.started, |(at, _)| *at),
+            })
+        });
         checks.collect()
     }
 
     fn hold_status(&self) -> Vec<HoldStatus> {
         let mut holds = Vec::new();
         if let Some((since, offline)) = self.offline {
-            holds.push(HoldStatus {
-                hold: HoldKind::Offline,
-                group: None,
-                since,
-                until: offline.until,
-            });
+            holds.push(HoldStatus { hold: HoldKind::Offline, group: None, since, until: offline.until });
         }
         if let Some(since) = self.maintenance {
-            holds.push(HoldStatus {
-                hold: HoldKind::Maintenance,
-                group: None,
-                since,
-                until: None,
-            });
+            holds.push(HoldStatus { hold: HoldKind::Maintenance, group: None, since, until: None });
         }
         for group in &self.groups {
             if let Some(since) = group.flap_hold {
                 let name = self.config.group_name(group.id).to_owned();
-                holds.push(HoldStatus {
-                    hold: HoldKind::Flap,
-                    group: Some(name),
-                    since,
-                    until: None,
-                });
+                holds.push(HoldStatus { hold: HoldKind::Flap, group: Some(name), since, until: None });
             }
         }
         holds
@@ -340,50 +248,23 @@ impl Node {
         for group in &self.groups {
             if let Some(since) = group.flap_hold {
                 let count = u32::try_from(group.failovers.len()).unwrap_or(u32::MAX);
-                facts.push((
-                    since,
-                    Fact::FlapLimit {
-                        group: group.id,
-                        count,
-                    },
-                ));
+                facts.push((since, Fact::FlapLimit { group: group.id, count }));
             }
             if let Some(owner) = &group.probe.owner {
-                facts.push((
-                    group.probe.next,
-                    Fact::VipAnswered {
-                        group: group.id,
-                        owner: owner.clone(),
-                    },
-                ));
+                facts.push((group.probe.next, Fact::VipAnswered { group: group.id, owner: owner.clone() }));
             }
             facts.extend(self.resource_alarms(group.id));
         }
-        for peer in self
-            .peers
-            .values()
-            .filter(|peer| peer.state == PeerState::Degraded)
-        {
+        for peer in self.peers.values().filter(|peer| peer.state == PeerState::Degraded) {
             facts.push((peer.since, Fact::PeerDegraded { peer: peer.id }));
         }
-        for peer in self
-            .peers
-            .values()
-            .filter(|peer| peer.state == PeerState::Silent)
-        {
+        for peer in self.peers.values().filter(|peer| peer.state == PeerState::Silent) {
             facts.push((peer.since, Fact::PeerSilent { peer: peer.id }));
         }
         facts.sort_by_key(|(since, _)| *since);
-        let sentence = |since: Instant, fact: Fact| {
-            sentence::describe(&Event { at: since, fact }, &self.config, self.me)
-        };
-        facts
-            .into_iter()
-            .map(|(since, fact)| AlarmStatus {
-                since,
-                text: sentence(since, fact),
-            })
-            .collect()
+        let sentence =
+            |since: Instant, fact: Fact| sentence::describe(&Event { at: since, fact }, &self.config, self.me);
+        facts.into_iter().map(|(since, fact)| AlarmStatus { since, text: sentence(since, fact) }).collect()
     }
 
     fn resource_alarms(&self, id: GroupId) -> Vec<(Instant, Fact)> {
@@ -393,29 +274,17 @@ impl Node {
         for (resource, state) in self.config.resource_ids(id).zip(&group.resources) {
             let change = match (state.state, &state.failure, &state.able) {
                 (RunState::Stuck(_), Some(reason), _) if group.role == Role::Deactivating => {
-                    ResourceChange::StopFailed {
-                        reason: reason.clone(),
-                    }
+                    ResourceChange::StopFailed { reason: reason.clone() }
                 }
-                (RunState::Backoff(_), Some(reason), _) => ResourceChange::Failed {
-                    reason: reason.clone(),
-                },
-                (_, _, Some(Err(reason))) => ResourceChange::Unable {
-                    reason: reason.clone(),
-                },
+                (RunState::Backoff(_), Some(reason), _) => ResourceChange::Failed { reason: reason.clone() },
+                (_, _, Some(Err(reason))) => ResourceChange::Unable { reason: reason.clone() },
                 (_, _, _) => continue,
             };
             facts.push((state.since, Fact::Resource { resource, change }));
         }
         for (check, (since, result)) in &self.ready {
             if let Err(reason) = result {
-                facts.push((
-                    *since,
-                    Fact::CheckFailed {
-                        check: *check,
-                        reason: reason.clone(),
-                    },
-                ));
+                facts.push((*since, Fact::CheckFailed { check: *check, reason: reason.clone() }));
             }
         }
         facts

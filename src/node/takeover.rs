@@ -24,53 +24,22 @@ pub(super) enum Obstacle {
     Faulty,
     Held(HoldKind),
     ShuttingDown,
-    ResourceUnable {
-        resource: ResourceId,
-        reason: String,
-    },
-    ResourceNotSeen {
-        resource: ResourceId,
-    },
-    CheckNotReady {
-        check: CheckId,
-        reason: String,
-    },
-    CheckNotSeen {
-        check: CheckId,
-    },
-    TermNotOnDisk {
-        error: Option<String>,
-    },
-    PeerHolds {
-        peer: NodeId,
-        role: Role,
-    },
-    PeerFirst {
-        peer: NodeId,
-    },
-    LeftTo {
-        peer: NodeId,
-    },
-    WaitingForPeer {
-        peer: NodeId,
-        until: Instant,
-    },
-    PeerSuspect {
-        peer: NodeId,
-    },
-    OneWay {
-        peer: NodeId,
-    },
+    ResourceUnable { resource: ResourceId, reason: String },
+    ResourceNotSeen { resource: ResourceId },
+    CheckNotReady { check: CheckId, reason: String },
+    CheckNotSeen { check: CheckId },
+    TermNotOnDisk { error: Option<String> },
+    PeerHolds { peer: NodeId, role: Role },
+    PeerFirst { peer: NodeId },
+    LeftTo { peer: NodeId },
+    WaitingForPeer { peer: NodeId, until: Instant },
+    PeerSuspect { peer: NodeId },
+    OneWay { peer: NodeId },
     ArbitratorNotAsked,
     Isolated,
     VipAnswered(VipOwner),
-    VipNotAsked {
-        error: Option<String>,
-    },
-    HoldTime {
-        peer: NodeId,
-        until: Instant,
-    },
+    VipNotAsked { error: Option<String> },
+    HoldTime { peer: NodeId, until: Instant },
 }
 
 /// The right to take over when nothing stands in the way.
@@ -85,21 +54,11 @@ impl Obstacle {
     /// It goes away by itself right after the start.
     fn is_passing(&self) -> bool {
         match self {
-            Self::ResourceNotSeen { .. }
-            | Self::CheckNotSeen { .. }
-            | Self::TermNotOnDisk { error: None } => true,
-            Self::Faulty
-            | Self::Held(_)
-            | Self::ShuttingDown
-            | Self::TermNotOnDisk { error: Some(_) } => false,
-            Self::ResourceUnable { .. } | Self::CheckNotReady { .. } | Self::PeerHolds { .. } => {
-                false
-            }
+            Self::ResourceNotSeen { .. } | Self::CheckNotSeen { .. } | Self::TermNotOnDisk { error: None } => true,
+            Self::Faulty | Self::Held(_) | Self::ShuttingDown | Self::TermNotOnDisk { error: Some(_) } => false,
+            Self::ResourceUnable { .. } | Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
             Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
-            Self::PeerSuspect { .. }
-            | Self::OneWay { .. }
-            | Self::ArbitratorNotAsked
-            | Self::Isolated => false,
+            Self::PeerSuspect { .. } | Self::OneWay { .. } | Self::ArbitratorNotAsked | Self::Isolated => false,
             Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. } => false,
         }
     }
@@ -109,8 +68,12 @@ impl Obstacle {
         let left = |until: &Instant| format!("{} ms", until.since(now).as_millis());
         let node = |id: &NodeId| config.node_name(*id).to_owned();
         match self {
-            Self::Faulty => "a resource failed here and its failures are not forgotten yet (resource clear forgets them)".into(),
-            Self::Held(HoldKind::Offline) => "an operator took this node offline (online lets it take part again)".into(),
+            Self::Faulty => {
+                "a resource failed here and its failures are not forgotten yet (resource clear forgets them)".into()
+            }
+            Self::Held(HoldKind::Offline) => {
+                "an operator took this node offline (online lets it take part again)".into()
+            }
             Self::Held(HoldKind::Maintenance) => "maintenance is on (maintenance off ends it)".into(),
             Self::Held(HoldKind::Flap) => "too many automatic takeovers (online lifts the hold)".into(),
             Self::ShuttingDown => "the daemon is stopping".into(),
@@ -147,9 +110,7 @@ impl Node {
     /// no reason to let a node of lower rank go first.
     pub(super) fn is_able(&self, id: GroupId) -> bool {
         let starting = self.now < self.started + self.config.timers.start_grace;
-        self.local_obstacles(id)
-            .iter()
-            .all(|obstacle| starting && obstacle.is_passing())
+        self.local_obstacles(id).iter().all(|obstacle| starting && obstacle.is_passing())
     }
 
     /// What stands in the way on this node.
@@ -167,39 +128,23 @@ impl Node {
             (HoldKind::Maintenance, self.maintenance.is_some()),
             (HoldKind::Flap, group.flap_hold.is_some()),
         ];
-        obstacles.extend(
-            holds
-                .into_iter()
-                .filter(|(_, on)| *on)
-                .map(|(hold, _)| Obstacle::Held(hold)),
-        );
+        obstacles.extend(holds.into_iter().filter(|(_, on)| *on).map(|(hold, _)| Obstacle::Held(hold)));
         for (resource, state) in self.config.resource_ids(id).zip(&group.resources) {
             match &state.able {
                 Some(Ok(())) => {}
-                Some(Err(reason)) => obstacles.push(Obstacle::ResourceUnable {
-                    resource,
-                    reason: reason.clone(),
-                }),
+                Some(Err(reason)) => obstacles.push(Obstacle::ResourceUnable { resource, reason: reason.clone() }),
                 None => obstacles.push(Obstacle::ResourceNotSeen { resource }),
             }
         }
-        for check in (0..self.config.ready.len())
-            .filter_map(|index| u8::try_from(index).ok())
-            .map(CheckId)
-        {
+        for check in (0..self.config.ready.len()).filter_map(|index| u8::try_from(index).ok()).map(CheckId) {
             match self.ready.get(&check) {
                 Some((_, Ok(()))) => {}
-                Some((_, Err(reason))) => obstacles.push(Obstacle::CheckNotReady {
-                    check,
-                    reason: reason.clone(),
-                }),
+                Some((_, Err(reason))) => obstacles.push(Obstacle::CheckNotReady { check, reason: reason.clone() }),
                 None => obstacles.push(Obstacle::CheckNotSeen { check }),
             }
         }
         if group.seen_term >= self.persistence.ceiling(id) {
-            obstacles.push(Obstacle::TermNotOnDisk {
-                error: self.persistence.failed.clone(),
-            });
+            obstacles.push(Obstacle::TermNotOnDisk { error: self.persistence.failed.clone() });
         }
         obstacles
     }
@@ -218,16 +163,10 @@ impl Node {
                 }
                 PeerState::Alive | PeerState::Degraded => {
                     if peer.holds(id) {
-                        obstacles.push(Obstacle::PeerHolds {
-                            peer: peer.id,
-                            role: peer.role(id),
-                        });
+                        obstacles.push(Obstacle::PeerHolds { peer: peer.id, role: peer.role(id) });
                     } else if self.group(id).claim.is_none() && peer.claims(id) {
                         // Its claim is older than ours would be; two that outbid each other would never end.
-                        obstacles.push(Obstacle::PeerHolds {
-                            peer: peer.id,
-                            role: peer.role(id),
-                        });
+                        obstacles.push(Obstacle::PeerHolds { peer: peer.id, role: peer.role(id) });
                     } else if peer.group(id).and_then(|state| state.released_to) == Some(self.me) {
                         released_by = Some(peer);
                     } else {
@@ -236,31 +175,22 @@ impl Node {
                 }
                 PeerState::Suspect => obstacles.push(Obstacle::PeerSuspect { peer: peer.id }),
                 PeerState::OneWay if peer.holds(id) => {
-                    obstacles.push(Obstacle::PeerHolds {
-                        peer: peer.id,
-                        role: peer.role(id),
-                    });
+                    obstacles.push(Obstacle::PeerHolds { peer: peer.id, role: peer.role(id) });
                 }
                 PeerState::OneWay => obstacles.push(Obstacle::OneWay { peer: peer.id }),
-                PeerState::Left if self.has_just_left_it_to_us(id, peer) => {
-                    released_by = Some(peer)
-                }
+                PeerState::Left if self.has_just_left_it_to_us(id, peer) => released_by = Some(peer),
                 // It owned nothing when it left, but it may have come back unheard of. No hold time: it said goodbye.
                 PeerState::Left => obstacles.extend(self.silent_obstacles(id, peer, true)),
                 PeerState::Unknown if self.now < self.started + self.config.timers.start_grace => {
                     let until = self.started + self.config.timers.start_grace;
-                    obstacles.push(Obstacle::WaitingForPeer {
-                        peer: peer.id,
-                        until,
-                    });
+                    obstacles.push(Obstacle::WaitingForPeer { peer: peer.id, until });
                 }
                 PeerState::Unknown | PeerState::Silent => {
                     let asked_all = self.asked_all(id, peer);
                     obstacles.extend(self.silent_obstacles(id, peer, asked_all));
                     let this = self.now.since(self.last_sign(peer));
-                    silence = Some(silence.map_or((this, asked_all), |(other, all)| {
-                        (other.max(this), all && asked_all)
-                    }));
+                    silence =
+                        Some(silence.map_or((this, asked_all), |(other, all)| (other.max(this), all && asked_all)));
                 }
             }
         }
@@ -279,17 +209,13 @@ impl Node {
         } else {
             Cause::FirstInRank
         };
-        Ok(Right {
-            cause,
-            needs_consent,
-        })
+        Ok(Right { cause, needs_consent })
     }
 
     /// Its last word, a moment ago, was that the group is ours.
     fn has_just_left_it_to_us(&self, id: GroupId, peer: &Peer) -> bool {
-        let recent = peer.heard.is_some_and(|heard| {
-            heard >= self.floor && self.now.since(heard) < self.config.timers.dead_time
-        });
+        let recent =
+            peer.heard.is_some_and(|heard| heard >= self.floor && self.now.since(heard) < self.config.timers.dead_time);
         recent && peer.group(id).and_then(|state| state.released_to) == Some(self.me)
     }
 
@@ -298,12 +224,8 @@ impl Node {
         let basis = self.last_sign(peer);
         let mut obstacles = Vec::new();
         match &self.arbitrator {
-            Some(arbitrator) if arbitrator.state == Reachability::Unreachable => {
-                obstacles.push(Obstacle::Isolated)
-            }
-            Some(arbitrator) if !arbitrator.vouches_since(basis) => {
-                obstacles.push(Obstacle::ArbitratorNotAsked)
-            }
+            Some(arbitrator) if arbitrator.state == Reachability::Unreachable => obstacles.push(Obstacle::Isolated),
+            Some(arbitrator) if !arbitrator.vouches_since(basis) => obstacles.push(Obstacle::ArbitratorNotAsked),
             Some(_) | None => {}
         }
         let probe = &self.group(id).probe;
@@ -311,17 +233,12 @@ impl Node {
             if let Some(owner) = &probe.owner {
                 obstacles.push(Obstacle::VipAnswered(owner.clone()));
             } else if probe.unanswered.is_none_or(|asked| asked < basis) {
-                obstacles.push(Obstacle::VipNotAsked {
-                    error: probe.error.clone(),
-                });
+                obstacles.push(Obstacle::VipNotAsked { error: probe.error.clone() });
             }
         }
         let until = basis + self.config.timers.hold_time;
         if self.now < until && !asked_all {
-            obstacles.push(Obstacle::HoldTime {
-                peer: peer.id,
-                until,
-            });
+            obstacles.push(Obstacle::HoldTime { peer: peer.id, until });
         }
         obstacles
     }
@@ -336,9 +253,7 @@ impl Node {
             let kind = self.config.links.get(link.index()).map(|link| link.kind);
             kind == Some(LinkKind::Neutral)
                 && carrier
-                && state
-                    .probing_since
-                    .is_some_and(|since| since >= basis && self.now >= since + patience)
+                && state.probing_since.is_some_and(|since| since >= basis && self.now >= since + patience)
         });
         neutral && self.has_vips(id)
     }
@@ -347,15 +262,9 @@ impl Node {
     fn neutral_deadline(&self, peer: &Peer) -> Option<Instant> {
         let patience = self.config.timers.vip_probe_time;
         let since = peer.links.iter().filter(|(link, _)| {
-            self.config
-                .links
-                .get(link.index())
-                .is_some_and(|config| config.kind == LinkKind::Neutral)
+            self.config.links.get(link.index()).is_some_and(|config| config.kind == LinkKind::Neutral)
         });
-        since
-            .filter_map(|(_, state)| state.probing_since)
-            .map(|since| since + patience)
-            .max()
+        since.filter_map(|(_, state)| state.probing_since).map(|since| since + patience).max()
     }
 
     /// The group belongs to somebody who comes before us.
@@ -374,11 +283,7 @@ impl Node {
                 None => {}
             }
         }
-        let preferred = self
-            .config
-            .groups
-            .get(id.index())
-            .map(|group| group.preferred);
+        let preferred = self.config.groups.get(id.index()).map(|group| group.preferred);
         let order = |node: NodeId| (Some(node) != preferred, node);
         self.peers
             .values()
@@ -409,12 +314,7 @@ impl Node {
     }
 
     pub(super) fn learn_terms(&mut self, id: GroupId) {
-        let highest = self
-            .peers
-            .values()
-            .map(|peer| peer.term(id))
-            .max()
-            .unwrap_or_default();
+        let highest = self.peers.values().map(|peer| peer.term(id)).max().unwrap_or_default();
         let group = self.group_mut(id);
         group.seen_term = group.seen_term.max(highest);
     }
@@ -457,8 +357,7 @@ impl Node {
                 continue;
             };
             // A claim in a term that is not the newest any more is made again in a newer one.
-            let outbid =
-                state.term > term || (state.claim && state.term == term && peer.id < self.me);
+            let outbid = state.term > term || (state.claim && state.term == term && peer.id < self.me);
             if peer.holds(id) || outbid {
                 let cause = Cause::ClaimLost { peer: peer.id };
                 return self.step_down(id, cause, None);
@@ -478,32 +377,24 @@ impl Node {
     fn local_obstacles_to_claim(&self, id: GroupId) -> Vec<Obstacle> {
         let mut obstacles = self.local_obstacles(id);
         let on_disk = self.group(id).term <= self.persistence.ceiling(id);
-        obstacles
-            .retain(|obstacle| !(on_disk && matches!(obstacle, Obstacle::TermNotOnDisk { .. })));
+        obstacles.retain(|obstacle| !(on_disk && matches!(obstacle, Obstacle::TermNotOnDisk { .. })));
         obstacles
     }
 
     /// Nobody asked for this takeover: it counts towards the limit.
     fn is_automatic(&self, id: GroupId, cause: &Cause) -> bool {
         if let Cause::ReleasedToUs { by } = cause {
-            let word = self
-                .peers
-                .get(by)
-                .and_then(|peer| peer.group(id))
-                .and_then(|state| state.handover);
+            let word = self.peers.get(by).and_then(|peer| peer.group(id)).and_then(|state| state.handover);
             return word.is_none_or(|word| word.to != self.me);
         }
-        matches!(cause, Cause::PeerSilent { .. })
-            && self.peers.values().any(|peer| peer.heard.is_some())
+        matches!(cause, Cause::PeerSilent { .. }) && self.peers.values().any(|peer| peer.heard.is_some())
     }
 
     /// Counts an automatic takeover. `false`: it would be one too many, the group is held.
     fn count_failover(&mut self, id: GroupId) -> bool {
         let (now, limits) = (self.now, self.config.limits.clone());
         let group = self.group_mut(id);
-        group
-            .failovers
-            .retain(|at| now.since(*at) < limits.failover_window);
+        group.failovers.retain(|at| now.since(*at) < limits.failover_window);
         let count = u32::try_from(group.failovers.len()).unwrap_or(u32::MAX);
         if count < limits.failovers {
             group.failovers.push(now);
@@ -536,12 +427,7 @@ impl Node {
         if let Some((peer, theirs)) = rival {
             if conflict != Some(peer) {
                 group.conflict = Some(peer);
-                self.tell(Fact::DualActive {
-                    group: id,
-                    peer,
-                    ours,
-                    theirs,
-                });
+                self.tell(Fact::DualActive { group: id, peer, ours, theirs });
             }
             if theirs > ours || (theirs == ours && peer < self.me) {
                 self.step_down(id, Cause::OlderTerm { peer, term: theirs }, None);
@@ -559,14 +445,8 @@ impl Node {
     fn announce(&mut self, id: GroupId) {
         let config = self.config.clone();
         for resource in config.resource_ids(id) {
-            if config
-                .resource(resource)
-                .is_some_and(|resource| matches!(resource.kind, ResourceKind::Vip(_)))
-            {
-                self.outbox.push_back(Action::Resource {
-                    resource,
-                    order: Order::Announce,
-                });
+            if config.resource(resource).is_some_and(|resource| matches!(resource.kind, ResourceKind::Vip(_))) {
+                self.outbox.push_back(Action::Resource { resource, order: Order::Announce });
             }
         }
     }
@@ -585,10 +465,7 @@ impl Node {
         let timers = &self.config.timers;
         let fresh = timers.arbitrator_pace + timers.vip_probe_time * 2;
         let probe = &self.group(id).probe;
-        let asked = probe.owner.is_none()
-            && probe
-                .unanswered
-                .is_some_and(|asked| self.now.since(asked) <= fresh);
+        let asked = probe.owner.is_none() && probe.unanswered.is_some_and(|asked| self.now.since(asked) <= fresh);
         self.peers.values().all(|peer| match peer.state {
             PeerState::Alive | PeerState::Degraded => peer.heard >= Some(self.floor),
             PeerState::Left if self.has_just_left_it_to_us(id, peer) => true,
@@ -650,21 +527,15 @@ impl Node {
             probe.error = None;
             return;
         };
-        let stale = probe.unanswered.is_none_or(|asked| asked < basis)
-            && probe.owner.is_none()
-            && probe.error.is_none();
+        let stale =
+            probe.unanswered.is_none_or(|asked| asked < basis) && probe.owner.is_none() && probe.error.is_none();
         if probe.in_flight.is_some() || (now < probe.next && !stale) {
             return;
         }
         let name = self.next_probe_id();
         let time = timers.vip_probe_time;
-        self.group_mut(id).probe.in_flight =
-            Some((name, now + time * 4 + timers.arbitrator_timeout));
-        self.outbox.push_back(Action::ProbeVips {
-            probe: name,
-            group: id,
-            time,
-        });
+        self.group_mut(id).probe.in_flight = Some((name, now + time * 4 + timers.arbitrator_timeout));
+        self.outbox.push_back(Action::ProbeVips { probe: name, group: id, time });
     }
 
     pub(super) fn on_vip_probe(
@@ -681,11 +552,7 @@ impl Node {
         }
         let matters = self.probe_basis(id).is_some();
         let probe = &mut self.group_mut(id).probe;
-        if probe
-            .in_flight
-            .take_if(|(wanted, _)| *wanted == name)
-            .is_none()
-        {
+        if probe.in_flight.take_if(|(wanted, _)| *wanted == name).is_none() {
             return;
         }
         probe.next = next;
@@ -698,9 +565,7 @@ impl Node {
         probe.error.clone_from(&error);
         match (owner, error) {
             (Some(owner), _) if news_owner => self.tell(Fact::VipAnswered { group: id, owner }),
-            (None, Some(error)) if news_error => {
-                self.tell(Fact::VipProbeFailed { group: id, error })
-            }
+            (None, Some(error)) if news_error => self.tell(Fact::VipProbeFailed { group: id, error }),
             (None, None) => probe.unanswered = Some(asked),
             (Some(_) | None, _) => {}
         }
@@ -714,33 +579,17 @@ impl Node {
             deadlines.push((end, "VIP probe overdue"));
         }
         if group.claim.is_some() {
-            deadlines.push((
-                group.since + self.config.timers.switchover_timeout,
-                "claim overdue",
-            ));
+            deadlines.push((group.since + self.config.timers.switchover_timeout, "claim overdue"));
         }
         let waits = group.role == Role::Standby || group.claim.is_some() || self.wants_probe(id);
         for peer in self.peers.values().filter(|_| waits) {
             match peer.state {
                 PeerState::Unknown | PeerState::Silent => {
-                    deadlines.push((
-                        self.last_sign(peer) + self.config.timers.hold_time,
-                        "hold time over",
-                    ));
-                    deadlines.extend(
-                        self.neutral_deadline(peer)
-                            .map(|at| (at, "neutral path asked")),
-                    );
-                    deadlines.push((
-                        self.started + self.config.timers.start_grace,
-                        "start grace over",
-                    ));
+                    deadlines.push((self.last_sign(peer) + self.config.timers.hold_time, "hold time over"));
+                    deadlines.extend(self.neutral_deadline(peer).map(|at| (at, "neutral path asked")));
+                    deadlines.push((self.started + self.config.timers.start_grace, "start grace over"));
                 }
-                PeerState::Alive
-                | PeerState::Degraded
-                | PeerState::Suspect
-                | PeerState::OneWay
-                | PeerState::Left => {}
+                PeerState::Alive | PeerState::Degraded | PeerState::Suspect | PeerState::OneWay | PeerState::Left => {}
             }
             let doubt = !peer.state.is_alive() || peer.state == PeerState::Suspect;
             if doubt && self.wants_probe(id) && group.probe.in_flight.is_none() {

@@ -21,11 +21,7 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn new(rate_ppm: i32) -> Self {
-        Self {
-            booted: Instant::BOOT,
-            rate_ppm,
-            wall_error_millis: 0,
-        }
+        Self { booted: Instant::BOOT, rate_ppm, wall_error_millis: 0 }
     }
 
     /// Starts again from zero.
@@ -74,10 +70,7 @@ mod tests {
             clock.boot(Instant::from_nanos(1_234_567));
             for nanos in [0, 1, 2, 3, 999, 1_000_003, 77_777_777_777] {
                 let local = Instant::from_nanos(nanos);
-                assert!(
-                    clock.local(clock.world(local)) >= local,
-                    "{rate_ppm} {nanos}"
-                );
+                assert!(clock.local(clock.world(local)) >= local, "{rate_ppm} {nanos}");
             }
         }
     }

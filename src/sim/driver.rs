@@ -45,10 +45,7 @@ impl World {
         if let Some(daemon) = self.daemon_mut(at) {
             daemon.node.handle(local, input);
         }
-        while let Some(action) = self
-            .daemon_mut(at)
-            .and_then(|daemon| daemon.node.poll_action())
-        {
+        while let Some(action) = self.daemon_mut(at).and_then(|daemon| daemon.node.poll_action()) {
             self.note(Some(at), What::Did(action.clone()));
             self.perform(at, action);
         }
@@ -82,10 +79,7 @@ impl World {
         let due = host.clock.world(daemon.node.poll_deadline().0);
         if due != Instant::NEVER {
             let due = due.max(now + LEAST_WAIT) + late;
-            daemon.deadline = Some(
-                self.queue
-                    .push(due, Happening::Deadline { at, run: host.run }),
-            );
+            daemon.deadline = Some(self.queue.push(due, Happening::Deadline { at, run: host.run }));
         }
     }
 
@@ -110,8 +104,7 @@ impl World {
             return;
         };
         let after = after + self.random.up_to(self.noise.report);
-        self.queue
-            .push(self.now + after, Happening::Input { at, run, input });
+        self.queue.push(self.now + after, Happening::Input { at, run, input });
     }
 }
 
@@ -137,8 +130,7 @@ impl World {
         if self.random.chance(quality.reorder_ppm) {
             time += self.random.up_to(quality.reorder_by);
         }
-        self.queue
-            .push(self.now + time, Happening::Frame { link, heartbeat });
+        self.queue.push(self.now + time, Happening::Frame { link, heartbeat });
     }
 
     pub(super) fn frame_arrives(&mut self, link: LinkId, heartbeat: Heartbeat) {
@@ -150,28 +142,13 @@ impl World {
         if host.daemon.is_none() {
             let back = self.quality(link, to, from).latency;
             if self.link_open(link, to, from) {
-                self.queue.push(
-                    self.now + back,
-                    Happening::Refused {
-                        link,
-                        at: from,
-                        from: to,
-                    },
-                );
+                self.queue.push(self.now + back, Happening::Refused { link, at: from, from: to });
             }
             return;
         }
         let arrived = host.clock.local(self.now);
         let wall_millis = host.clock.wall_millis(self.now);
-        self.deliver(
-            to,
-            Input::Heartbeat {
-                link,
-                arrived,
-                wall_millis,
-                heartbeat,
-            },
-        );
+        self.deliver(to, Input::Heartbeat { link, arrived, wall_millis, heartbeat });
     }
 
     /// Tells every host what has become of its carrier.
@@ -198,20 +175,8 @@ impl World {
         let lost = self.random.chance(self.noise.arbitrator_loss_ppm);
         let answered = self.arbitrator_open(at) && !lost && time <= timeout;
         let asked = self.local(at);
-        let (time, answer) = if answered {
-            (time, Some(time))
-        } else {
-            (timeout, None)
-        };
-        self.later(
-            at,
-            time,
-            Input::Verdict {
-                ask,
-                asked,
-                answers: vec![answer; addresses],
-            },
-        );
+        let (time, answer) = if answered { (time, Some(time)) } else { (timeout, None) };
+        self.later(at, time, Input::Verdict { ask, asked, answers: vec![answer; addresses] });
     }
 
     fn probe(&mut self, at: NodeId, id: ProbeId, group: GroupId, time: Duration) {
@@ -219,17 +184,8 @@ impl World {
             return;
         };
         let pace = time.saturating_sub(ROUND_TRIP) / QUESTIONS_PER_PROBE;
-        let probe = Probe {
-            id,
-            group,
-            asked: self.local(at),
-            pace,
-            left: QUESTIONS_PER_PROBE,
-        };
-        self.queue.push(
-            self.now + ROUND_TRIP.min(time),
-            Happening::Question { at, run, probe },
-        );
+        let probe = Probe { id, group, asked: self.local(at), pace, left: QUESTIONS_PER_PROBE };
+        self.queue.push(self.now + ROUND_TRIP.min(time), Happening::Question { at, run, probe });
     }
 
     /// One question of a probe may be answered now; without an answer the next one follows, or the end.
@@ -241,55 +197,28 @@ impl World {
             daemon.keep(Late::Question(probe));
             return;
         }
-        let Probe {
-            id,
-            group,
-            asked,
-            pace,
-            left,
-        } = probe;
-        let error =
-            (!self.network.lan_plugged(at)).then(|| "the interface has no carrier".to_owned());
+        let Probe { id, group, asked, pace, left } = probe;
+        let error = (!self.network.lan_plugged(at)).then(|| "the interface has no carrier".to_owned());
         let owner = self.vip_owner(at, group);
         if owner.is_none() && error.is_none() && left > 0 {
-            let probe = Probe {
-                left: left - 1,
-                ..probe
-            };
-            self.queue
-                .push(self.now + pace, Happening::Question { at, run, probe });
+            let probe = Probe { left: left - 1, ..probe };
+            self.queue.push(self.now + pace, Happening::Question { at, run, probe });
         } else {
-            self.deliver(
-                at,
-                Input::VipProbe {
-                    probe: id,
-                    group,
-                    asked,
-                    owner,
-                    error,
-                },
-            );
+            self.deliver(at, Input::VipProbe { probe: id, group, asked, owner, error });
         }
     }
 
     /// Who on the service network answers for an address of a group: a kernel, alive or not as its daemon may be.
     fn vip_owner(&self, asking: NodeId, group: GroupId) -> Option<VipOwner> {
         for resource in self.config.resource_ids(group) {
-            let Some(ResourceKind::Vip(vip)) = self
-                .config
-                .resource(resource)
-                .map(|resource| &resource.kind)
-            else {
+            let Some(ResourceKind::Vip(vip)) = self.config.resource(resource).map(|resource| &resource.kind) else {
                 continue;
             };
             let others = self.config.node_ids().filter(|host| *host != asking);
             for host in others.filter(|host| self.lan_open(asking, *host) && self.is_awake(*host)) {
                 if self.owns(host, resource) {
                     let net = vip.addresses.iter().chain(&vip.ranges).next()?;
-                    return Some(VipOwner {
-                        address: net.address,
-                        mac: format!("02:00:00:00:00:{:02x}", host.0 + 1),
-                    });
+                    return Some(VipOwner { address: net.address, mac: format!("02:00:00:00:00:{:02x}", host.0 + 1) });
                 }
             }
         }
@@ -303,14 +232,7 @@ impl World {
         };
         host.disk.busy_until = host.disk.busy_until.max(now) + host.disk.delay;
         host.disk.writing.insert(order, durable);
-        self.queue.push(
-            host.disk.busy_until,
-            Happening::Written {
-                at,
-                run: host.run,
-                order,
-            },
-        );
+        self.queue.push(host.disk.busy_until, Happening::Written { at, run: host.run, order });
     }
 
     pub(super) fn written(&mut self, at: NodeId, run: u32, order: u64) {
@@ -320,11 +242,7 @@ impl World {
         let Some(durable) = host.disk.writing.remove(&order) else {
             return;
         };
-        let result = if host.disk.full {
-            Err("no space left on device".to_owned())
-        } else {
-            Ok(())
-        };
+        let result = if host.disk.full { Err("no space left on device".to_owned()) } else { Ok(()) };
         if result.is_ok() {
             host.disk.durable = durable;
         }
@@ -339,24 +257,14 @@ impl World {
         let incarnation = Incarnation(self.random.bits().max(1));
         let seed = self.random.bits();
         let now = self.now;
-        let Some(host) = self
-            .host_mut(at)
-            .filter(|host| host.kernel.is_some() && host.daemon.is_none())
-        else {
+        let Some(host) = self.host_mut(at).filter(|host| host.kernel.is_some() && host.daemon.is_none()) else {
             return;
         };
         host.run += 1;
         host.disk.busy_until = now;
         let local = host.clock.local(now);
         let config = host.config.clone();
-        let node = Node::new(
-            config,
-            host.id,
-            incarnation,
-            seed,
-            host.disk.durable.clone(),
-            local,
-        );
+        let node = Node::new(config, host.id, incarnation, seed, host.disk.durable.clone(), local);
         host.daemon = Some(Daemon::new(node, now));
         self.note(Some(at), What::Daemon(DaemonChange::Started));
         self.first_words(at);
@@ -367,11 +275,7 @@ impl World {
     /// What the daemon's tasks say unasked when they begin.
     fn first_words(&mut self, at: NodeId) {
         let Some(host) = self.host(at) else { return };
-        let words: Vec<_> = host
-            .devices
-            .iter()
-            .map(|(id, device)| (*id, device.behaviour.unable.clone()))
-            .collect();
+        let words: Vec<_> = host.devices.iter().map(|(id, device)| (*id, device.behaviour.unable.clone())).collect();
         let checks: Vec<_> = host.ready.clone();
         for (resource, unable) in words {
             let report = unable.map_or(Report::Able, Report::Unable);
@@ -424,14 +328,7 @@ impl World {
             daemon.paused_since = self.now;
         }
         daemon.paused = Some(daemon.paused.map_or(due, |before| before.max(due)));
-        self.queue.push(
-            due,
-            Happening::Resume {
-                at,
-                run: host.run,
-                due,
-            },
-        );
+        self.queue.push(due, Happening::Resume { at, run: host.run, due });
         if was_running {
             self.note(Some(at), What::Daemon(DaemonChange::Paused));
             self.stop_refreshing(at);
@@ -472,11 +369,7 @@ impl World {
             return;
         }
         kernel.frozen = None;
-        let over: Vec<_> = kernel
-            .up
-            .iter()
-            .filter_map(|(id, up)| Some((*id, up.expires?)))
-            .collect();
+        let over: Vec<_> = kernel.up.iter().filter_map(|(id, up)| Some((*id, up.expires?))).collect();
         for (resource, expires) in over {
             self.expiry(at, resource, expires);
         }

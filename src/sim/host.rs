@@ -104,22 +104,13 @@ pub(super) struct Daemon {
 
 impl Daemon {
     pub(super) fn new(node: Node, started: Instant) -> Self {
-        Self {
-            node,
-            started,
-            paused: None,
-            paused_since: started,
-            late: Vec::new(),
-            deadline: None,
-        }
+        Self { node, started, paused: None, paused_since: started, late: Vec::new(), deadline: None }
     }
 
     /// Keeps something for later; frames only as long as the socket has room.
     pub(super) fn keep(&mut self, late: Late) {
         let is_frame = |late: &Late| matches!(late, Late::Input(Input::Heartbeat { .. }));
-        if is_frame(&late)
-            && self.late.iter().filter(|late| is_frame(late)).count() >= SOCKET_BUFFER_FRAMES
-        {
+        if is_frame(&late) && self.late.iter().filter(|late| is_frame(late)).count() >= SOCKET_BUFFER_FRAMES {
             return;
         }
         self.late.push(late);
@@ -148,23 +139,15 @@ pub(super) struct Host {
 impl Host {
     /// The kernel, unless the machine is off or stands still.
     pub(super) fn awake(&self) -> Option<&Kernel> {
-        self.kernel
-            .as_ref()
-            .filter(|kernel| kernel.frozen.is_none())
+        self.kernel.as_ref().filter(|kernel| kernel.frozen.is_none())
     }
 
     pub(super) fn owns(&self, resource: ResourceId) -> bool {
-        self.kernel
-            .as_ref()
-            .is_some_and(|kernel| kernel.up.contains_key(&resource))
+        self.kernel.as_ref().is_some_and(|kernel| kernel.up.contains_key(&resource))
     }
 
     /// The daemon of this run, if it is still the one.
     pub(super) fn daemon_of(&mut self, run: u32) -> Option<&mut Daemon> {
-        if self.run == run {
-            self.daemon.as_mut()
-        } else {
-            None
-        }
+        if self.run == run { self.daemon.as_mut() } else { None }
     }
 }

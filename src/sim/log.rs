@@ -48,11 +48,7 @@ pub struct Log {
 impl Log {
     /// An empty log.
     pub fn new(config: &Config, detail: Detail) -> Self {
-        Self {
-            config: config.clone(),
-            detail,
-            rows: Vec::new(),
-        }
+        Self { config: config.clone(), detail, rows: Vec::new() }
     }
 
     /// Writes down what was seen, if this log tells of such things.
@@ -77,35 +73,19 @@ impl Log {
     /// A line with the name of each column.
     pub fn head(&self) -> String {
         let cells = self.config.nodes.clone();
-        self.line(&Row {
-            at: Instant::BOOT,
-            order: None,
-            cells,
-        })
-        .replacen("0.000", " time", 1)
+        self.line(&Row { at: Instant::BOOT, order: None, cells }).replacen("0.000", " time", 1)
     }
 
     fn add_order(&mut self, note: &Note, text: String) {
-        let text = note.host.map_or(text.clone(), |host| {
-            format!("{}: {text}", self.config.node_name(host))
-        });
-        self.rows.push(Row {
-            at: note.at,
-            order: Some(text),
-            cells: Vec::new(),
-        });
+        let text = note.host.map_or(text.clone(), |host| format!("{}: {text}", self.config.node_name(host)));
+        self.rows.push(Row { at: note.at, order: Some(text), cells: Vec::new() });
     }
 
     fn add_cell(&mut self, at: Instant, host: NodeId, text: String) {
         let millis = |at: Instant| at.as_nanos() / 1_000_000;
         let shared = self.detail == Detail::Story;
-        let free = |row: &Row| {
-            row.order.is_none() && row.cells.get(host.index()).is_some_and(String::is_empty)
-        };
-        if let Some(row) = self
-            .rows
-            .last_mut()
-            .filter(|row| shared && millis(row.at) == millis(at) && free(row))
+        let free = |row: &Row| row.order.is_none() && row.cells.get(host.index()).is_some_and(String::is_empty);
+        if let Some(row) = self.rows.last_mut().filter(|row| shared && millis(row.at) == millis(at) && free(row))
             && let Some(cell) = row.cells.get_mut(host.index())
         {
             *cell = text;
@@ -115,21 +95,13 @@ impl Log {
         if let Some(cell) = cells.get_mut(host.index()) {
             *cell = text;
         }
-        self.rows.push(Row {
-            at,
-            order: None,
-            cells,
-        });
+        self.rows.push(Row { at, order: None, cells });
     }
 
     fn line(&self, row: &Row) -> String {
         let mut line = match self.detail {
             Detail::Story => format!("{:>8}", row.at.to_string()),
-            Detail::Full => format!(
-                "{:>8}{:03}",
-                row.at.to_string(),
-                row.at.as_nanos() / 1_000 % 1_000
-            ),
+            Detail::Full => format!("{:>8}{:03}", row.at.to_string(), row.at.as_nanos() / 1_000 % 1_000),
         };
         if let Some(order) = &row.order {
             line += "  > ";
@@ -164,20 +136,13 @@ impl Log {
                 // The kernel's own word on these is told already.
                 let told = matches!(
                     event.fact,
-                    Fact::Resource {
-                        change: ResourceChange::Started | ResourceChange::Stopped,
-                        ..
-                    } | Fact::Started { .. }
+                    Fact::Resource { change: ResourceChange::Started | ResourceChange::Stopped, .. }
+                        | Fact::Started { .. }
                 );
                 (!told).then(|| phrase::fact(&self.config, &event.fact))
             }
             What::Did(
-                action @ (Action::Answer { .. }
-                | Action::Exit
-                | Action::Resource {
-                    order: Order::Announce,
-                    ..
-                }),
+                action @ (Action::Answer { .. } | Action::Exit | Action::Resource { order: Order::Announce, .. }),
             ) => Some(phrase::action(&self.config, action)),
             What::Did(
                 Action::Send { .. }

@@ -87,13 +87,7 @@ impl Network {
     }
 
     /// Whether a frame that leaves `from` now gets to `to`, luck aside. `on` says which hosts have power.
-    pub(super) fn passes(
-        &self,
-        link: LinkId,
-        from: NodeId,
-        to: NodeId,
-        on: &dyn Fn(NodeId) -> bool,
-    ) -> bool {
+    pub(super) fn passes(&self, link: LinkId, from: NodeId, to: NodeId, on: &dyn Fn(NodeId) -> bool) -> bool {
         let pair = self.pair(from, to);
         let Some(wire) = self.links.get(link.index()) else {
             return false;
@@ -107,11 +101,7 @@ impl Network {
         let Some(wire) = self.links.get(link.index()) else {
             return false;
         };
-        let plugged = |host: NodeId| {
-            wire.plugged
-                .get(host.index())
-                .is_some_and(|plugged| *plugged)
-        };
+        let plugged = |host: NodeId| wire.plugged.get(host.index()).is_some_and(|plugged| *plugged);
         match wire.cable {
             Cable::Switched => plugged(host) && on(host),
             Cable::Direct => self.host_ids().all(|end| plugged(end) && on(end)),
@@ -120,50 +110,31 @@ impl Network {
 
     /// Takes note of a host's carrier and says whether it is news.
     pub(super) fn carrier_changed(&mut self, link: LinkId, host: NodeId, carrier: bool) -> bool {
-        let told = self
-            .links
-            .get_mut(link.index())
-            .and_then(|wire| wire.carrier.get_mut(host.index()));
+        let told = self.links.get_mut(link.index()).and_then(|wire| wire.carrier.get_mut(host.index()));
         told.is_some_and(|told| std::mem::replace(told, carrier) != carrier)
     }
 
     pub(super) fn quality(&self, link: LinkId, from: NodeId, to: NodeId) -> Quality {
         let pair = self.pair(from, to);
-        self.links
-            .get(link.index())
-            .and_then(|wire| wire.quality.get(pair))
-            .copied()
-            .unwrap_or(Quality::GOOD)
+        self.links.get(link.index()).and_then(|wire| wire.quality.get(pair)).copied().unwrap_or(Quality::GOOD)
     }
 
     pub(super) fn set_quality(&mut self, link: LinkId, from: NodeId, to: NodeId, quality: Quality) {
         let pair = self.pair(from, to);
-        if let Some(slot) = self
-            .links
-            .get_mut(link.index())
-            .and_then(|wire| wire.quality.get_mut(pair))
-        {
+        if let Some(slot) = self.links.get_mut(link.index()).and_then(|wire| wire.quality.get_mut(pair)) {
             *slot = quality;
         }
     }
 
     pub(super) fn set_cut(&mut self, link: LinkId, from: NodeId, to: NodeId, cut: bool) {
         let pair = self.pair(from, to);
-        if let Some(slot) = self
-            .links
-            .get_mut(link.index())
-            .and_then(|wire| wire.cut.get_mut(pair))
-        {
+        if let Some(slot) = self.links.get_mut(link.index()).and_then(|wire| wire.cut.get_mut(pair)) {
             *slot = cut;
         }
     }
 
     pub(super) fn set_plugged(&mut self, link: LinkId, host: NodeId, plugged: bool) {
-        if let Some(slot) = self
-            .links
-            .get_mut(link.index())
-            .and_then(|wire| wire.plugged.get_mut(host.index()))
-        {
+        if let Some(slot) = self.links.get_mut(link.index()).and_then(|wire| wire.plugged.get_mut(host.index())) {
             *slot = plugged;
         }
     }
@@ -171,15 +142,11 @@ impl Network {
     /// Whether two hosts see each other on the service network.
     pub(super) fn lan_open(&self, one: NodeId, other: NodeId) -> bool {
         let pair = self.pair(one, other);
-        self.lan_plugged(one)
-            && self.lan_plugged(other)
-            && self.lan_cut.get(pair).is_some_and(|cut| !cut)
+        self.lan_plugged(one) && self.lan_plugged(other) && self.lan_cut.get(pair).is_some_and(|cut| !cut)
     }
 
     pub(super) fn lan_plugged(&self, host: NodeId) -> bool {
-        self.lan_plugged
-            .get(host.index())
-            .is_some_and(|plugged| *plugged)
+        self.lan_plugged.get(host.index()).is_some_and(|plugged| *plugged)
     }
 
     pub(super) fn set_lan_plugged(&mut self, host: NodeId, plugged: bool) {

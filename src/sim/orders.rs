@@ -31,13 +31,7 @@ impl World {
         // An end given on the last boot's clock is still that far away.
         let shift = host.clock.local(now);
         host.clock.boot(now);
-        if let Some(until) = host
-            .disk
-            .durable
-            .offline
-            .as_mut()
-            .and_then(|offline| offline.until.as_mut())
-        {
+        if let Some(until) = host.disk.durable.offline.as_mut().and_then(|offline| offline.until.as_mut()) {
             *until = host.clock.local(now) + until.since(shift);
         }
         host.kernel = Some(Kernel::default());
@@ -129,24 +123,14 @@ impl World {
 impl World {
     /// Nothing passes in this direction of a link, and nobody is told.
     pub fn cut(&mut self, link: LinkId, from: NodeId, to: NodeId) {
-        let text = format!(
-            "cut {} {} -> {}",
-            self.link_name(link),
-            self.node_name(from),
-            self.node_name(to)
-        );
+        let text = format!("cut {} {} -> {}", self.link_name(link), self.node_name(from), self.node_name(to));
         self.order(None, &text);
         self.network.set_cut(link, from, to, true);
     }
 
     /// It passes again.
     pub fn mend(&mut self, link: LinkId, from: NodeId, to: NodeId) {
-        let text = format!(
-            "mend {} {} -> {}",
-            self.link_name(link),
-            self.node_name(from),
-            self.node_name(to)
-        );
+        let text = format!("mend {} {} -> {}", self.link_name(link), self.node_name(from), self.node_name(to));
         self.order(None, &text);
         self.network.set_cut(link, from, to, false);
     }
@@ -184,11 +168,7 @@ impl World {
     /// What one direction of a link does to its frames.
     pub fn set_quality(&mut self, link: LinkId, from: NodeId, to: NodeId, quality: Quality) {
         let loss = quality.loss_ppm / 10_000;
-        let (link_name, from_name, to_name) = (
-            self.link_name(link),
-            self.node_name(from),
-            self.node_name(to),
-        );
+        let (link_name, from_name, to_name) = (self.link_name(link), self.node_name(from), self.node_name(to));
         let text = format!(
             "{link_name} {from_name} -> {to_name}: {loss} % loss, {:?} + {:?}",
             quality.latency, quality.jitter
@@ -200,58 +180,30 @@ impl World {
     /// Two hosts do not see each other on the service network, or do again.
     pub fn set_lan(&mut self, one: NodeId, other: NodeId, open: bool) {
         let verb = if open { "mend" } else { "cut" };
-        let text = format!(
-            "{verb} service network {} - {}",
-            self.node_name(one),
-            self.node_name(other)
-        );
+        let text = format!("{verb} service network {} - {}", self.node_name(one), self.node_name(other));
         self.order(None, &text);
         self.network.set_lan_cut(one, other, !open);
     }
 
     /// A host's plug of the service network is pulled, or put back: its addresses could not be used.
     pub fn set_lan_plug(&mut self, node: NodeId, plugged: bool) {
-        self.order(
-            Some(node),
-            if plugged {
-                "plug service network"
-            } else {
-                "unplug service network"
-            },
-        );
+        self.order(Some(node), if plugged { "plug service network" } else { "unplug service network" });
         self.network.set_lan_plugged(node, plugged);
         let unable = (!plugged).then(|| "the interface has no carrier".to_owned());
         let Some(host) = self.host(node) else { return };
-        let all: Vec<(ResourceId, Behaviour)> = host
-            .devices
-            .iter()
-            .map(|(id, device)| (*id, device.behaviour.clone()))
-            .collect();
+        let all: Vec<(ResourceId, Behaviour)> =
+            host.devices.iter().map(|(id, device)| (*id, device.behaviour.clone())).collect();
         for (resource, behaviour) in all {
             if !self.is_vip(resource) {
                 continue;
             }
-            self.set_behaviour(
-                node,
-                resource,
-                Behaviour {
-                    unable: unable.clone(),
-                    ..behaviour
-                },
-            );
+            self.set_behaviour(node, resource, Behaviour { unable: unable.clone(), ..behaviour });
         }
     }
 
     /// The arbitrator answers a host, or does not.
     pub fn set_arbitrator(&mut self, node: NodeId, open: bool) {
-        self.order(
-            Some(node),
-            if open {
-                "arbitrator answers"
-            } else {
-                "arbitrator does not answer"
-            },
-        );
+        self.order(Some(node), if open { "arbitrator answers" } else { "arbitrator does not answer" });
         self.network.set_arbitrator(node, open);
     }
 
@@ -299,23 +251,14 @@ impl World {
     /// How a resource behaves on a host from now on.
     pub fn set_behaviour(&mut self, node: NodeId, resource: ResourceId, behaviour: Behaviour) {
         let name = self.config.resource_name(resource).to_owned();
-        let Some(device) = self
-            .host_mut(node)
-            .and_then(|host| host.devices.get_mut(&resource))
-        else {
+        let Some(device) = self.host_mut(node).and_then(|host| host.devices.get_mut(&resource)) else {
             return;
         };
         let before = std::mem::replace(&mut device.behaviour, behaviour.clone());
         if before == behaviour {
             return;
         }
-        self.order(
-            Some(node),
-            &format!(
-                "{name}: start {:?}, stop {:?}",
-                behaviour.start, behaviour.stop
-            ),
-        );
+        self.order(Some(node), &format!("{name}: start {:?}, stop {:?}", behaviour.start, behaviour.stop));
         if before.unable != behaviour.unable {
             let report = behaviour.unable.map_or(Report::Able, Report::Unable);
             self.later(node, Duration::ZERO, Input::Report { resource, report });
@@ -333,10 +276,7 @@ impl World {
     pub fn set_ready(&mut self, node: NodeId, check: CheckId, result: Result<(), String>) {
         let text = format!("check {} sees {result:?}", self.config.check_name(check));
         self.order(Some(node), &text);
-        if let Some(slot) = self
-            .host_mut(node)
-            .and_then(|host| host.ready.get_mut(check.index()))
-        {
+        if let Some(slot) = self.host_mut(node).and_then(|host| host.ready.get_mut(check.index())) {
             *slot = result.clone();
         }
         self.later(node, Duration::ZERO, Input::Ready { check, result });
@@ -347,15 +287,7 @@ impl World {
         self.requests += 1;
         let request = RequestId(self.requests);
         self.order(Some(node), &format!("operator: {command:?}"));
-        self.later(
-            node,
-            Duration::ZERO,
-            Input::Command {
-                request,
-                who: "operator".to_owned(),
-                command,
-            },
-        );
+        self.later(node, Duration::ZERO, Input::Command { request, who: "operator".to_owned(), command });
         request
     }
 

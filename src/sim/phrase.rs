@@ -11,30 +11,15 @@ use crate::wire::Heartbeat;
 pub(super) fn fact(config: &Config, fact: &Fact) -> String {
     let node = |id: NodeId| config.node_name(id);
     match fact {
-        Fact::RoleChanged {
-            group,
-            from: _,
-            to,
-            term,
-            cause: why,
-        } => {
-            format!(
-                "{} {to} (term {term}): {}",
-                config.group_name(*group),
-                cause(config, why)
-            )
+        Fact::RoleChanged { group, from: _, to, term, cause: why } => {
+            format!("{} {to} (term {term}): {}", config.group_name(*group), cause(config, why))
         }
         Fact::LinkUp { link, peer } => format!("{} to {} up", config.link_name(*link), node(*peer)),
         Fact::LinkSuspect { link, peer, .. } => {
             format!("{} to {} late", config.link_name(*link), node(*peer))
         }
         Fact::LinkDown { link, peer, cause } => {
-            format!(
-                "{} to {} down: {}",
-                config.link_name(*link),
-                node(*peer),
-                link_cause(*cause)
-            )
+            format!("{} to {} down: {}", config.link_name(*link), node(*peer), link_cause(*cause))
         }
         Fact::PeerAlive { peer } => format!("{} alive", node(*peer)),
         Fact::PeerDegraded { peer } => format!("{} heard on the neutral path only", node(*peer)),
@@ -46,30 +31,13 @@ pub(super) fn fact(config: &Config, fact: &Fact) -> String {
         Fact::Isolated => "ISOLATED".to_owned(),
         Fact::NotIsolated => "not isolated any more".to_owned(),
         Fact::VipAnswered { group, owner } => {
-            format!(
-                "{}: {} answers at {}",
-                config.group_name(*group),
-                owner.address,
-                owner.mac
-            )
+            format!("{}: {} answers at {}", config.group_name(*group), owner.address, owner.mac)
         }
         Fact::VipProbeFailed { group, error } => {
-            format!(
-                "{}: cannot probe the VIPs: {error}",
-                config.group_name(*group)
-            )
+            format!("{}: cannot probe the VIPs: {error}", config.group_name(*group))
         }
-        Fact::DualActive {
-            group,
-            peer,
-            ours,
-            theirs,
-        } => {
-            format!(
-                "{}: DUAL ACTIVE with {} (terms {ours}, {theirs})",
-                config.group_name(*group),
-                node(*peer)
-            )
+        Fact::DualActive { group, peer, ours, theirs } => {
+            format!("{}: DUAL ACTIVE with {} (terms {ours}, {theirs})", config.group_name(*group), node(*peer))
         }
         Fact::ConflictEnded { group } => format!("{}: conflict over", config.group_name(*group)),
         Fact::Resource { resource, change } => resource_change(config, *resource, change),
@@ -83,31 +51,19 @@ pub(super) fn fact(config: &Config, fact: &Fact) -> String {
         Fact::FlapLimit { group, count } => {
             format!("{}: FLAP LIMIT after {count}", config.group_name(*group))
         }
-        Fact::Switchover {
-            group, to, step, ..
-        } => {
-            format!(
-                "{}: switchover to {}: {}",
-                config.group_name(*group),
-                node(*to),
-                switchover_step(step)
-            )
+        Fact::Switchover { group, to, step, .. } => {
+            format!("{}: switchover to {}: {}", config.group_name(*group), node(*to), switchover_step(step))
         }
         Fact::Stalled { duration } => format!("stalled for {duration:?}"),
         Fact::Command { refused, .. } => {
-            refused.as_ref().map_or("command accepted".to_owned(), |_| {
-                "command refused".to_owned()
-            })
+            refused.as_ref().map_or("command accepted".to_owned(), |_| "command refused".to_owned())
         }
         Fact::PersistFailed { error } => format!("cannot write state: {error}"),
         Fact::PersistRecovered => "can write state again".to_owned(),
         Fact::ConfigMismatch { peer } => format!("config of {} DIFFERS", node(*peer)),
         Fact::ConfigMatches { peer } => format!("config of {} matches", node(*peer)),
         Fact::DuplicateNode { link } => format!("DUPLICATE NODE on {}", config.link_name(*link)),
-        Fact::ClockOffset {
-            peer,
-            offset_millis,
-        } => format!("clock of {} is OFF by {offset_millis} ms", node(*peer)),
+        Fact::ClockOffset { peer, offset_millis } => format!("clock of {} is OFF by {offset_millis} ms", node(*peer)),
         Fact::ClockAgrees { peer } => format!("clock of {} agrees", node(*peer)),
         Fact::Started { node: me } => format!("{} starts", node(*me)),
         Fact::Stopping { reason } => format!("stopping: {reason}"),
@@ -123,11 +79,7 @@ fn cause(config: &Config, cause: &Cause) -> String {
         Cause::Standalone => "standalone".to_owned(),
         Cause::ReleasedToUs { by } => format!("released by {}", node(*by)),
         Cause::PeerSilent { silence, asked_all } => {
-            let how = if *asked_all {
-                "every path asked"
-            } else {
-                "hold time over"
-            };
+            let how = if *asked_all { "every path asked" } else { "hold time over" };
             format!("peer silent for {} ms, {how}", silence.as_millis())
         }
         Cause::ResourcesUp => "resources up".to_owned(),
@@ -182,15 +134,8 @@ fn resource_change(config: &Config, resource: ResourceId, change: &ResourceChang
         ResourceChange::Stopped => format!("{name} stopped"),
         ResourceChange::StopFailed { reason } => format!("{name} DID NOT STOP: {reason}"),
         ResourceChange::Failed { reason } => format!("{name} failed: {reason}"),
-        ResourceChange::Restarting {
-            after,
-            attempt,
-            max,
-        } => {
-            format!(
-                "{name} restarts in {} ms ({attempt} of {max})",
-                after.as_millis()
-            )
+        ResourceChange::Restarting { after, attempt, max } => {
+            format!("{name} restarts in {} ms ({attempt} of {max})", after.as_millis())
         }
         ResourceChange::Able => format!("{name} able"),
         ResourceChange::Unable { reason } => format!("{name} unable: {reason}"),
@@ -207,11 +152,7 @@ pub(super) fn action(config: &Config, action: &Action) -> String {
         }
         Action::Ask { ask, .. } => format!("ask the arbitrator #{}", ask.0),
         Action::ProbeVips { probe, group, time } => {
-            format!(
-                "probe the VIPs of {} #{} for {time:?}",
-                config.group_name(*group),
-                probe.0
-            )
+            format!("probe the VIPs of {} #{} for {time:?}", config.group_name(*group), probe.0)
         }
         Action::Persist { order, durable } => format!("persist #{order} {durable:?}"),
         Action::Resource { resource, order } => {
@@ -238,26 +179,17 @@ pub(super) fn action(config: &Config, action: &Action) -> String {
 /// An input.
 pub(super) fn input(config: &Config, input: &Input) -> String {
     match input {
-        Input::Heartbeat {
-            link, heartbeat, ..
-        } => format!("{}: {}", config.link_name(*link), frame(config, heartbeat)),
+        Input::Heartbeat { link, heartbeat, .. } => {
+            format!("{}: {}", config.link_name(*link), frame(config, heartbeat))
+        }
         Input::BadDatagram { link, cause } => {
             format!("{}: bad datagram: {cause:?}", config.link_name(*link))
         }
         Input::Carrier { link, up } => format!("{}: carrier {up}", config.link_name(*link)),
         Input::Refused { link, .. } => format!("{}: refused", config.link_name(*link)),
         Input::Verdict { ask, answers, .. } => format!("arbitrator #{}: {answers:?}", ask.0),
-        Input::VipProbe {
-            probe,
-            owner,
-            error,
-            ..
-        } => format!("probe #{}: {owner:?} {error:?}", probe.0),
-        Input::Report { resource, report } => format!(
-            "{} {}",
-            config.resource_name(*resource),
-            report_text(report)
-        ),
+        Input::VipProbe { probe, owner, error, .. } => format!("probe #{}: {owner:?} {error:?}", probe.0),
+        Input::Report { resource, report } => format!("{} {}", config.resource_name(*resource), report_text(report)),
         Input::Ready { check, result } => {
             format!("check {}: {result:?}", config.check_name(*check))
         }
@@ -282,12 +214,7 @@ fn report_text(report: &Report) -> String {
 }
 
 fn frame(config: &Config, frame: &Heartbeat) -> String {
-    let mut text = format!(
-        "{} > {} #{}",
-        config.node_name(frame.from),
-        config.node_name(frame.to),
-        frame.sequence
-    );
+    let mut text = format!("{} > {} #{}", config.node_name(frame.from), config.node_name(frame.to), frame.sequence);
     if frame.hears_you {
         text += " hears";
     }
@@ -309,11 +236,7 @@ fn frame(config: &Config, frame: &Heartbeat) -> String {
             text += &format!(" released to {}", config.node_name(to));
         }
         if let Some(handover) = group.handover {
-            text += &format!(
-                " handover to {} {:?}",
-                config.node_name(handover.to),
-                handover.stage
-            );
+            text += &format!(" handover to {} {:?}", config.node_name(handover.to), handover.stage);
         }
         text += "]";
     }

@@ -15,20 +15,11 @@ pub(super) enum Happening {
     /// A frame reaches the receiver's kernel.
     Frame { link: LinkId, heartbeat: Heartbeat },
     /// "Nobody listens there" reaches the sender's kernel.
-    Refused {
-        link: LinkId,
-        at: NodeId,
-        from: NodeId,
-    },
+    Refused { link: LinkId, at: NodeId, from: NodeId },
     /// Something one of the daemon's own tasks has to say; void when the daemon is another one by then.
     Input { at: NodeId, run: u32, input: Input },
     /// A resource's task gets on with its order; void when it has another order or the daemon is another one by then.
-    Step {
-        at: NodeId,
-        run: u32,
-        resource: ResourceId,
-        order: u64,
-    },
+    Step { at: NodeId, run: u32, resource: ResourceId, order: u64 },
     /// The owners of a group's VIPs may answer one question of a probe; the last one ends it.
     Question { at: NodeId, run: u32, probe: Probe },
     /// What was written is on the disk.
@@ -36,11 +27,7 @@ pub(super) enum Happening {
     /// The deadline of the node.
     Deadline { at: NodeId, run: u32 },
     /// The kernel removes an address whose lifetime is over, unless it was refreshed.
-    Expiry {
-        at: NodeId,
-        resource: ResourceId,
-        due: Instant,
-    },
+    Expiry { at: NodeId, resource: ResourceId, due: Instant },
     /// A daemon that stood still goes on.
     Resume { at: NodeId, run: u32, due: Instant },
     /// A whole machine that stood still goes on.
@@ -88,8 +75,6 @@ impl Queue {
     }
 
     pub(super) fn pop(&mut self) -> Option<(Instant, Happening)> {
-        self.entries
-            .pop_first()
-            .map(|(key, happening)| (key.0, happening))
+        self.entries.pop_first().map(|(key, happening)| (key.0, happening))
     }
 }

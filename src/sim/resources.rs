@@ -21,10 +21,7 @@ impl World {
             return;
         };
         let run = self.host(at).map_or(0, |host| host.run);
-        let Some(device) = self
-            .host_mut(at)
-            .and_then(|host| host.devices.get_mut(&resource))
-        else {
+        let Some(device) = self.host_mut(at).and_then(|host| host.devices.get_mut(&resource)) else {
             return;
         };
         match order {
@@ -36,15 +33,7 @@ impl World {
         device.order += 1;
         device.doing = Some(order);
         let order = device.order;
-        self.queue.push(
-            self.now + after,
-            Happening::Step {
-                at,
-                run,
-                resource,
-                order,
-            },
-        );
+        self.queue.push(self.now + after, Happening::Step { at, run, resource, order });
     }
 
     /// How long a task takes for an order, or until it gives up.
@@ -58,9 +47,7 @@ impl World {
                 Conduct::Hangs => config.start_timeout,
             },
             Order::Stop { within } => {
-                let bound = within.map_or(config.stop_timeout, |within| {
-                    within.min(config.stop_timeout)
-                });
+                let bound = within.map_or(config.stop_timeout, |within| within.min(config.stop_timeout));
                 match behaviour.stop {
                     Conduct::Well if self.owns(at, resource) => behaviour.stop_time.min(bound),
                     Conduct::Hangs | Conduct::Fails if self.owns(at, resource) => bound,
@@ -71,27 +58,15 @@ impl World {
     }
 
     /// The order under way comes to its end.
-    pub(super) fn resource_steps(
-        &mut self,
-        at: NodeId,
-        run: u32,
-        resource: ResourceId,
-        number: u64,
-    ) {
+    pub(super) fn resource_steps(&mut self, at: NodeId, run: u32, resource: ResourceId, number: u64) {
         let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon_of(run)) else {
             return;
         };
         if daemon.paused.is_some() {
-            daemon.keep(Late::Step {
-                resource,
-                order: number,
-            });
+            daemon.keep(Late::Step { resource, order: number });
             return;
         }
-        let Some(device) = self
-            .host_mut(at)
-            .and_then(|host| host.devices.get_mut(&resource))
-        else {
+        let Some(device) = self.host_mut(at).and_then(|host| host.devices.get_mut(&resource)) else {
             return;
         };
         if device.order != number {
@@ -108,15 +83,11 @@ impl World {
                     self.comes_up(at, resource);
                     Report::Started
                 }
-                (None, Conduct::Fails) => {
-                    Report::StartFailed("exited with 1 before it was ready".to_owned())
-                }
+                (None, Conduct::Fails) => Report::StartFailed("exited with 1 before it was ready".to_owned()),
                 (None, Conduct::Hangs) => Report::StartFailed("not ready in time".to_owned()),
             },
             Order::Stop { .. } => match behaviour.stop {
-                Conduct::Fails if self.owns(at, resource) => {
-                    Report::StopFailed("survived every signal".to_owned())
-                }
+                Conduct::Fails if self.owns(at, resource) => Report::StopFailed("survived every signal".to_owned()),
                 // What hangs is killed in the end.
                 Conduct::Well | Conduct::Hangs | Conduct::Fails => {
                     self.goes_down(at, resource, KernelChange::Down(resource));
@@ -133,16 +104,7 @@ impl World {
         let Some(kernel) = self.host_mut(at).and_then(|host| host.kernel.as_mut()) else {
             return;
         };
-        let fresh = kernel
-            .up
-            .insert(
-                resource,
-                Up {
-                    since: now,
-                    expires: None,
-                },
-            )
-            .is_none();
+        let fresh = kernel.up.insert(resource, Up { since: now, expires: None }).is_none();
         if fresh {
             self.note(Some(at), What::Kernel(KernelChange::Up(resource)));
         }
@@ -161,9 +123,7 @@ impl World {
 
     /// What runs dies by itself, or somebody else removes it. Its task tells of a process and repairs an address.
     pub(super) fn is_lost(&mut self, at: NodeId, resource: ResourceId) {
-        if !self.goes_down(at, resource, KernelChange::Lost(resource))
-            || !self.is_wanted(at, resource)
-        {
+        if !self.goes_down(at, resource, KernelChange::Lost(resource)) || !self.is_wanted(at, resource) {
             return;
         }
         if self.is_vip(resource) {
@@ -189,12 +149,7 @@ impl World {
     }
 
     pub(super) fn is_vip(&self, resource: ResourceId) -> bool {
-        matches!(
-            self.config
-                .resource(resource)
-                .map(|resource| &resource.kind),
-            Some(ResourceKind::Vip(_))
-        )
+        matches!(self.config.resource(resource).map(|resource| &resource.kind), Some(ResourceKind::Vip(_)))
     }
 }
 
@@ -211,8 +166,7 @@ impl World {
             let last_refresh = now - Duration::from_nanos(age % period);
             let due = last_refresh + lifetime + self.random.up_to(self.noise.expiry);
             self.set_expiry(at, resource, Some(due));
-            self.queue
-                .push(due, Happening::Expiry { at, resource, due });
+            self.queue.push(due, Happening::Expiry { at, resource, due });
         }
     }
 
@@ -227,12 +181,7 @@ impl World {
             }
         }
         let Some(host) = self.host(at) else { return };
-        let wanted: Vec<ResourceId> = host
-            .devices
-            .keys()
-            .copied()
-            .filter(|id| self.is_wanted(at, *id))
-            .collect();
+        let wanted: Vec<ResourceId> = host.devices.keys().copied().filter(|id| self.is_wanted(at, *id)).collect();
         for resource in wanted {
             if !self.is_vip(resource) || self.owns(at, resource) {
                 continue;
@@ -246,10 +195,7 @@ impl World {
         let Some(kernel) = self.host(at).and_then(|host| host.awake()) else {
             return;
         };
-        let is_over = kernel
-            .up
-            .get(&resource)
-            .is_some_and(|up| up.expires == Some(due) && due <= self.now);
+        let is_over = kernel.up.get(&resource).is_some_and(|up| up.expires == Some(due) && due <= self.now);
         if is_over {
             self.goes_down(at, resource, KernelChange::Expired(resource));
         }
@@ -262,10 +208,7 @@ impl World {
         };
         let ids: Vec<ResourceId> = kernel.up.keys().copied().collect();
         for resource in ids {
-            let kind = self
-                .config
-                .resource(resource)
-                .map(|resource| &resource.kind);
+            let kind = self.config.resource(resource).map(|resource| &resource.kind);
             if matches!(kind, Some(ResourceKind::Exec(_))) {
                 self.goes_down(at, resource, KernelChange::Lost(resource));
             }
@@ -276,12 +219,7 @@ impl World {
         let Some(kernel) = self.host(at).and_then(|host| host.kernel.as_ref()) else {
             return Vec::new();
         };
-        kernel
-            .up
-            .iter()
-            .filter(|(id, _)| self.is_vip(**id))
-            .map(|(id, up)| (*id, up.since))
-            .collect()
+        kernel.up.iter().filter(|(id, _)| self.is_vip(**id)).map(|(id, up)| (*id, up.since)).collect()
     }
 
     fn set_expiry(&mut self, at: NodeId, resource: ResourceId, expires: Option<Instant>) {

@@ -62,9 +62,7 @@ pub const MAX_DATAGRAM: usize = 1200;
 /// to make each half as long again. The config's limit on groups must not be higher.
 pub const MAX_GROUPS: usize = 32;
 
-const _: () = assert!(
-    HEADER + FIXED + REQUEST + MAX_GROUPS * RECORD * 3 / 2 + super::seal::TAG <= MAX_DATAGRAM
-);
+const _: () = assert!(HEADER + FIXED + REQUEST + MAX_GROUPS * RECORD * 3 / 2 + super::seal::TAG <= MAX_DATAGRAM);
 
 // Flags of the body.
 const HEARS_YOU: u8 = 1;
@@ -114,29 +112,16 @@ pub fn encode(
     trailer: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    let too_many = EncodeError::TooManyGroups {
-        count: heartbeat.groups.len(),
-    };
+    let too_many = EncodeError::TooManyGroups { count: heartbeat.groups.len() };
     if heartbeat.groups.len() > MAX_GROUPS {
         return Err(too_many);
     }
     let groups = u8::try_from(heartbeat.groups.len()).map_err(|_| too_many)?;
-    let request = if heartbeat.request.is_some() {
-        REQUEST
-    } else {
-        0
-    };
+    let request = if heartbeat.request.is_some() { REQUEST } else { 0 };
     let length = HEADER + FIXED + request + heartbeat.groups.len() * RECORD + trailer;
     out.reserve(length);
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[
-        MAJOR,
-        MINOR,
-        key,
-        heartbeat.from.0,
-        heartbeat.to.0,
-        heartbeat.link.0,
-    ]);
+    out.extend_from_slice(&[MAJOR, MINOR, key, heartbeat.from.0, heartbeat.to.0, heartbeat.link.0]);
     out.extend_from_slice(&cluster.to_be_bytes());
     out.extend_from_slice(&u16::try_from(length).map_err(|_| too_many)?.to_be_bytes());
     encode_body(heartbeat, groups, out);
@@ -180,9 +165,8 @@ fn encode_group(group: &GroupState, out: &mut Vec<u8>) {
     out.extend_from_slice(&[role_code(group.role), flags]);
     out.extend_from_slice(&group.term.0.to_be_bytes());
     out.push(group.released_to.map_or(0, |node| node.0));
-    let (nonce, to, stage) = group.handover.map_or((0, 0, 0), |handover| {
-        (handover.nonce, handover.to.0, stage_code(handover.stage))
-    });
+    let (nonce, to, stage) =
+        group.handover.map_or((0, 0, 0), |handover| (handover.nonce, handover.to.0, stage_code(handover.stage)));
     out.extend_from_slice(&nonce.to_be_bytes());
     out.extend_from_slice(&[to, stage]);
 }
@@ -250,14 +234,7 @@ impl Reader<'_> {
         }
         let [key, from, to, link] = self.array::<4>()?;
         let (cluster, length) = (self.u64()?, self.u16()?);
-        Some(Ok(Header {
-            key,
-            from: NodeId(from),
-            to: NodeId(to),
-            link: LinkId(link),
-            cluster,
-            length,
-        }))
+        Some(Ok(Header { key, from: NodeId(from), to: NodeId(to), link: LinkId(link), cluster, length }))
     }
 
     fn body(&mut self, header: Header) -> Option<Heartbeat> {
@@ -292,11 +269,7 @@ impl Reader<'_> {
     fn request(&mut self) -> Option<SwitchoverRequest> {
         let nonce = self.u64()?;
         let [group, to] = self.array::<2>()?;
-        Some(SwitchoverRequest {
-            nonce,
-            group: GroupId(group),
-            to: NodeId(to),
-        })
+        Some(SwitchoverRequest { nonce, group: GroupId(group), to: NodeId(to) })
     }
 
     fn groups(&mut self, count: usize, record: usize) -> Option<Vec<GroupState>> {
@@ -317,11 +290,7 @@ impl Reader<'_> {
         let nonce = self.u64()?;
         let [to, stage] = self.array::<2>()?;
         let handover = if flags & HAS_HANDOVER != 0 {
-            Some(Handover {
-                nonce,
-                to: NodeId(to),
-                stage: stage_of(stage)?,
-            })
+            Some(Handover { nonce, to: NodeId(to), stage: stage_of(stage)? })
         } else {
             None
         };

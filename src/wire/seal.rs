@@ -110,11 +110,7 @@ impl Keyring {
         }
         let found = ring.iter().find(|(number, _)| *number == sending).cloned();
         let sending = found.ok_or(KeyringError::NoSendingKey { number: sending })?;
-        Ok(Self {
-            cluster: cluster_id(cluster),
-            keys: ring,
-            sending,
-        })
+        Ok(Self { cluster: cluster_id(cluster), keys: ring, sending })
     }
 
     /// Number of the key that seals.
@@ -136,9 +132,7 @@ impl Keyring {
     /// key number; then the digest; only then is anything decoded.
     pub fn open(&self, datagram: &[u8]) -> Result<Heartbeat, BadDatagram> {
         let header = codec::header(datagram)?;
-        let (frame, tag) = datagram
-            .split_last_chunk::<TAG>()
-            .ok_or(BadDatagram::Truncated)?;
+        let (frame, tag) = datagram.split_last_chunk::<TAG>().ok_or(BadDatagram::Truncated)?;
         if frame.len() < HEADER {
             return Err(BadDatagram::Truncated);
         }
@@ -147,11 +141,7 @@ impl Keyring {
         }
         let key = self.keys.iter().find(|(number, _)| *number == header.key);
         let (_, keyed) = key.ok_or(BadDatagram::UnknownKey)?;
-        keyed
-            .clone()
-            .chain_update(frame)
-            .verify_truncated_left(tag)
-            .map_err(|_| BadDatagram::Digest)?;
+        keyed.clone().chain_update(frame).verify_truncated_left(tag).map_err(|_| BadDatagram::Digest)?;
         codec::decode(frame)
     }
 }
@@ -159,23 +149,14 @@ impl Keyring {
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let numbers: Vec<u8> = self.keys.iter().map(|(number, _)| *number).collect();
-        f.debug_struct("Keyring")
-            .field("keys", &numbers)
-            .field("sending", &self.sending())
-            .finish_non_exhaustive()
+        f.debug_struct("Keyring").field("keys", &numbers).field("sending", &self.sending()).finish_non_exhaustive()
     }
 }
 
 /// What stands for a cluster's name in a frame. Not a secret: it only tells a neighbour's frames from broken ones.
 pub fn cluster_id(name: &str) -> u64 {
-    let digest = Sha256::new()
-        .chain_update(b"avamgr cluster ")
-        .chain_update(name.as_bytes())
-        .finalize();
-    digest
-        .iter()
-        .take(8)
-        .fold(0, |id, byte| id << 8 | u64::from(*byte))
+    let digest = Sha256::new().chain_update(b"avamgr cluster ").chain_update(name.as_bytes()).finalize();
+    digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte))
 }
 
 /// The digest, keyed. A secret is shorter than a block, so it goes in as it is.

@@ -23,13 +23,7 @@ impl Checked {
     pub(crate) fn new(plan: Plan, detail: Option<Detail>) -> Self {
         let world = World::new(plan);
         let log = detail.map(|detail| Log::new(world.config(), detail));
-        Self {
-            world,
-            invariants: Invariants::default(),
-            log,
-            strangers: None,
-            role_changes: Vec::new(),
-        }
+        Self { world, invariants: Invariants::default(), log, strangers: None, role_changes: Vec::new() }
     }
 
     /// Plays frames of strangers to copies of the nodes from now on.
@@ -39,13 +33,7 @@ impl Checked {
 
     /// Lets time pass. The first broken rule is returned; what happens after it is not checked.
     pub(crate) fn run_for(&mut self, time: Duration) -> Result<(), String> {
-        let Self {
-            world,
-            invariants,
-            log,
-            strangers,
-            role_changes,
-        } = self;
+        let Self { world, invariants, log, strangers, role_changes } = self;
         let mut result = Ok(());
         world.run_watched(time, &mut |world, notes| {
             for note in notes {
@@ -58,11 +46,7 @@ impl Checked {
                 let strangers = strangers.as_mut();
                 result = invariants
                     .check(world, notes)
-                    .and_then(|()| {
-                        strangers.map_or(Ok(()), |it| {
-                            it.frames_of_strangers_change_nothing(world, notes)
-                        })
-                    })
+                    .and_then(|()| strangers.map_or(Ok(()), |it| it.frames_of_strangers_change_nothing(world, notes)))
                     .map_err(|error| format!("at {}: {error}", world.now()));
             }
         });

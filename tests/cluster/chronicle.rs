@@ -75,10 +75,7 @@ impl Chronicle {
             What::Handled(input) => record.run.on_input(world, node, note.at, input),
             What::Did(action) => {
                 record.run.on_action(world, note.at, action);
-                if let Action::Resource {
-                    resource,
-                    order: Order::Start,
-                } = action
+                if let Action::Resource { resource, order: Order::Start } = action
                     && record.run.leads.insert(resource.group)
                 {
                     let term = world.term(node, resource.group).unwrap_or_default();
@@ -94,13 +91,10 @@ impl Chronicle {
     /// Forgets the groups a node leads no more.
     pub(crate) fn forget_ended(&mut self, world: &World) {
         for (node, record) in &mut self.records {
-            record
-                .run
-                .leads
-                .retain(|group| match world.role(*node, *group) {
-                    Some(Role::Activating | Role::Active | Role::Deactivating) => true,
-                    Some(Role::Standby | Role::Fault) | None => false,
-                });
+            record.run.leads.retain(|group| match world.role(*node, *group) {
+                Some(Role::Activating | Role::Active | Role::Deactivating) => true,
+                Some(Role::Standby | Role::Fault) | None => false,
+            });
         }
     }
 }
@@ -108,12 +102,7 @@ impl Chronicle {
 impl Record {
     fn on_daemon(&mut self, at: Instant, change: DaemonChange) {
         match change {
-            DaemonChange::Started => {
-                self.run = Run {
-                    started: at,
-                    ..Run::default()
-                }
-            }
+            DaemonChange::Started => self.run = Run { started: at, ..Run::default() },
             DaemonChange::Died | DaemonChange::Exited => {
                 self.run = Run::default();
                 self.paused = None;
@@ -130,9 +119,7 @@ impl Record {
             KernelChange::Up(resource) => {
                 self.up.insert(resource, at);
             }
-            KernelChange::Down(resource)
-            | KernelChange::Expired(resource)
-            | KernelChange::Lost(resource) => {
+            KernelChange::Down(resource) | KernelChange::Expired(resource) | KernelChange::Lost(resource) => {
                 self.up.remove(&resource);
             }
         }
@@ -142,16 +129,8 @@ impl Record {
 impl Run {
     fn on_input(&mut self, world: &World, node: NodeId, at: Instant, input: &Input) {
         match input {
-            Input::Heartbeat {
-                link,
-                arrived,
-                heartbeat,
-                ..
-            } => {
-                if heartbeat.echo.is_none()
-                    || heartbeat.echo != self.incarnation
-                    || heartbeat.from == node
-                {
+            Input::Heartbeat { link, arrived, heartbeat, .. } => {
+                if heartbeat.echo.is_none() || heartbeat.echo != self.incarnation || heartbeat.from == node {
                     return;
                 }
                 let arrived = world.world_time(node, *arrived);
@@ -165,23 +144,14 @@ impl Run {
                 }
             }
             Input::Verdict { asked, answers, .. } => {
-                self.verdict = Some((
-                    world.world_time(node, *asked),
-                    answers.iter().any(Option::is_some),
-                ));
+                self.verdict = Some((world.world_time(node, *asked), answers.iter().any(Option::is_some)));
             }
             Input::Report { resource, report } => self.on_report(*resource, report),
             Input::Ready { check, result } => {
                 let failing = result.is_err();
-                let _ = if failing {
-                    self.failing.insert(*check)
-                } else {
-                    self.failing.remove(check)
-                };
+                let _ = if failing { self.failing.insert(*check) } else { self.failing.remove(check) };
             }
-            Input::Command {
-                request, command, ..
-            } => {
+            Input::Command { request, command, .. } => {
                 self.commands.insert(*request, (at, command.clone()));
                 if *command == Command::Online {
                     self.holds.remove(&HoldKind::Flap);
@@ -221,30 +191,17 @@ impl Run {
                     *before = state.term.max(*before);
                 }
             }
-            Action::Answer {
-                request,
-                answer: Answer::Done { .. },
-            } => {
+            Action::Answer { request, answer: Answer::Done { .. } } => {
                 if let Some((given, command)) = self.commands.remove(request) {
                     self.on_done(given, &command);
                 }
             }
             Action::Event(event) => match &event.fact {
-                Fact::RoleChanged {
-                    group,
-                    to: Role::Activating,
-                    cause: Cause::PeerSilent { .. },
-                    ..
-                } => {
+                Fact::RoleChanged { group, to: Role::Activating, cause: Cause::PeerSilent { .. }, .. } => {
                     self.takeovers.entry(*group).or_default().push(at);
                 }
                 Fact::FlapLimit { .. } => {
-                    self.holds.insert(
-                        HoldKind::Flap,
-                        Hold {
-                            until: Instant::NEVER,
-                        },
-                    );
+                    self.holds.insert(HoldKind::Flap, Hold { until: Instant::NEVER });
                 }
                 _ => {}
             },
@@ -259,9 +216,7 @@ impl Run {
 
     /// A command given at `at` is done.
     fn on_done(&mut self, at: Instant, command: &Command) {
-        let forever = Hold {
-            until: Instant::NEVER,
-        };
+        let forever = Hold { until: Instant::NEVER };
         match command {
             Command::Offline { duration } => {
                 // One thousandth less: clocks may run fast.
@@ -283,17 +238,12 @@ impl Run {
 
     /// When a peer was heard last, on any link.
     pub(crate) fn last_heard(&self, peer: NodeId) -> Option<Instant> {
-        self.heard
-            .iter()
-            .filter(|((from, _), _)| *from == peer)
-            .map(|(_, at)| *at)
-            .max()
+        self.heard.iter().filter(|((from, _), _)| *from == peer).map(|(_, at)| *at).max()
     }
 
     /// Whether this peer was heard within `time`.
     pub(crate) fn heard_within(&self, now: Instant, peer: NodeId, time: Duration) -> bool {
-        self.last_heard(peer)
-            .is_some_and(|heard| now.since(heard) <= time)
+        self.last_heard(peer).is_some_and(|heard| now.since(heard) <= time)
     }
 }
 

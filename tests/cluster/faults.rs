@@ -115,14 +115,8 @@ pub(crate) fn strike(world: &mut World, random: &mut Random, kinds: &[Fault]) {
         | Fault::Freeze
         | Fault::Disk
         | Fault::WallClock => strike_machine(world, random, fault, node),
-        Fault::ServiceDies | Fault::Behaviour | Fault::ReadyCheck => {
-            strike_resource(world, random, fault, node)
-        }
-        Fault::Switchover
-        | Fault::Offline
-        | Fault::Online
-        | Fault::Maintenance
-        | Fault::ResourceOrder => {
+        Fault::ServiceDies | Fault::Behaviour | Fault::ReadyCheck => strike_resource(world, random, fault, node),
+        Fault::Switchover | Fault::Offline | Fault::Online | Fault::Maintenance | Fault::ResourceOrder => {
             let command = random_command(&config, random, fault);
             if !is_a_lie(world, node, &command) {
                 world.command(node, command);
@@ -131,13 +125,7 @@ pub(crate) fn strike(world: &mut World, random: &mut Random, kinds: &[Fault]) {
     }
 }
 
-fn strike_network(
-    world: &mut World,
-    random: &mut Random,
-    fault: Fault,
-    node: NodeId,
-    link: LinkId,
-) {
+fn strike_network(world: &mut World, random: &mut Random, fault: Fault, node: NodeId, link: LinkId) {
     let config = world.config().clone();
     let pairs = pairs(&config);
     let (from, to) = pairs[random.index(pairs.len())];
@@ -150,9 +138,7 @@ fn strike_network(
         Fault::Plug => world.plug(link, node),
         Fault::BadLink => world.set_quality(link, from, to, random_quality(&config, random)),
         Fault::Arbitrator => world.set_arbitrator(node, coin),
-        Fault::ArbitratorForAll => config
-            .node_ids()
-            .for_each(|node| world.set_arbitrator(node, coin)),
+        Fault::ArbitratorForAll => config.node_ids().for_each(|node| world.set_arbitrator(node, coin)),
         Fault::ServiceNetwork => world.set_lan(from, to, coin),
         Fault::ServiceNetworkPlug => world.set_lan_plug(node, coin),
         Fault::Isolate => {
@@ -198,10 +184,7 @@ fn strike_machine(world: &mut World, random: &mut Random, fault: Fault, node: No
         Fault::Freeze => world.freeze(node, random.up_to(dead_time * 8)),
         Fault::Disk if coin => world.set_disk_full(node, random.chance(500_000)),
         Fault::Disk => world.set_disk_delay(node, random.up_to(dead_time * 4)),
-        Fault::WallClock => world.set_wall_error(
-            node,
-            i64::try_from(random.below(5_000)).unwrap_or(0) - 2_500,
-        ),
+        Fault::WallClock => world.set_wall_error(node, i64::try_from(random.below(5_000)).unwrap_or(0) - 2_500),
         _ => match world.is_on(node) {
             true => world.start_daemon(node),
             false => world.boot(node),
@@ -216,11 +199,7 @@ fn strike_resource(world: &mut World, random: &mut Random, fault: Fault, node: N
     match fault {
         Fault::ServiceDies => world.lose(node, resource),
         Fault::ReadyCheck if !config.ready.is_empty() => {
-            let result = if random.chance(500_000) {
-                Ok(())
-            } else {
-                Err("nothing listens".to_owned())
-            };
+            let result = if random.chance(500_000) { Ok(()) } else { Err("nothing listens".to_owned()) };
             world.set_ready(node, CheckId(0), result);
         }
         _ => {
@@ -234,9 +213,7 @@ fn strike_resource(world: &mut World, random: &mut Random, fault: Fault, node: N
                 stop_time: random.up_to(Duration::from_millis(300)),
                 start: conduct(random),
                 stop: conduct(random),
-                unable: random
-                    .chance(200_000)
-                    .then(|| "it is not installed".to_owned()),
+                unable: random.chance(200_000).then(|| "it is not installed".to_owned()),
             };
             world.set_behaviour(node, resource, behaviour);
         }
@@ -247,51 +224,29 @@ fn random_command(config: &Config, random: &mut Random, fault: Fault) -> Command
     let coin = random.chance(500_000);
     match fault {
         Fault::Switchover => Command::Switchover {
-            group: Some(
-                config.groups[random.index(config.groups.len())]
-                    .name
-                    .clone(),
-            ),
+            group: Some(config.groups[random.index(config.groups.len())].name.clone()),
             to: coin.then(|| config.nodes[random.index(config.nodes.len())].clone()),
             dry_run: random.chance(100_000),
         },
-        Fault::Offline => Command::Offline {
-            duration: coin.then(|| random.up_to(Duration::from_secs(3))),
-        },
+        Fault::Offline => Command::Offline { duration: coin.then(|| random.up_to(Duration::from_secs(3))) },
         Fault::Online => Command::Online,
         Fault::Maintenance => Command::Maintenance { on: coin },
         _ => {
             let all = all_resources(config);
-            let verbs = [
-                ResourceVerb::Start,
-                ResourceVerb::Stop,
-                ResourceVerb::Restart,
-                ResourceVerb::Clear,
-            ];
-            let resource = config
-                .resource_name(all[random.index(all.len())])
-                .to_owned();
-            Command::Resource {
-                resource,
-                verb: verbs[random.index(verbs.len())],
-            }
+            let verbs = [ResourceVerb::Start, ResourceVerb::Stop, ResourceVerb::Restart, ResourceVerb::Clear];
+            let resource = config.resource_name(all[random.index(all.len())]).to_owned();
+            Command::Resource { resource, verb: verbs[random.index(verbs.len())] }
         }
     }
 }
 
 /// Clearing something that could not be stopped says that it is gone: an operator who says so must not be wrong.
 fn is_a_lie(world: &World, node: NodeId, command: &Command) -> bool {
-    let Command::Resource {
-        resource,
-        verb: ResourceVerb::Clear,
-    } = command
-    else {
+    let Command::Resource { resource, verb: ResourceVerb::Clear } = command else {
         return false;
     };
     all_resources(world.config()).into_iter().any(|id| {
-        let fails = world
-            .behaviour(node, id)
-            .is_some_and(|behaviour| behaviour.stop == Conduct::Fails);
+        let fails = world.behaviour(node, id).is_some_and(|behaviour| behaviour.stop == Conduct::Fails);
         fails && world.config().resource_name(id) == resource
     })
 }

@@ -37,53 +37,31 @@ impl Invariants {
         }
         for note in notes {
             self.check_note(world, note)?;
-            self.owners
-                .record(world, &self.sight, &self.chronicle, note);
+            self.owners.record(world, &self.sight, &self.chronicle, note);
             self.chronicle.record(world, note);
         }
-        rule(
-            "S13 a stalled node asks before it speaks",
-            a_stalled_node_asks_before_it_speaks(world, notes),
-        )?;
+        rule("S13 a stalled node asks before it speaks", a_stalled_node_asks_before_it_speaks(world, notes))?;
         for node in nodes_of(notes) {
-            rule(
-                "S8 no deadline is over after a full drain",
-                no_deadline_is_over_after_a_full_drain(world, node),
-            )?;
+            rule("S8 no deadline is over after a full drain", no_deadline_is_over_after_a_full_drain(world, node))?;
         }
         if notes.iter().any(|note| changes_owners(&note.what)) {
             for node in world.config().node_ids() {
-                rule(
-                    "a standby owns nothing",
-                    a_standby_owns_nothing(world, node),
-                )?;
+                rule("a standby owns nothing", a_standby_owns_nothing(world, node))?;
             }
             self.chronicle.forget_ended(world);
-            let taken = self
-                .owners
-                .nobody_takes_an_address_from_an_owner_it_could_see(world, &self.chronicle);
-            rule(
-                "S1 nobody takes an address from an owner it could see",
-                taken,
-            )?;
+            let taken = self.owners.nobody_takes_an_address_from_an_owner_it_could_see(world, &self.chronicle);
+            rule("S1 nobody takes an address from an owner it could see", taken)?;
         }
         self.check_owners(world)
     }
 
     fn check_owners(&mut self, world: &World) -> Result<(), String> {
-        let Self {
-            sight,
-            chronicle: _,
-            owners,
-        } = self;
+        let Self { sight, chronicle: _, owners } = self;
         let resolved = owners.two_owners_who_hear_each_other_become_one(world, sight);
         rule("S1 two owners who hear each other become one", resolved)?;
         let isolated = owners.an_isolated_owner_lets_go_within_the_hold_time(world, sight);
         rule("an isolated owner lets go within the hold time", isolated)?;
-        rule(
-            "S9 the last owner announces again",
-            owners.the_last_owner_announces_again(world, sight),
-        )
+        rule("S9 the last owner announces again", owners.the_last_owner_announces_again(world, sight))
     }
 
     fn check_note(&self, world: &World, note: &Note) -> Result<(), String> {
@@ -96,26 +74,15 @@ impl Invariants {
                     a_term_is_on_disk_before_it_is_used(world, node, action),
                 )?;
                 rule("S4 terms never fall", terms_never_fall(world, run, action))?;
-                rule(
-                    "who says that it owns nothing owns nothing",
-                    the_word_is_true(world, node, action),
-                )
+                rule("who says that it owns nothing owns nothing", the_word_is_true(world, node, action))
             }
-            What::Did(Action::Resource {
-                resource,
-                order: Order::Start,
-            }) if !run.leads.contains(&resource.group) => {
+            What::Did(Action::Resource { resource, order: Order::Start }) if !run.leads.contains(&resource.group) => {
                 self.check_launch(world, node, resource.group)
             }
-            What::Did(Action::Event(_)) => rule(
-                "S11 no more automatic takeovers than the limit",
-                takeovers_are_limited(world, run),
-            ),
-            What::Order(_)
-            | What::Handled(_)
-            | What::Did(_)
-            | What::Daemon(_)
-            | What::Kernel(_) => Ok(()),
+            What::Did(Action::Event(_)) => {
+                rule("S11 no more automatic takeovers than the limit", takeovers_are_limited(world, run))
+            }
+            What::Order(_) | What::Handled(_) | What::Did(_) | What::Daemon(_) | What::Kernel(_) => Ok(()),
         }
     }
 
@@ -125,43 +92,18 @@ impl Invariants {
         let run = &record.run;
         let term = world.term(node, group).unwrap_or_default();
         let before = record.launched.get(&group).copied().unwrap_or_default();
-        let grows = if term > before {
-            Ok(())
-        } else {
-            Err(format!(
-                "{node:?} starts in term {term} after term {before}"
-            ))
-        };
+        let grows =
+            if term > before { Ok(()) } else { Err(format!("{node:?} starts in term {term} after term {before}")) };
         rule("S4 terms strictly grow", grows)?;
         let heard = run.peers_term.get(&group).copied().unwrap_or_default();
-        let newer = if term > heard {
-            Ok(())
-        } else {
-            Err(format!(
-                "{node:?} starts in term {term}, has heard of {heard}"
-            ))
-        };
+        let newer =
+            if term > heard { Ok(()) } else { Err(format!("{node:?} starts in term {term}, has heard of {heard}")) };
         rule("S5 an older term never promotes", newer)?;
-        rule(
-            "S6 leftovers are removed first",
-            leftovers_are_removed_first(world, run, group),
-        )?;
-        rule(
-            "S6 no promotion before every peer had its time to speak",
-            every_peer_had_its_time(world, node, run),
-        )?;
-        rule(
-            "S7 no promotion while held",
-            nobody_starts_while_held(world.now(), run),
-        )?;
-        rule(
-            "S7 no promotion while unable",
-            nobody_starts_while_unable(run, group),
-        )?;
-        rule(
-            "S7 no promotion while isolated",
-            nobody_starts_while_isolated(world, node, run),
-        )
+        rule("S6 leftovers are removed first", leftovers_are_removed_first(world, run, group))?;
+        rule("S6 no promotion before every peer had its time to speak", every_peer_had_its_time(world, node, run))?;
+        rule("S7 no promotion while held", nobody_starts_while_held(world.now(), run))?;
+        rule("S7 no promotion while unable", nobody_starts_while_unable(run, group))?;
+        rule("S7 no promotion while isolated", nobody_starts_while_isolated(world, node, run))
     }
 }
 
@@ -188,32 +130,18 @@ fn changes_owners(what: &What) -> bool {
 
 /// The nodes that took an input.
 fn nodes_of(notes: &[Note]) -> impl Iterator<Item = NodeId> {
-    notes
-        .iter()
-        .filter(|note| matches!(note.what, What::Handled(_)))
-        .filter_map(|note| note.host)
+    notes.iter().filter(|note| matches!(note.what, What::Handled(_))).filter_map(|note| note.host)
 }
 
-fn a_term_is_on_disk_before_it_is_used(
-    world: &World,
-    node: NodeId,
-    action: &Action,
-) -> Result<(), String> {
+fn a_term_is_on_disk_before_it_is_used(world: &World, node: NodeId, action: &Action) -> Result<(), String> {
     let Action::Send { heartbeat, .. } = action else {
         return Ok(());
     };
     for (group, state) in world.config().group_ids().zip(&heartbeat.groups) {
         let serves = matches!(state.role, Role::Activating | Role::Active);
-        let on_disk = world
-            .durable(node)
-            .and_then(|durable| durable.terms.get(&group))
-            .copied()
-            .unwrap_or_default();
+        let on_disk = world.durable(node).and_then(|durable| durable.terms.get(&group)).copied().unwrap_or_default();
         if serves && state.term > on_disk {
-            return Err(format!(
-                "{node:?} uses term {} with {on_disk} on disk",
-                state.term
-            ));
+            return Err(format!("{node:?} uses term {} with {on_disk} on disk", state.term));
         }
     }
     Ok(())
@@ -227,10 +155,7 @@ fn terms_never_fall(world: &World, run: &Run, action: &Action) -> Result<(), Str
         let before = run.shown.get(&group).copied().unwrap_or_default();
         // A leader shows the term it acts in, which may be older than the newest it has heard of.
         if state.term < before && !leads(state.role) {
-            return Err(format!(
-                "{:?} shows term {} after {before}",
-                heartbeat.from, state.term
-            ));
+            return Err(format!("{:?} shows term {} after {before}", heartbeat.from, state.term));
         }
     }
     Ok(())
@@ -243,10 +168,7 @@ fn the_word_is_true(world: &World, node: NodeId, action: &Action) -> Result<(), 
     };
     for (group, state) in world.config().group_ids().zip(&heartbeat.groups) {
         let empty = state.claim || state.released_to.is_some() || !leads(state.role);
-        let owned = world
-            .config()
-            .resource_ids(group)
-            .find(|id| world.owns(node, *id));
+        let owned = world.config().resource_ids(group).find(|id| world.owns(node, *id));
         if let Some(resource) = owned.filter(|_| empty) {
             let name = world.config().resource_name(resource);
             return Err(format!("{node:?} says {:?} and owns {name}", state.role));
@@ -274,20 +196,14 @@ fn no_deadline_is_over_after_a_full_drain(world: &World, node: NodeId) -> Result
     if deadline > world.local(node) {
         return Ok(());
     }
-    Err(format!(
-        "{node:?}: {reason} was due at {deadline}, it is {}",
-        world.local(node)
-    ))
+    Err(format!("{node:?}: {reason} was due at {deadline}, it is {}", world.local(node)))
 }
 
 fn takeovers_are_limited(world: &World, run: &Run) -> Result<(), String> {
     let limits = &world.config().limits;
     for times in run.takeovers.values() {
         let window = limits.failover_window - limits.failover_window / 500;
-        let recent = times
-            .iter()
-            .filter(|at| world.now().since(**at) < window)
-            .count();
+        let recent = times.iter().filter(|at| world.now().since(**at) < window).count();
         if recent > usize::try_from(limits.failovers).unwrap_or(usize::MAX) {
             return Err(format!("{recent} takeovers within {window:?}"));
         }
@@ -296,15 +212,8 @@ fn takeovers_are_limited(world: &World, run: &Run) -> Result<(), String> {
 }
 
 fn leftovers_are_removed_first(world: &World, run: &Run, group: GroupId) -> Result<(), String> {
-    match world
-        .config()
-        .resource_ids(group)
-        .find(|id| !run.removed.contains(id))
-    {
-        Some(id) => Err(format!(
-            "{} has not been removed yet",
-            world.config().resource_name(id)
-        )),
+    match world.config().resource_ids(group).find(|id| !run.removed.contains(id)) {
+        Some(id) => Err(format!("{} has not been removed yet", world.config().resource_name(id))),
         None => Ok(()),
     }
 }
@@ -315,25 +224,17 @@ fn every_peer_had_its_time(world: &World, node: NodeId, run: &Run) -> Result<(),
     if config.standalone || world.now().since(run.started) + SLACK >= grace {
         return Ok(());
     }
-    match config
-        .node_ids()
-        .find(|peer| *peer != node && run.last_heard(*peer).is_none())
-    {
-        Some(peer) => Err(format!(
-            "{peer:?} was not heard, and the start is only {:?} ago",
-            world.now().since(run.started)
-        )),
+    match config.node_ids().find(|peer| *peer != node && run.last_heard(*peer).is_none()) {
+        Some(peer) => {
+            Err(format!("{peer:?} was not heard, and the start is only {:?} ago", world.now().since(run.started)))
+        }
         None => Ok(()),
     }
 }
 
 fn nobody_starts_while_held(now: Instant, run: &Run) -> Result<(), String> {
     let holds = [HoldKind::Offline, HoldKind::Maintenance, HoldKind::Flap];
-    let holds = || {
-        holds
-            .iter()
-            .filter_map(|kind| Some((kind, run.holds.get(kind)?)))
-    };
+    let holds = || holds.iter().filter_map(|kind| Some((kind, run.holds.get(kind)?)));
     match holds().find(|(_, hold)| now + SLACK < hold.until) {
         Some((kind, _)) => Err(format!("held: {kind:?}")),
         None => Ok(()),
@@ -359,15 +260,10 @@ fn nobody_starts_while_isolated(world: &World, node: NodeId, run: &Run) -> Resul
     if config.standalone || others().any(|peer| run.heard_within(world.now(), peer, company)) {
         return Ok(());
     }
-    let last = others()
-        .filter_map(|peer| run.last_heard(peer))
-        .max()
-        .unwrap_or(run.started);
+    let last = others().filter_map(|peer| run.last_heard(peer)).max().unwrap_or(run.started);
     match run.verdict {
         Some((asked, true)) if asked >= last => Ok(()),
-        Some((asked, answered)) => Err(format!(
-            "arbitrator asked at {asked}: {answered}; last sign of life at {last}"
-        )),
+        Some((asked, answered)) => Err(format!("arbitrator asked at {asked}: {answered}; last sign of life at {last}")),
         None => Err("the arbitrator was never asked".to_owned()),
     }
 }
@@ -375,43 +271,26 @@ fn nobody_starts_while_isolated(world: &World, node: NodeId, run: &Run) -> Resul
 /// After standing still for longer than the dead time the first frame is a question, or a question to the arbitrator
 /// or an order to stop stands before it.
 fn a_stalled_node_asks_before_it_speaks(world: &World, notes: &[Note]) -> Result<(), String> {
-    let resumed = notes
-        .iter()
-        .position(|note| matches!(note.what, What::Daemon(DaemonChange::Resumed)));
+    let resumed = notes.iter().position(|note| matches!(note.what, What::Daemon(DaemonChange::Resumed)));
     let Some(resumed) = resumed else {
         return Ok(());
     };
     let host = notes[resumed].host;
     let stalled = notes[resumed..].iter().any(|note| match &note.what {
         What::Did(Action::Event(event)) => matches!(event.fact, Fact::Stalled { .. }),
-        What::Did(_) | What::Order(_) | What::Handled(_) | What::Daemon(_) | What::Kernel(_) => {
-            false
-        }
+        What::Did(_) | What::Order(_) | What::Handled(_) | What::Daemon(_) | What::Kernel(_) => false,
     });
     for note in notes[resumed..].iter().filter(|note| note.host == host) {
         match &note.what {
-            What::Did(
-                Action::Ask { .. }
-                | Action::Resource {
-                    order: Order::Stop { .. },
-                    ..
-                },
-            ) => return Ok(()),
+            What::Did(Action::Ask { .. } | Action::Resource { order: Order::Stop { .. }, .. }) => return Ok(()),
             What::Did(Action::Send { heartbeat, .. }) if heartbeat.probe => return Ok(()),
             What::Did(Action::Send { heartbeat, .. }) => {
-                let serves = heartbeat
-                    .groups
-                    .iter()
-                    .any(|group| group.role == Role::Active);
+                let serves = heartbeat.groups.iter().any(|group| group.role == Role::Active);
                 if serves && stalled && !world.config().standalone {
                     return Err("a heartbeat of an ACTIVE node came first".to_owned());
                 }
             }
-            What::Did(_)
-            | What::Order(_)
-            | What::Handled(_)
-            | What::Daemon(_)
-            | What::Kernel(_) => {}
+            What::Did(_) | What::Order(_) | What::Handled(_) | What::Daemon(_) | What::Kernel(_) => {}
         }
     }
     Ok(())

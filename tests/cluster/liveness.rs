@@ -23,12 +23,7 @@ pub(crate) fn end_faults(world: &mut Checked) -> Result<(), String> {
             let Some(behaviour) = world.behaviour(node, resource).cloned() else {
                 continue;
             };
-            let well = Behaviour {
-                start: Conduct::Well,
-                stop: Conduct::Well,
-                unable: None,
-                ..behaviour
-            };
+            let well = Behaviour { start: Conduct::Well, stop: Conduct::Well, unable: None, ..behaviour };
             world.set_behaviour(node, resource, well);
         }
         for check in (0..u8::try_from(world.config().ready.len()).unwrap_or(0)).map(CheckId) {
@@ -39,11 +34,7 @@ pub(crate) fn end_faults(world: &mut Checked) -> Result<(), String> {
     for _ in 0..60 {
         start_everything(world);
         world.run_ms(100)?;
-        if world
-            .config()
-            .node_ids()
-            .all(|node| world.is_running(node) && !is_ending(world, node))
-        {
+        if world.config().node_ids().all(|node| world.is_running(node) && !is_ending(world, node)) {
             break;
         }
     }
@@ -52,9 +43,7 @@ pub(crate) fn end_faults(world: &mut Checked) -> Result<(), String> {
 
 fn is_ending(world: &World, node: NodeId) -> bool {
     let group = GroupId(0);
-    obstacles(world, node, group)
-        .iter()
-        .any(|obstacle| obstacle.contains("stopping"))
+    obstacles(world, node, group).iter().any(|obstacle| obstacle.contains("stopping"))
 }
 
 /// Lets time pass until every group is served, at most `bound`.
@@ -84,37 +73,16 @@ fn start_everything(world: &mut Checked) {
 /// somebody else left behind, an isolated node's hold time, the longest back-off, a slow stop and start.
 pub(crate) fn recovery_bound(world: &World) -> Duration {
     let timers = &world.config().timers;
-    let resources = || {
-        world
-            .config()
-            .groups
-            .iter()
-            .flat_map(|group| &group.resources)
-    };
-    let slowest = resources()
-        .map(|resource| resource.start_timeout + resource.stop_timeout)
-        .max()
-        .unwrap_or_default();
-    let backoff = resources()
-        .map(|resource| resource.restart.backoff_max)
-        .max()
-        .unwrap_or_default();
-    timers.start_grace
-        + timers.guard_lifetime
-        + timers.hold_time
-        + slowest
-        + backoff
-        + Duration::from_secs(2)
+    let resources = || world.config().groups.iter().flat_map(|group| &group.resources);
+    let slowest = resources().map(|resource| resource.start_timeout + resource.stop_timeout).max().unwrap_or_default();
+    let backoff = resources().map(|resource| resource.restart.backoff_max).max().unwrap_or_default();
+    timers.start_grace + timers.guard_lifetime + timers.hold_time + slowest + backoff + Duration::from_secs(2)
 }
 
 /// L3: a group that nobody serves has no node that could: each has its reason, which an operator can see.
 pub(crate) fn nobody_waits_without_a_reason(world: &World) -> Result<(), String> {
     for group in world.config().group_ids() {
-        if world.config().node_ids().any(|node| {
-            world
-                .role(node, group)
-                .is_some_and(|role| role == Role::Active)
-        }) {
+        if world.config().node_ids().any(|node| world.role(node, group).is_some_and(|role| role == Role::Active)) {
             continue;
         }
         for node in world.config().node_ids() {
@@ -136,14 +104,8 @@ pub(crate) fn nobody_waits_without_a_reason(world: &World) -> Result<(), String>
 /// A hold, or a failure that is not forgotten.
 fn has_a_reason(state: &Node, world: &World, node: NodeId, group: GroupId) -> bool {
     let status = state.status(world.local(node));
-    let failed = status.groups[group.index()]
-        .resources
-        .iter()
-        .any(|resource| resource.failures > 0 || resource.held);
-    !status.holds.is_empty()
-        || state.role(group) == Role::Fault
-        || failed
-        || !world.is_running(node)
+    let failed = status.groups[group.index()].resources.iter().any(|resource| resource.failures > 0 || resource.held);
+    !status.holds.is_empty() || state.role(group) == Role::Fault || failed || !world.is_running(node)
 }
 
 /// An operator lifts every hold and clears every failure, one command after the other.
@@ -152,20 +114,9 @@ pub(crate) fn help_of_an_operator(world: &mut Checked) -> Result<(), String> {
     let config = world.config().clone();
     let names = all_resources(&config)
         .into_iter()
-        .map(|id| {
-            format!(
-                "{}/{}",
-                config.group_name(id.group),
-                config.resource_name(id)
-            )
-        })
+        .map(|id| format!("{}/{}", config.group_name(id.group), config.resource_name(id)))
         .collect::<Vec<_>>();
-    let order = |verb| {
-        names.iter().map(move |name| Command::Resource {
-            resource: name.clone(),
-            verb,
-        })
-    };
+    let order = |verb| names.iter().map(move |name| Command::Resource { resource: name.clone(), verb });
     let mut commands = vec![Command::Online, Command::Maintenance { on: false }];
     commands.extend(order(ResourceVerb::Clear));
     commands.extend(order(ResourceVerb::Start));
@@ -185,17 +136,9 @@ pub(crate) fn every_group_is_served_once(world: &World) -> Result<(), String> {
         let name = config.group_name(group);
         let active = world.active_nodes(group);
         let [owner] = active.as_slice() else {
-            let roles: Vec<_> = config
-                .node_ids()
-                .map(|node| (node, world.role(node, group)))
-                .collect();
-            let obstacles: Vec<_> = config
-                .node_ids()
-                .map(|node| obstacles(world, node, group))
-                .collect();
-            return Err(format!(
-                "L2: {name} is ACTIVE on {active:?}: {roles:?} {obstacles:?}"
-            ));
+            let roles: Vec<_> = config.node_ids().map(|node| (node, world.role(node, group))).collect();
+            let obstacles: Vec<_> = config.node_ids().map(|node| obstacles(world, node, group)).collect();
+            return Err(format!("L2: {name} is ACTIVE on {active:?}: {roles:?} {obstacles:?}"));
         };
         for node in config.node_ids() {
             for resource in config.resource_ids(group) {
@@ -206,24 +149,13 @@ pub(crate) fn every_group_is_served_once(world: &World) -> Result<(), String> {
                     ));
                 }
             }
-            let known = world.node(node).map(|state| {
-                state.status(world.local(node)).groups[group.index()]
-                    .active_node
-                    .clone()
-            });
-            if known
-                .as_ref()
-                .is_some_and(|known| known.as_deref() != Some(config.node_name(*owner)))
-            {
-                return Err(format!(
-                    "L2: {name} is ACTIVE on {owner:?}; {node:?} believes {known:?}"
-                ));
+            let known =
+                world.node(node).map(|state| state.status(world.local(node)).groups[group.index()].active_node.clone());
+            if known.as_ref().is_some_and(|known| known.as_deref() != Some(config.node_name(*owner))) {
+                return Err(format!("L2: {name} is ACTIVE on {owner:?}; {node:?} believes {known:?}"));
             }
             if node != *owner && world.role(node, group) != Some(Role::Standby) {
-                return Err(format!(
-                    "L2: {name} on {node:?} is {:?}",
-                    world.role(node, group)
-                ));
+                return Err(format!("L2: {name} on {node:?} is {:?}", world.role(node, group)));
             }
         }
     }
@@ -231,21 +163,13 @@ pub(crate) fn every_group_is_served_once(world: &World) -> Result<(), String> {
 }
 
 fn obstacles(world: &World, node: NodeId, group: GroupId) -> Vec<String> {
-    world.node(node).map_or(Vec::new(), |state| {
-        state.status(world.local(node)).groups[group.index()]
-            .obstacles
-            .clone()
-    })
+    world.node(node).map_or(Vec::new(), |state| state.status(world.local(node)).groups[group.index()].obstacles.clone())
 }
 
 /// L2, L4: no group changes its role anywhere while `time` passes.
 pub(crate) fn nothing_moves_for(world: &mut Checked, time: Duration) -> Result<(), String> {
     let moves = world.count_role_changes(time)?;
-    let automatic = world
-        .config()
-        .groups
-        .iter()
-        .any(|group| group.failback == Failback::Auto);
+    let automatic = world.config().groups.iter().any(|group| group.failback == Failback::Auto);
     match moves.first() {
         Some(first) if !automatic => Err(format!("a role changed in a quiet time: {first}")),
         Some(_) | None => Ok(()),
@@ -259,8 +183,6 @@ pub(crate) fn role_change(what: &What) -> Option<String> {
             fact @ Fact::RoleChanged { .. } => Some(format!("{fact:?}")),
             _ => None,
         },
-        What::Did(_) | What::Order(_) | What::Handled(_) | What::Daemon(_) | What::Kernel(_) => {
-            None
-        }
+        What::Did(_) | What::Order(_) | What::Handled(_) | What::Daemon(_) | What::Kernel(_) => None,
     }
 }

@@ -50,13 +50,7 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
-    pub(crate) fn record(
-        &mut self,
-        world: &World,
-        sight: &Sight,
-        chronicle: &Chronicle,
-        note: &Note,
-    ) {
+    pub(crate) fn record(&mut self, world: &World, sight: &Sight, chronicle: &Chronicle, note: &Note) {
         let Some(node) = note.host else { return };
         if let What::Did(Action::Resource { resource, order }) = &note.what {
             match order {
@@ -69,9 +63,7 @@ impl Owners {
             }
         }
         if let What::Kernel(
-            KernelChange::Down(resource)
-            | KernelChange::Expired(resource)
-            | KernelChange::Lost(resource),
+            KernelChange::Down(resource) | KernelChange::Expired(resource) | KernelChange::Lost(resource),
         ) = note.what
         {
             self.due.retain(|due| (due.0, due.1) != (node, resource));
@@ -88,66 +80,36 @@ impl Owners {
             if self.overlaps.iter().any(|known| known.is(&overlap)) {
                 continue;
             }
-            let Overlap {
-                resource,
-                one,
-                other,
-            } = overlap;
+            let Overlap { resource, one, other } = overlap;
             let up = |node: NodeId| chronicle.of(node).up.get(&resource).copied();
             // The one who came later is the taker.
-            let (taker, owner) = if up(one) >= up(other) {
-                (one, other)
-            } else {
-                (other, one)
-            };
+            let (taker, owner) = if up(one) >= up(other) { (one, other) } else { (other, one) };
             self.overlaps.push(overlap);
             self.exceptions += 1;
-            if let Some(how) = self
-                .seen
-                .get(&(taker, resource))
-                .and_then(|seen| seen.get(&owner))
-            {
+            if let Some(how) = self.seen.get(&(taker, resource)).and_then(|seen| seen.get(&owner)) {
                 let config = world.config();
                 let (taker, owner) = (config.node_name(taker), config.node_name(owner));
-                return Err(format!(
-                    "{taker} took {} while {owner} owned it: {how}",
-                    config.resource_name(resource)
-                ));
+                return Err(format!("{taker} took {} while {owner} owned it: {how}", config.resource_name(resource)));
             }
         }
         Ok(())
     }
 
     /// S1: the exception is over soon after the owners see each other.
-    pub(crate) fn two_owners_who_hear_each_other_become_one(
-        &self,
-        world: &World,
-        sight: &Sight,
-    ) -> Result<(), String> {
+    pub(crate) fn two_owners_who_hear_each_other_become_one(&self, world: &World, sight: &Sight) -> Result<(), String> {
         let config = world.config();
         for overlap in &self.overlaps {
-            let Overlap {
-                resource,
-                one,
-                other,
-            } = overlap;
-            let heard = sight
-                .clean_for(world.now(), *one, *other)
-                .min(sight.clean_for(world.now(), *other, *one));
+            let Overlap { resource, one, other } = overlap;
+            let heard = sight.clean_for(world.now(), *one, *other).min(sight.clean_for(world.now(), *other, *one));
             let bounds = [*one, *other].map(|node| stop_bound(world, node, *resource));
             // What cannot be stopped stays, with an alarm, until a later attempt.
             let [Some(here), Some(there)] = bounds else {
                 continue;
             };
             let stuck = is_stuck(world, *one, *resource) || is_stuck(world, *other, *resource);
-            if heard > acquainted_after(&config.timers) + here.max(there)
-                && is_real(world, overlap)
-                && !stuck
-            {
+            if heard > acquainted_after(&config.timers) + here.max(there) && is_real(world, overlap) && !stuck {
                 let name = config.resource_name(*resource);
-                return Err(format!(
-                    "two nodes own {name} and have heard each other for {heard:?}"
-                ));
+                return Err(format!("two nodes own {name} and have heard each other for {heard:?}"));
             }
         }
         Ok(())
@@ -165,41 +127,27 @@ impl Owners {
                 continue;
             }
             let owned = addresses(config).find(|id| {
-                let well = world
-                    .behaviour(node, *id)
-                    .is_some_and(|behaviour| behaviour.stop != Conduct::Fails);
+                let well = world.behaviour(node, *id).is_some_and(|behaviour| behaviour.stop != Conduct::Fails);
                 world.owns(node, *id) && well
             });
             if let Some(resource) = owned {
                 let (name, resource) = (config.node_name(node), config.resource_name(resource));
-                return Err(format!(
-                    "{name} still owns {resource} after {alone:?} of isolation"
-                ));
+                return Err(format!("{name} still owns {resource} after {alone:?} of isolation"));
             }
         }
         Ok(())
     }
 
     /// S9: whoever is left of two owners announces again.
-    pub(crate) fn the_last_owner_announces_again(
-        &mut self,
-        world: &World,
-        sight: &Sight,
-    ) -> Result<(), String> {
+    pub(crate) fn the_last_owner_announces_again(&mut self, world: &World, sight: &Sight) -> Result<(), String> {
         if self.overlaps.is_empty() && self.due.is_empty() {
             return Ok(());
         }
         let now = world.now();
-        let (still, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.overlaps)
-            .into_iter()
-            .partition(|overlap| is_real(world, overlap));
+        let (still, over): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.overlaps).into_iter().partition(|overlap| is_real(world, overlap));
         self.overlaps = still;
-        for Overlap {
-            resource,
-            one,
-            other,
-        } in over
-        {
+        for Overlap { resource, one, other } in over {
             for (survivor, gone) in [(one, other), (other, one)] {
                 let both_run = world.is_running(survivor) && world.is_running(gone);
                 if both_run && world.owns(survivor, resource) && !world.owns(gone, resource) {
@@ -209,22 +157,15 @@ impl Owners {
         }
         // It counts only while the survivor can know.
         self.due.retain(|(survivor, resource, gone, _)| {
-            world.is_running(*survivor)
-                && world.is_running(*gone)
-                && world.owns(*survivor, *resource)
+            world.is_running(*survivor) && world.is_running(*gone) && world.owns(*survivor, *resource)
         });
         let bound = acquainted_after(&world.config().timers) + SLACK * 4;
         for (survivor, resource, gone, since) in &self.due {
-            let heard = sight
-                .clean_for(now, *gone, *survivor)
-                .min(now.since(*since));
+            let heard = sight.clean_for(now, *gone, *survivor).min(now.since(*since));
             if heard > bound {
                 let config = world.config();
-                let (name, resource) =
-                    (config.node_name(*survivor), config.resource_name(*resource));
-                return Err(format!(
-                    "{name} has not announced {resource} again after two owners"
-                ));
+                let (name, resource) = (config.node_name(*survivor), config.resource_name(*resource));
+                return Err(format!("{name} has not announced {resource} again after two owners"));
             }
         }
         Ok(())
@@ -238,13 +179,7 @@ impl Overlap {
 }
 
 /// Every way in which `taker` could see the others when it began.
-fn could_see(
-    world: &World,
-    sight: &Sight,
-    chronicle: &Chronicle,
-    taker: NodeId,
-    resource: ResourceId,
-) -> Seen {
+fn could_see(world: &World, sight: &Sight, chronicle: &Chronicle, taker: NodeId, resource: ResourceId) -> Seen {
     let config = world.config();
     let (now, timers) = (world.now(), &config.timers);
     let run = &chronicle.of(taker).run;
@@ -252,10 +187,7 @@ fn could_see(
     for owner in config.node_ids().filter(|node| *node != taker) {
         let visible = sight.visible_for(now, taker, owner, resource.group);
         if visible > timers.vip_probe_time + SLACK {
-            seen.insert(
-                owner,
-                format!("it had answered on the service network for {visible:?}"),
-            );
+            seen.insert(owner, format!("it had answered on the service network for {visible:?}"));
         }
         let clean = sight.clean_for(now, owner, taker);
         if clean > acquainted_after(timers) {
@@ -266,10 +198,7 @@ fn could_see(
             let heard = run.heard.get(&(owner, link)).map(|heard| now.since(*heard));
             let open = sight.open_for(now, link, owner, taker);
             if heard.is_some_and(|heard| heard < recent) && open > timers.dead_time + SLACK {
-                seen.insert(
-                    owner,
-                    format!("it was heard {heard:?} ago on {}", config.link_name(link)),
-                );
+                seen.insert(owner, format!("it was heard {heard:?} ago on {}", config.link_name(link)));
             }
         }
     }
@@ -299,25 +228,15 @@ fn is_stuck(world: &World, node: NodeId, resource: ResourceId) -> bool {
     };
     let status = state.status(world.local(node));
     let tries = |state: &str| state == "stuck" || state == "stopping";
-    status.groups[resource.group.index()]
-        .resources
-        .iter()
-        .any(|it| tries(&it.state) && it.failure.is_some())
+    status.groups[resource.group.index()].resources.iter().any(|it| tries(&it.state) && it.failure.is_some())
 }
 
 /// Every address two kernels own that both are awake.
 fn overlaps(world: &World) -> Vec<Overlap> {
     let mut all = Vec::new();
     for resource in addresses(world.config()) {
-        for (one, other) in pairs(world.config())
-            .into_iter()
-            .filter(|(one, other)| one < other)
-        {
-            let overlap = Overlap {
-                resource,
-                one,
-                other,
-            };
+        for (one, other) in pairs(world.config()).into_iter().filter(|(one, other)| one < other) {
+            let overlap = Overlap { resource, one, other };
             if is_real(world, &overlap) {
                 all.push(overlap);
             }
@@ -327,20 +246,12 @@ fn overlaps(world: &World) -> Vec<Overlap> {
 }
 
 fn is_real(world: &World, overlap: &Overlap) -> bool {
-    [overlap.one, overlap.other]
-        .iter()
-        .all(|node| world.owns(*node, overlap.resource) && world.is_awake(*node))
+    [overlap.one, overlap.other].iter().all(|node| world.owns(*node, overlap.resource) && world.is_awake(*node))
 }
 
 /// What is owned by answering for it on the service network.
 fn addresses(config: &Config) -> impl Iterator<Item = ResourceId> {
-    let is_vip = |id: &ResourceId| {
-        matches!(
-            config.resource(*id).map(|resource| &resource.kind),
-            Some(ResourceKind::Vip(_))
-        )
-    };
-    all_resources(config)
-        .into_iter()
-        .filter(move |id| is_vip(id))
+    let is_vip =
+        |id: &ResourceId| matches!(config.resource(*id).map(|resource| &resource.kind), Some(ResourceKind::Vip(_)));
+    all_resources(config).into_iter().filter(move |id| is_vip(id))
 }

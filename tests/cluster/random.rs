@@ -12,8 +12,7 @@ use avamgr_core::sim::{Cable, Detail, Noise, Plan, Random};
 use crate::checked::Checked;
 use crate::faults::{choose_kinds, strike};
 use crate::liveness::{
-    await_service, end_faults, help_of_an_operator, nobody_waits_without_a_reason,
-    nothing_moves_for, recovery_bound,
+    await_service, end_faults, help_of_an_operator, nobody_waits_without_a_reason, nothing_moves_for, recovery_bound,
 };
 use crate::shape::{GroupShape, Shape};
 
@@ -56,10 +55,7 @@ pub(crate) fn try_seeds(
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers
-            .into_iter()
-            .filter_map(|worker| worker.join().ok().flatten())
-            .collect()
+        workers.into_iter().filter_map(|worker| worker.join().ok().flatten()).collect()
     });
     if let Some(seed) = failed.into_iter().min() {
         replay(name, seed, run);
@@ -67,11 +63,7 @@ pub(crate) fn try_seeds(
 }
 
 /// Plays one seed with everything written down.
-fn replay(
-    name: &str,
-    seed: u64,
-    run: fn(u64, &mut Option<Checked>, Option<Detail>) -> Result<(), String>,
-) {
+fn replay(name: &str, seed: u64, run: fn(u64, &mut Option<Checked>, Option<Detail>) -> Result<(), String>) {
     let (result, lines) = attempt(seed, Some(Detail::Full), run);
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{seed}.log"));
     let error = result.as_ref().err().cloned().unwrap_or_default();
@@ -79,18 +71,8 @@ fn replay(
     std::fs::write(&path, text).expect("the log of a seed can be written");
     if let Err(error) = result {
         let (_, story) = attempt(seed, Some(Detail::Story), run);
-        let last = story
-            .iter()
-            .rev()
-            .take(60)
-            .rev()
-            .cloned()
-            .collect::<Vec<_>>()
-            .join("\n");
-        panic!(
-            "{last}\n\nseed {seed}: {error}\nSEED={seed} plays it again; all of it is in {}",
-            path.display()
-        );
+        let last = story.iter().rev().take(60).rev().cloned().collect::<Vec<_>>().join("\n");
+        panic!("{last}\n\nseed {seed}: {error}\nSEED={seed} plays it again; all of it is in {}", path.display());
     }
 }
 
@@ -103,28 +85,18 @@ fn attempt(
     let mut world = None;
     let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, &mut world, detail)));
     let result = outcome.unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or(panic.downcast_ref::<&str>().copied());
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         Err(format!("panic: {}", text.unwrap_or("?")))
     });
     let log = world.as_mut().and_then(|world| world.log.as_mut());
-    (
-        result,
-        log.map_or(Vec::new(), avamgr_core::sim::Log::take_lines),
-    )
+    (result, log.map_or(Vec::new(), avamgr_core::sim::Log::take_lines))
 }
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn one_random_run(
-    seed: u64,
-    slot: &mut Option<Checked>,
-    detail: Option<Detail>,
-) -> Result<(), String> {
+fn one_random_run(seed: u64, slot: &mut Option<Checked>, detail: Option<Detail>) -> Result<(), String> {
     let mut random = Random::new(seed);
     let plan = random_plan(&mut random);
     let world = slot.insert(Checked::new(plan, detail));
@@ -138,11 +110,7 @@ fn one_random_run(
     }
     for _ in 0..3 + random.below(10) {
         strike(world, &mut random, &kinds);
-        let pause = if random.chance(300_000) {
-            Duration::ZERO
-        } else {
-            random.up_to(step)
-        };
+        let pause = if random.chance(300_000) { Duration::ZERO } else { random.up_to(step) };
         world.run_for(pause)?;
     }
     let bound = recovery_bound(world);
@@ -164,10 +132,7 @@ fn one_random_run(
 pub(crate) fn random_plan(random: &mut Random) -> Plan {
     let shape = random_shape(random);
     let config = shape.config();
-    let rates = config
-        .node_ids()
-        .map(|_| i32::try_from(random.below(2_001)).unwrap_or(0) - 1_000)
-        .collect();
+    let rates = config.node_ids().map(|_| i32::try_from(random.below(2_001)).unwrap_or(0) - 1_000).collect();
     let noise = Noise {
         report: random.up_to(Duration::from_millis(1)),
         timer: random.up_to(Duration::from_millis(2)),
@@ -175,27 +140,13 @@ pub(crate) fn random_plan(random: &mut Random) -> Plan {
         arbitrator: random.up_to(Duration::from_millis(3)),
         arbitrator_loss_ppm: if random.chance(300_000) { 20_000 } else { 0 },
     };
-    let cable = if random.chance(500_000) {
-        Cable::Direct
-    } else {
-        Cable::Switched
-    };
-    Plan {
-        seed: random.bits(),
-        cable,
-        noise,
-        clock_rates_ppm: rates,
-        ..Plan::new(config)
-    }
+    let cable = if random.chance(500_000) { Cable::Direct } else { Cable::Switched };
+    Plan { seed: random.bits(), cable, noise, clock_rates_ppm: rates, ..Plan::new(config) }
 }
 
 fn random_shape(random: &mut Random) -> Shape {
     let groups = if random.chance(250_000) { 2 } else { 1 };
-    let limits = if random.chance(400_000) {
-        "failovers = 2\nfailover_window = \"20s\""
-    } else {
-        ""
-    };
+    let limits = if random.chance(400_000) { "failovers = 2\nfailover_window = \"20s\"" } else { "" };
     Shape {
         nodes: if random.chance(150_000) { 3 } else { 2 },
         interval_ms: if random.chance(150_000) { 10 } else { 100 },
@@ -208,11 +159,7 @@ fn random_shape(random: &mut Random) -> Shape {
 }
 
 fn random_group(random: &mut Random) -> GroupShape {
-    let vips = if random.chance(150_000) {
-        0
-    } else {
-        1 + u8::try_from(random.below(2)).unwrap_or(0)
-    };
+    let vips = if random.chance(150_000) { 0 } else { 1 + u8::try_from(random.below(2)).unwrap_or(0) };
     GroupShape {
         vips,
         service: vips == 0 || random.chance(700_000),

@@ -23,33 +23,19 @@ fn every_story_goes_as_it_is_written() {
         if update {
             std::fs::write(&path, &told).expect("a story can be written");
         } else {
-            different.push(format!(
-                "{}\n{}",
-                path.display(),
-                first_difference(&written, &told)
-            ));
+            different.push(format!("{}\n{}", path.display(), first_difference(&written, &told)));
         }
     }
-    assert!(
-        different.is_empty(),
-        "UPDATE=1 writes again what is meant to be so:\n{}",
-        different.join("\n")
-    );
+    assert!(different.is_empty(), "UPDATE=1 writes again what is meant to be so:\n{}", different.join("\n"));
 }
 
 fn stories() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let entries = std::fs::read_dir(folder).expect("the stories are there");
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
     paths.sort();
-    assert!(
-        paths.len() > 25,
-        "the stories are where they should be: {}",
-        paths.len()
-    );
+    assert!(paths.len() > 25, "the stories are where they should be: {}", paths.len());
     paths
 }
 
@@ -81,10 +67,7 @@ fn after_order(world: &mut Checked, text: &str) -> String {
         Told::Run(time) => (world.run_for(time), false),
         Told::Settle(time) => (world.run_for(time), true),
     };
-    let mut lines = world
-        .log
-        .as_mut()
-        .map_or(Vec::new(), avamgr_core::sim::Log::take_lines);
+    let mut lines = world.log.as_mut().map_or(Vec::new(), avamgr_core::sim::Log::take_lines);
     if silently {
         lines = vec!["     ...".to_owned()];
     }
@@ -100,30 +83,15 @@ fn state(world: &World) -> String {
     for node in config.node_ids() {
         let mut cell = Vec::new();
         for group in config.group_ids() {
-            cell.push(
-                world
-                    .role(node, group)
-                    .map_or("no daemon".to_owned(), |role| role.to_string()),
-            );
-            let owned = config
-                .resource_ids(group)
-                .filter(|id| world.owns(node, *id));
+            cell.push(world.role(node, group).map_or("no daemon".to_owned(), |role| role.to_string()));
+            let owned = config.resource_ids(group).filter(|id| world.owns(node, *id));
             cell.extend(owned.map(|id| config.resource_name(id).to_owned()));
         }
-        let text = if world.is_on(node) {
-            cell.join(" ")
-        } else {
-            "off".to_owned()
-        };
+        let text = if world.is_on(node) { cell.join(" ") } else { "off".to_owned() };
         let _ = write!(line, " | {text:<58}");
     }
     for resource in crate::shape::all_resources(config) {
-        if config
-            .node_ids()
-            .filter(|node| world.owns(*node, resource))
-            .count()
-            > 1
-        {
+        if config.node_ids().filter(|node| world.owns(*node, resource)).count() > 1 {
             let _ = write!(line, " | TWO OWNERS of {}", config.resource_name(resource));
         }
     }

@@ -41,9 +41,7 @@ pub(crate) fn plan(line: &str) -> Plan {
     for word in line.split_whitespace().skip(1) {
         match word.split_once('=').unwrap_or((word, "")) {
             ("nodes", count) => shape.nodes = number(count),
-            ("interval", time) => {
-                shape.interval_ms = u64::try_from(duration(time).as_millis()).unwrap()
-            }
+            ("interval", time) => shape.interval_ms = u64::try_from(duration(time).as_millis()).unwrap(),
             ("neutral", _) => shape.neutral = true,
             ("switched", _) => cable = Cable::Switched,
             ("standalone", _) => shape.standalone = true,
@@ -53,9 +51,7 @@ pub(crate) fn plan(line: &str) -> Plan {
             ("no-service", _) => group.service = false,
             ("service-first", _) => group.service_first = true,
             ("failback", _) => group.failback = true,
-            ("failovers", count) => {
-                shape.limits = format!("failovers = {count}\nfailover_window = \"1m\"")
-            }
+            ("failovers", count) => shape.limits = format!("failovers = {count}\nfailover_window = \"1m\""),
             (other, _) => panic!("a cluster has no {other}"),
         }
     }
@@ -63,10 +59,7 @@ pub(crate) fn plan(line: &str) -> Plan {
     if shape.standalone {
         shape.nodes = 1;
     }
-    Plan {
-        cable,
-        ..Plan::new(shape.config())
-    }
+    Plan { cable, ..Plan::new(shape.config()) }
 }
 
 /// Carries out one order.
@@ -79,42 +72,23 @@ pub(crate) fn order(world: &mut Checked, line: &str) -> Told {
         ["run", time] => return Told::Run(duration(time)),
         ["heal"] => world.heal_network(),
         ["lan", state] => {
-            for (one, other) in pairs(&world.config().clone())
-                .into_iter()
-                .filter(|(one, other)| one < other)
-            {
+            for (one, other) in pairs(&world.config().clone()).into_iter().filter(|(one, other)| one < other) {
                 world.set_lan(one, other, is_on(state));
             }
         }
         ["arbitrator", "all", state] => {
-            world
-                .config()
-                .clone()
-                .node_ids()
-                .for_each(|node| world.set_arbitrator(node, is_on(state)));
+            world.config().clone().node_ids().for_each(|node| world.set_arbitrator(node, is_on(state)));
         }
         ["arbitrator", name, state] => world.set_arbitrator(node(world, name), is_on(state)),
         ["isolate", name] => isolate(world, node(world, name)),
         ["boot", "all"] => world.boot_all(),
-        [
-            verb @ ("boot" | "power-off" | "kill" | "start" | "stop" | "pause" | "freeze"),
-            name,
-            rest @ ..,
-        ] => {
+        [verb @ ("boot" | "power-off" | "kill" | "start" | "stop" | "pause" | "freeze"), name, rest @ ..] => {
             machine(world, verb, node(world, name), rest);
         }
-        [
-            verb @ ("cut" | "mend" | "unplug" | "plug" | "lossy"),
-            name,
-            rest @ ..,
-        ] => {
+        [verb @ ("cut" | "mend" | "unplug" | "plug" | "lossy"), name, rest @ ..] => {
             wire(world, verb, link(world, name), rest);
         }
-        [
-            verb @ ("switchover" | "offline" | "online" | "maintenance" | "resource"),
-            name,
-            rest @ ..,
-        ] => {
+        [verb @ ("switchover" | "offline" | "online" | "maintenance" | "resource"), name, rest @ ..] => {
             world.command(node(world, name), command(verb, rest));
         }
         [verb, name, rest @ ..] => circumstance(world, verb, node(world, name), rest),
@@ -157,15 +131,7 @@ fn wire(world: &mut Checked, verb: &str, link: LinkId, rest: &[&str]) {
         ("lossy", [percent]) => {
             let loss_ppm = u32::from(number(percent)) * 10_000;
             for (from, to) in pairs(&world.config().clone()) {
-                world.set_quality(
-                    link,
-                    from,
-                    to,
-                    Quality {
-                        loss_ppm,
-                        ..Quality::GOOD
-                    },
-                );
+                world.set_quality(link, from, to, Quality { loss_ppm, ..Quality::GOOD });
             }
         }
         _ => panic!("what is meant by: {verb} {rest:?}"),
@@ -190,14 +156,10 @@ fn circumstance(world: &mut Checked, verb: &str, node: NodeId, rest: &[&str]) {
         ("lose", [name]) => world.lose(node, resource(world, name)),
         ("start-of", [name, how]) => behave(world, node, name, &|it| it.start = conduct(how)),
         ("stop-of", [name, how]) => behave(world, node, name, &|it| it.stop = conduct(how)),
-        ("unable", [name]) => behave(world, node, name, &|it| {
-            it.unable = Some("it is not installed".to_owned())
-        }),
+        ("unable", [name]) => behave(world, node, name, &|it| it.unable = Some("it is not installed".to_owned())),
         ("able", [name]) => behave(world, node, name, &|it| it.unable = None),
         ("ready", ["well"]) => world.set_ready(node, CheckId(0), Ok(())),
-        ("ready", ["fails"]) => {
-            world.set_ready(node, CheckId(0), Err("no process memcached".to_owned()))
-        }
+        ("ready", ["fails"]) => world.set_ready(node, CheckId(0), Err("no process memcached".to_owned())),
         ("disk", [state]) => world.set_disk_full(node, *state == "full"),
         ("clock", [millis]) => world.set_wall_error(node, millis.parse().expect("milliseconds")),
         ("config", ["other"]) => {
@@ -211,29 +173,21 @@ fn circumstance(world: &mut Checked, verb: &str, node: NodeId, rest: &[&str]) {
 
 fn behave(world: &mut Checked, node: NodeId, name: &str, change: &dyn Fn(&mut Behaviour)) {
     let id = resource(world, name);
-    let mut behaviour = world
-        .behaviour(node, id)
-        .expect("every host has every resource")
-        .clone();
+    let mut behaviour = world.behaviour(node, id).expect("every host has every resource").clone();
     change(&mut behaviour);
     world.set_behaviour(node, id, behaviour);
 }
 
 fn command(verb: &str, rest: &[&str]) -> Command {
-    let switchover = |to: Option<&str>, dry_run| Command::Switchover {
-        group: None,
-        to: to.map(str::to_owned),
-        dry_run,
-    };
+    let switchover =
+        |to: Option<&str>, dry_run| Command::Switchover { group: None, to: to.map(str::to_owned), dry_run };
     match (verb, rest) {
         ("switchover", []) => switchover(None, false),
         ("switchover", ["dry-run"]) => switchover(None, true),
         ("switchover", ["to", name]) => switchover(Some(name), false),
         ("switchover", ["to", name, "dry-run"]) => switchover(Some(name), true),
         ("offline", []) => Command::Offline { duration: None },
-        ("offline", [time]) => Command::Offline {
-            duration: Some(duration(time)),
-        },
+        ("offline", [time]) => Command::Offline { duration: Some(duration(time)) },
         ("online", []) => Command::Online,
         ("maintenance", [state]) => Command::Maintenance { on: *state == "on" },
         ("resource", [name, verb]) => Command::Resource {
@@ -260,37 +214,26 @@ fn conduct(word: &str) -> Conduct {
 }
 
 fn node(world: &Checked, name: &str) -> NodeId {
-    world
-        .config()
-        .node(name)
-        .unwrap_or_else(|| panic!("there is no node {name}"))
+    world.config().node(name).unwrap_or_else(|| panic!("there is no node {name}"))
 }
 
 fn link(world: &Checked, name: &str) -> LinkId {
     let config = world.config();
-    config
-        .link_ids()
-        .find(|id| config.link_name(*id) == name)
-        .unwrap_or_else(|| panic!("there is no link {name}"))
+    config.link_ids().find(|id| config.link_name(*id) == name).unwrap_or_else(|| panic!("there is no link {name}"))
 }
 
 fn resource(world: &Checked, name: &str) -> ResourceId {
     let config = world.config();
     let mut all = all_resources(config).into_iter();
-    all.find(|id| config.resource_name(*id) == name)
-        .unwrap_or_else(|| panic!("there is no resource {name}"))
+    all.find(|id| config.resource_name(*id) == name).unwrap_or_else(|| panic!("there is no resource {name}"))
 }
 
 fn number(word: &str) -> u8 {
-    word.parse()
-        .unwrap_or_else(|_| panic!("{word} is not a small number"))
+    word.parse().unwrap_or_else(|_| panic!("{word} is not a small number"))
 }
 
 fn duration(word: &str) -> Duration {
-    let (count, unit) = word.split_at(
-        word.find(|it: char| !it.is_ascii_digit())
-            .expect("a duration has a unit"),
-    );
+    let (count, unit) = word.split_at(word.find(|it: char| !it.is_ascii_digit()).expect("a duration has a unit"));
     let count: u64 = count.parse().expect("a duration begins with a number");
     match unit {
         "ms" => Duration::from_millis(count),

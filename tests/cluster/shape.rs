@@ -30,12 +30,7 @@ pub(crate) struct GroupShape {
 
 impl Default for GroupShape {
     fn default() -> Self {
-        Self {
-            vips: 1,
-            service: true,
-            service_first: false,
-            failback: false,
-        }
+        Self { vips: 1, service: true, service_first: false, failback: false }
     }
 }
 
@@ -66,37 +61,25 @@ impl Shape {
 
     /// The file.
     fn text(&self) -> String {
-        let names: Vec<String> = (1..=self.nodes)
-            .map(|node| format!("\"n{node}\""))
-            .collect();
+        let names: Vec<String> = (1..=self.nodes).map(|node| format!("\"n{node}\"")).collect();
         let addresses = |net: &str| {
             let each = |node: u8| format!("n{node} = \"{net}.{node}\"");
             (1..=self.nodes).map(each).collect::<Vec<_>>().join(", ")
         };
-        let mut text = format!(
-            "[cluster]\nname = \"story\"\nnodes = [{}]\n",
-            names.join(", ")
-        );
+        let mut text = format!("[cluster]\nname = \"story\"\nnodes = [{}]\n", names.join(", "));
         if self.standalone {
             text += "standalone = true\n";
         } else {
             // Ten intervals, but the arbitrator needs its time at any interval.
             let budget = (self.interval_ms * 10).max(200);
             let _ = writeln!(text, "failover_budget = \"{budget}ms\"");
-            let _ = writeln!(
-                text,
-                "[timers]\nheartbeat_interval = \"{}ms\"",
-                self.interval_ms
-            );
+            let _ = writeln!(text, "[timers]\nheartbeat_interval = \"{}ms\"", self.interval_ms);
             let _ = writeln!(text, "[limits]\n{}", self.limits);
             for (name, net) in [("primary", "10.0.1"), ("secondary", "10.0.2")] {
                 let _ = writeln!(text, "[[link]]\nname = \"{name}\"\ninterface = \"{name}\"");
                 let _ = writeln!(text, "address = {{ {} }}", addresses(net));
             }
-            let _ = writeln!(
-                text,
-                "[arbitrator]\nping = [\"10.0.9.250\"]\ninterface = \"neutral\""
-            );
+            let _ = writeln!(text, "[arbitrator]\nping = [\"10.0.9.250\"]\ninterface = \"neutral\"");
             if self.neutral {
                 let _ = writeln!(text, "address = {{ {} }}", addresses("10.0.9"));
             }
@@ -118,34 +101,17 @@ impl GroupShape {
         let mut text = format!("[[group]]\nname = \"{name}\"\nfailback = \"{failback}\"\n");
         let mut service = String::new();
         if self.service {
-            let _ = writeln!(
-                service,
-                "[[group.resource]]\nname = \"{name}-svc\"\nexec = \"/usr/bin/{name}\""
-            );
-            let _ = writeln!(
-                service,
-                "restart = {{ max = 2, window = \"20s\", backoff_max = \"400ms\" }}"
-            );
+            let _ = writeln!(service, "[[group.resource]]\nname = \"{name}-svc\"\nexec = \"/usr/bin/{name}\"");
+            let _ = writeln!(service, "restart = {{ max = 2, window = \"20s\", backoff_max = \"400ms\" }}");
             let _ = writeln!(service, "start_timeout = \"1s\"\nstop_timeout = \"500ms\"");
         }
         let mut vips = String::new();
         for vip in 1..=self.vips {
-            let _ = writeln!(
-                vips,
-                "[[group.resource]]\nname = \"{name}-vip{vip}\"\ninterface = \"lan\""
-            );
-            let _ = writeln!(
-                vips,
-                "vip = [\"192.0.2.{}/24\"]",
-                index * 100 + usize::from(vip)
-            );
+            let _ = writeln!(vips, "[[group.resource]]\nname = \"{name}-vip{vip}\"\ninterface = \"lan\"");
+            let _ = writeln!(vips, "vip = [\"192.0.2.{}/24\"]", index * 100 + usize::from(vip));
             let _ = writeln!(vips, "start_timeout = \"1s\"\nstop_timeout = \"500ms\"");
         }
-        text += &if self.service_first {
-            service + &vips
-        } else {
-            vips + &service
-        };
+        text += &if self.service_first { service + &vips } else { vips + &service };
         text
     }
 }
@@ -156,20 +122,12 @@ pub(crate) const N2: NodeId = NodeId(1);
 
 /// Every resource of a config.
 pub(crate) fn all_resources(config: &Config) -> Vec<ResourceId> {
-    config
-        .group_ids()
-        .flat_map(|group| config.resource_ids(group).collect::<Vec<_>>())
-        .collect()
+    config.group_ids().flat_map(|group| config.resource_ids(group).collect::<Vec<_>>()).collect()
 }
 
 /// Every ordered pair of two nodes.
 pub(crate) fn pairs(config: &Config) -> Vec<(NodeId, NodeId)> {
-    let others = |one: NodeId| {
-        config
-            .node_ids()
-            .filter(move |other| *other != one)
-            .map(move |other| (one, other))
-    };
+    let others = |one: NodeId| config.node_ids().filter(move |other| *other != one).map(move |other| (one, other));
     config.node_ids().flat_map(others).collect()
 }
 

@@ -44,102 +44,54 @@ impl Sight {
         let config = world.config();
         for link in config.link_ids() {
             for (from, to) in pairs(config) {
-                let open = |from, to| {
-                    world.link_open(link, from, to) && world.is_running(from) && world.is_awake(to)
-                };
+                let open = |from, to| world.link_open(link, from, to) && world.is_running(from) && world.is_awake(to);
                 let in_time = |from, to| {
                     let quality = world.quality(link, from, to);
                     let longest = quality.latency + quality.jitter + quality.reorder_by;
                     quality.loss_ppm == 0 && longest * 2 < config.timers.heartbeat_interval
                 };
-                let clean =
-                    open(from, to) && open(to, from) && in_time(from, to) && in_time(to, from);
-                keep(
-                    &mut self.open,
-                    (link, from, to),
-                    open(from, to),
-                    world.now(),
-                );
+                let clean = open(from, to) && open(to, from) && in_time(from, to) && in_time(to, from);
+                keep(&mut self.open, (link, from, to), open(from, to), world.now());
                 keep(&mut self.clean, (link, from, to), clean, world.now());
             }
         }
         for (viewer, owner) in pairs(config) {
-            let sees =
-                world.lan_open(viewer, owner) && world.is_awake(viewer) && world.is_awake(owner);
+            let sees = world.lan_open(viewer, owner) && world.is_awake(viewer) && world.is_awake(owner);
             for resource in all_resources(config) {
                 let visible = sees && world.owns(owner, resource);
-                keep(
-                    &mut self.visible,
-                    (viewer, owner, resource),
-                    visible,
-                    world.now(),
-                );
+                keep(&mut self.visible, (viewer, owner, resource), visible, world.now());
             }
         }
-        self.left.retain(|(told, gone)| {
-            !self
-                .open
-                .keys()
-                .any(|(_, from, to)| (from, to) == (gone, told))
-        });
+        self.left.retain(|(told, gone)| !self.open.keys().any(|(_, from, to)| (from, to) == (gone, told)));
         for node in config.node_ids() {
             let heard = self.open.keys().any(|(_, _, to)| *to == node);
-            let missed = config
-                .node_ids()
-                .any(|peer| peer != node && !self.left.contains(&(node, peer)));
-            let cut_off =
-                world.is_running(node) && !world.arbitrator_open(node) && !heard && missed;
+            let missed = config.node_ids().any(|peer| peer != node && !self.left.contains(&(node, peer)));
+            let cut_off = world.is_running(node) && !world.arbitrator_open(node) && !heard && missed;
             keep(&mut self.cut_off, node, cut_off, world.now());
         }
     }
 
     /// For how long frames of `from` have got to `to` on a link.
-    pub(crate) fn open_for(
-        &self,
-        now: Instant,
-        link: LinkId,
-        from: NodeId,
-        to: NodeId,
-    ) -> Duration {
+    pub(crate) fn open_for(&self, now: Instant, link: LinkId, from: NodeId, to: NodeId) -> Duration {
         time(&self.open, &(link, from, to), now)
     }
 
     /// For how long two daemons have had at least one link without any fault.
     pub(crate) fn clean_for(&self, now: Instant, one: NodeId, other: NodeId) -> Duration {
-        let here = self
-            .clean
-            .iter()
-            .filter(|((_, from, to), _)| *from == one && *to == other);
-        here.map(|(_, since)| now.since(*since))
-            .max()
-            .unwrap_or_default()
+        let here = self.clean.iter().filter(|((_, from, to), _)| *from == one && *to == other);
+        here.map(|(_, since)| now.since(*since)).max().unwrap_or_default()
     }
 
     /// For how long `owner` has answered `viewer` for an address of a group.
-    pub(crate) fn visible_for(
-        &self,
-        now: Instant,
-        viewer: NodeId,
-        owner: NodeId,
-        group: GroupId,
-    ) -> Duration {
-        let of_group = |key: &&(NodeId, NodeId, ResourceId)| {
-            key.0 == viewer && key.1 == owner && key.2.group == group
-        };
-        let since = self
-            .visible
-            .keys()
-            .filter(of_group)
-            .filter_map(|key| self.visible.get(key))
-            .min();
+    pub(crate) fn visible_for(&self, now: Instant, viewer: NodeId, owner: NodeId, group: GroupId) -> Duration {
+        let of_group = |key: &&(NodeId, NodeId, ResourceId)| key.0 == viewer && key.1 == owner && key.2.group == group;
+        let since = self.visible.keys().filter(of_group).filter_map(|key| self.visible.get(key)).min();
         since.map_or(Duration::ZERO, |since| now.since(*since))
     }
 
     /// Running daemons that are cut off from everybody, and for how long.
     pub(crate) fn cut_off(&self, now: Instant) -> impl Iterator<Item = (NodeId, Duration)> {
-        self.cut_off
-            .iter()
-            .map(move |(node, since)| (*node, now.since(*since)))
+        self.cut_off.iter().map(move |(node, since)| (*node, now.since(*since)))
     }
 }
 
@@ -157,7 +109,5 @@ fn keep<K: Ord>(since: &mut Since<K>, key: K, holds: bool, now: Instant) {
 }
 
 fn time<K: Ord>(since: &Since<K>, key: &K, now: Instant) -> Duration {
-    since
-        .get(key)
-        .map_or(Duration::ZERO, |since| now.since(*since))
+    since.get(key).map_or(Duration::ZERO, |since| now.since(*since))
 }

@@ -23,27 +23,13 @@ const RECORDED_MAX: usize = 8;
 
 impl Strangers {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            random: Random::new(seed),
-            recorded: Vec::new(),
-        }
+        Self { random: Random::new(seed), recorded: Vec::new() }
     }
 
     /// S14: right after a frame was taken, plays it and older ones again in every disguise to a copy of the node.
-    pub(crate) fn frames_of_strangers_change_nothing(
-        &mut self,
-        world: &World,
-        notes: &[Note],
-    ) -> Result<(), String> {
+    pub(crate) fn frames_of_strangers_change_nothing(&mut self, world: &World, notes: &[Note]) -> Result<(), String> {
         for note in notes {
-            let (
-                Some(node),
-                What::Handled(
-                    input @ Input::Heartbeat {
-                        link, heartbeat, ..
-                    },
-                ),
-            ) = (note.host, &note.what)
+            let (Some(node), What::Handled(input @ Input::Heartbeat { link, heartbeat, .. })) = (note.host, &note.what)
             else {
                 continue;
             };
@@ -80,17 +66,10 @@ impl Strangers {
 /// The same frame as somebody might play it back or forge its head.
 fn disguises(link: LinkId, frame: &Heartbeat, links: usize) -> Vec<Heartbeat> {
     let other_run = Incarnation(frame.incarnation.0 ^ 0x5555);
-    let unproven = Heartbeat {
-        echo: Some(Incarnation(1)),
-        sequence: frame.sequence + 1_000,
-        ..frame.clone()
-    };
+    let unproven = Heartbeat { echo: Some(Incarnation(1)), sequence: frame.sequence + 1_000, ..frame.clone() };
     let later = |change: &dyn Fn(&mut Heartbeat)| {
-        let mut frame = Heartbeat {
-            sequence: frame.sequence + 1_000,
-            revision: frame.revision + 1_000,
-            ..frame.clone()
-        };
+        let mut frame =
+            Heartbeat { sequence: frame.sequence + 1_000, revision: frame.revision + 1_000, ..frame.clone() };
         change(&mut frame);
         frame
     };
@@ -98,10 +77,7 @@ fn disguises(link: LinkId, frame: &Heartbeat, links: usize) -> Vec<Heartbeat> {
     vec![
         frame.clone(),
         later(&|frame| frame.sequence = 0),
-        Heartbeat {
-            incarnation: other_run,
-            ..unproven.clone()
-        },
+        Heartbeat { incarnation: other_run, ..unproven.clone() },
         unproven,
         later(&|frame| frame.echo = None),
         later(&|frame| frame.to = frame.from),
@@ -132,17 +108,13 @@ fn changes_nothing(world: &World, node: NodeId, input: &Input) -> Result<(), Str
     while let Some(action) = copy.poll_action() {
         // The answer to an unproven frame is how its sender proves itself; it says nothing new.
         if !matches!(action, Action::Send { .. }) {
-            return Err(format!(
-                "S14 frames of strangers change nothing: {input:?} made {node:?} {action:?}"
-            ));
+            return Err(format!("S14 frames of strangers change nothing: {input:?} made {node:?} {action:?}"));
         }
     }
     if essence(state.status(now)) == essence(copy.status(now)) {
         return Ok(());
     }
-    Err(format!(
-        "S14 frames of strangers change nothing: {input:?} changed {node:?}"
-    ))
+    Err(format!("S14 frames of strangers change nothing: {input:?} changed {node:?}"))
 }
 
 /// A status without its counters.

@@ -13,10 +13,7 @@ fn told(config: &Config) -> Vec<String> {
         (false, true) => "broken",
         (false, false) => "advice",
     };
-    inequalities(config)
-        .iter()
-        .map(|rule| format!("{} {}: {rule}", word(rule), rule.name))
-        .collect()
+    inequalities(config).iter().map(|rule| format!("{} {}: {rule}", word(rule), rule.name)).collect()
 }
 
 #[test]
@@ -49,19 +46,14 @@ fn every_inequality_is_told_with_both_sides() {
 fn the_guard_fits_into_a_long_hold_time() {
     let told = told(&config("[timers]\nheartbeat_interval = \"500ms\""));
     assert!(
-        told.contains(
-            &"holds guard within hold: guard_lifetime + 1s = 3s <= hold_time = 3.754s".to_owned()
-        ),
+        told.contains(&"holds guard within hold: guard_lifetime + 1s = 3s <= hold_time = 3.754s".to_owned()),
         "{told:#?}"
     );
 }
 
 #[test]
 fn a_node_alone_has_no_peer_to_time() {
-    let names: Vec<String> = inequalities(&config("").alone())
-        .into_iter()
-        .map(|rule| rule.name)
-        .collect();
+    let names: Vec<String> = inequalities(&config("").alone()).into_iter().map(|rule| rule.name).collect();
     let expected = [
         "guard refresh",
         "restart pause of dre/ip",
@@ -75,15 +67,8 @@ fn a_node_alone_has_no_peer_to_time() {
 #[test]
 fn going_back_by_itself_is_a_rule_only_where_it_is_asked_for() {
     let auto = "[[group]]\nname = \"two\"\nfailback = \"auto\"\n[[group.resource]]\nname = \"svc\"\nexec = \"dred\"";
-    assert!(
-        told(&config(auto))
-            .contains(&"holds failback: start_grace = 1s <= failback_settle = 1m".to_owned())
-    );
-    assert!(
-        !told(&config(""))
-            .iter()
-            .any(|line| line.contains("failback"))
-    );
+    assert!(told(&config(auto)).contains(&"holds failback: start_grace = 1s <= failback_settle = 1m".to_owned()));
+    assert!(!told(&config("")).iter().any(|line| line.contains("failback")));
 }
 
 #[test]
@@ -104,17 +89,8 @@ fn pauses_double_up_to_the_longest() {
 #[test]
 fn derived_timers_hold_together_from_the_smallest_budget_to_the_largest() {
     for millis in (175..3_000).chain([5_000, 60_000, 600_000]) {
-        let text = PAIR.replace(
-            "name = \"pair\"",
-            &format!("name = \"pair\"\nfailover_budget = \"{millis}ms\""),
-        );
-        assert_eq!(
-            parse(&text, "avamgr.toml")
-                .map(|_| ())
-                .map_err(|errors| errors.to_string()),
-            Ok(()),
-            "{millis} ms"
-        );
+        let text = PAIR.replace("name = \"pair\"", &format!("name = \"pair\"\nfailover_budget = \"{millis}ms\""));
+        assert_eq!(parse(&text, "avamgr.toml").map(|_| ()).map_err(|errors| errors.to_string()), Ok(()), "{millis} ms");
     }
 }
 

@@ -54,30 +54,18 @@ pub(in crate::config) struct Restart {
 }
 
 pub(super) fn read(table: &Table<'_>, nodes: &Nodes) -> Group {
-    let auto = table
-        .text("failback")
-        .is_some_and(|word| word.as_str() == "auto");
+    let auto = table.text("failback").is_some_and(|word| word.as_str() == "auto");
     let resources = table.tables("resource", &keys::RESOURCE);
     if table.has("resource") && resources.is_empty() {
-        let finding = Finding::conflict(
-            &table.place_of("resource"),
-            "must hold at least one resource",
-        );
+        let finding = Finding::conflict(&table.place_of("resource"), "must hold at least one resource");
         table.findings.put(finding.without_value());
     }
     Group {
         place: table.place.clone(),
         name: table.text("name"),
         preferred: read_preferred(table, nodes),
-        failback: if auto {
-            Failback::Auto
-        } else {
-            Failback::Manual
-        },
-        resources: resources
-            .iter()
-            .map(|resource| read_resource(resource, nodes))
-            .collect(),
+        failback: if auto { Failback::Auto } else { Failback::Manual },
+        resources: resources.iter().map(|resource| read_resource(resource, nodes)).collect(),
     }
 }
 
@@ -96,11 +84,7 @@ fn read_resource(table: &Table<'_>, nodes: &Nodes) -> Resource {
         place: table.place.clone(),
         name: table.text("name"),
         kind: read_kind(table, nodes),
-        monitors: table
-            .tables("monitor", &keys::MONITOR)
-            .iter()
-            .filter_map(read_monitor)
-            .collect(),
+        monitors: table.tables("monitor", &keys::MONITOR).iter().filter_map(read_monitor).collect(),
         start_timeout: table.time("start_timeout"),
         stop_timeout: table.time("stop_timeout"),
         restart: read_restart(&table.table("restart", &keys::RESTART)),
@@ -120,54 +104,28 @@ fn read_restart(table: &Table<'_>) -> Restart {
 /// one resource are both seen.
 fn read_kind(table: &Table<'_>, nodes: &Nodes) -> Option<Kind> {
     let vip = if table.has("vip") { "vip" } else { "range" };
-    let kind = super::exactly_one(
-        table,
-        &[vip, "exec", "lsb", "systemd"],
-        "vip (or range), exec, lsb and systemd",
-    );
-    let addresses = table
-        .list("vip")
-        .into_iter()
-        .filter_map(|text| parsed(Some(text)))
-        .collect();
-    let ranges = table
-        .list("range")
-        .into_iter()
-        .filter_map(|text| parsed(Some(text)))
-        .collect();
+    let kind = super::exactly_one(table, &[vip, "exec", "lsb", "systemd"], "vip (or range), exec, lsb and systemd");
+    let addresses = table.list("vip").into_iter().filter_map(|text| parsed(Some(text))).collect();
+    let ranges = table.list("range").into_iter().filter_map(|text| parsed(Some(text))).collect();
     let interfaces = table.per_node("interface", nodes);
     let label = table.text("label");
     let command = table.command("exec");
     let (lsb, systemd) = (table.text("lsb"), table.text("systemd"));
-    let environment = table
-        .strings("environment", is_variable)
-        .into_iter()
-        .collect();
+    let environment = table.strings("environment", is_variable).into_iter().collect();
     let ready = Some(table.table("ready", &keys::CHECK)).filter(Table::is_written);
     let ready = ready.and_then(|table| read_check(&table));
     let directory = table.text("directory").map(|path| path.value.into());
     let user = table.text("user").map(|user| user.value);
     belongs(table, kind?);
     match kind? {
-        "exec" => Some(Kind::Exec(ExecConfig {
-            command: command?.value,
-            environment,
-            directory,
-            user,
-            ready,
-        })),
+        "exec" => Some(Kind::Exec(ExecConfig { command: command?.value, environment, directory, user, ready })),
         "lsb" => lsb.map(Kind::Lsb),
         "systemd" => systemd.map(Kind::Systemd),
         _ => {
             if interfaces.is_none() {
                 table.missing("interface");
             }
-            Some(Kind::Vip(Vip {
-                interfaces: interfaces?,
-                addresses,
-                ranges,
-                label,
-            }))
+            Some(Kind::Vip(Vip { interfaces: interfaces?, addresses, ranges, label }))
         }
     }
 }
@@ -177,22 +135,12 @@ fn belongs(table: &Table<'_>, kind: &str) {
     const OF_VIPS: [&str; 2] = ["interface", "label"];
     const OF_EXEC: [&str; 4] = ["environment", "directory", "user", "ready"];
     let (is_vip, is_exec) = (kind == "vip" || kind == "range", kind == "exec");
-    let strangers = OF_VIPS
-        .iter()
-        .filter(|_| !is_vip)
-        .map(|key| (key, "`vip` and `range`"));
-    let strangers = strangers.chain(
-        OF_EXEC
-            .iter()
-            .filter(|_| !is_exec)
-            .map(|key| (key, "`exec`")),
-    );
+    let strangers = OF_VIPS.iter().filter(|_| !is_vip).map(|key| (key, "`vip` and `range`"));
+    let strangers = strangers.chain(OF_EXEC.iter().filter(|_| !is_exec).map(|key| (key, "`exec`")));
     for (key, owner) in strangers.filter(|(key, _)| table.has(key)) {
         let rule = format!("goes with {owner}, not with `{kind}`");
         let finding = Finding::conflict(&table.place_of(key), rule);
-        table
-            .findings
-            .put(finding.related(&table.place_of(kind), "the resource is this"));
+        table.findings.put(finding.related(&table.place_of(kind), "the resource is this"));
     }
 }
 

@@ -18,22 +18,14 @@ pub(super) fn check(file: &File, findings: &Findings<'_>) {
         let clash = enter(&mut cables, &link.interfaces, &link.called());
         if let Some((interface, node, (other, place))) = clash {
             let node = nodes.get(node).map_or("?", String::as_str);
-            let rule = format!(
-                "must be another one than that of {other}: on {node} both are {}",
-                interface.value
-            );
+            let rule = format!("must be another one than that of {other}: on {node} both are {}", interface.value);
             findings.put(Finding::conflict(&interface.place, rule).related(place, "the other one"));
         }
     }
-    if let Some(interfaces) = file
-        .arbitrator
-        .iter()
-        .find_map(|found| found.interfaces.as_ref())
+    if let Some(interfaces) = file.arbitrator.iter().find_map(|found| found.interfaces.as_ref())
         && let Some((interface, (link, place))) = shared(&cables, interfaces)
     {
-        let rule = format!(
-            "must not be that of {link}: a broken link would look like an unreachable arbitrator"
-        );
+        let rule = format!("must not be that of {link}: a broken link would look like an unreachable arbitrator");
         findings.put(Finding::conflict(&interface.place, rule).related(place, "the link"));
     }
     for resource in all_resources(file) {
@@ -41,9 +33,7 @@ pub(super) fn check(file: &File, findings: &Findings<'_>) {
             continue;
         };
         if let Some((interface, (link, place))) = shared(&cables, &vip.interfaces) {
-            let fact = format!(
-                "is also that of {link}: traffic of the virtual addresses and heartbeats share a cable"
-            );
+            let fact = format!("is also that of {link}: traffic of the virtual addresses and heartbeats share a cable");
             findings.put(Finding::warning(&interface.place, fact).related(place, "the link"));
         }
         label(vip, &called(&resource.place), findings);
@@ -63,10 +53,7 @@ fn enter<'f>(
         match before {
             Some(other) => clash = clash.or(Some((interface, node, other))),
             None => {
-                cables.insert(
-                    (node, &interface.value),
-                    (link.to_owned(), &interface.place),
-                );
+                cables.insert((node, &interface.value), (link.to_owned(), &interface.place));
             }
         }
     }
@@ -78,13 +65,8 @@ fn shared<'f, 'c>(
     cables: &'c Cables<'f>,
     interfaces: &'f PerNode<String>,
 ) -> Option<(&'f Placed<String>, &'c (String, &'f Place))> {
-    let present = interfaces
-        .iter()
-        .enumerate()
-        .filter_map(|(node, interface)| Some((node, interface.as_ref()?)));
-    present
-        .filter_map(|(node, interface)| Some((interface, cables.get(&(node, interface.as_str()))?)))
-        .next()
+    let present = interfaces.iter().enumerate().filter_map(|(node, interface)| Some((node, interface.as_ref()?)));
+    present.filter_map(|(node, interface)| Some((interface, cables.get(&(node, interface.as_str()))?))).next()
 }
 
 /// The kernel knows labels of IPv4 addresses only, and tools expect them to begin with the interface.
@@ -94,17 +76,10 @@ fn label(vip: &Vip, resource: &str, findings: &Findings<'_>) {
         let rule = format!("marks IPv4 addresses in `vip`, and {resource} has none");
         findings.put(Finding::conflict(&label.place, rule));
     }
-    let prefix = label
-        .split_once(':')
-        .map_or(label.as_str(), |(interface, _)| interface);
-    let stranger = vip
-        .interfaces
-        .iter()
-        .flatten()
-        .find(|interface| interface.as_str() != prefix);
+    let prefix = label.split_once(':').map_or(label.as_str(), |(interface, _)| interface);
+    let stranger = vip.interfaces.iter().flatten().find(|interface| interface.as_str() != prefix);
     if let Some(interface) = stranger {
         let rule = format!("must begin with the interface: \"{}:\"", interface.value);
-        findings
-            .put(Finding::conflict(&label.place, rule).related(&interface.place, "the interface"));
+        findings.put(Finding::conflict(&label.place, rule).related(&interface.place, "the interface"));
     }
 }

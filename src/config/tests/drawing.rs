@@ -52,8 +52,7 @@ fn a_broken_inequality_shows_both_sides_and_both_places() {
 #[test]
 fn a_warning_says_that_it_is_one() {
     let text = changed("address = { a1 = \"10.0.0.1\", b2 = \"10.0.0.2\" }", "");
-    let warnings =
-        parse_with_warnings(&text, "avamgr.toml").map(|(_, warnings)| warnings.to_string());
+    let warnings = parse_with_warnings(&text, "avamgr.toml").map(|(_, warnings)| warnings.to_string());
     let expected = r#"warning: `arbitrator` has no `address`: without heartbeats on the neutral path a takeover from a silent peer always waits for the whole hold time
   --> avamgr.toml:15:1
    |
@@ -122,10 +121,7 @@ fn colour_is_only_there_when_asked_for() {
 
 #[test]
 fn scripts_read_the_same_findings_as_json() {
-    let text = changed(
-        "interface = \"eth4\"",
-        "interface = \"eth4\"\nport = 0\nprot = 1",
-    );
+    let text = changed("interface = \"eth4\"", "interface = \"eth4\"\nport = 0\nprot = 1");
     let expected = concat!(
         r#"{"source":"avamgr.toml","findings":["#,
         r#"{"severity":"error","line":13,"column":8,"key":"link.two.port","value":"0","kind":"bad_value","#,
@@ -133,17 +129,12 @@ fn scripts_read_the_same_findings_as_json() {
         r#"{"severity":"error","line":14,"column":1,"key":"link.two.prot","value":null,"kind":"unknown_key","#,
         r#""rule":"is not a known key","hint":"did you mean `port`?"}],"omitted":0}"#,
     );
-    assert_eq!(
-        serde_json::to_string(&bad(&text)).unwrap_or_default(),
-        expected
-    );
+    assert_eq!(serde_json::to_string(&bad(&text)).unwrap_or_default(), expected);
 }
 
 #[test]
 fn a_reader_is_not_flooded() {
-    let many: String = (0..FINDINGS_MAX + 20)
-        .map(|number| format!("k{number} = 1\n"))
-        .collect();
+    let many: String = (0..FINDINGS_MAX + 20).map(|number| format!("k{number} = 1\n")).collect();
     let errors = bad(&changed("", &format!("[limits]\n{many}")));
     assert_eq!((errors.findings.len(), errors.omitted), (FINDINGS_MAX, 20));
     assert!(errors.to_string().ends_with("... and 20 more"));
@@ -154,30 +145,15 @@ fn a_file_without_end_is_not_read() {
     let long = format!("{PAIR}# {}", "x".repeat(TEXT_BYTES_MAX));
     let findings = bad(&long).findings;
     assert_eq!(findings.len(), 1);
-    assert_eq!(
-        findings[0].to_string(),
-        "line 1, column 1: is longer than 4 MiB"
-    );
+    assert_eq!(findings[0].to_string(), "line 1, column 1: is longer than 4 MiB");
 }
 
 #[test]
 fn thousands_of_addresses_are_judged_in_no_time() {
     let list = |from: u32| -> String {
-        (0..8_000_u32)
-            .map(|n| {
-                format!(
-                    "\"10.{}.{}.{}/32\", ",
-                    from + n / 65_536,
-                    n / 256 % 256,
-                    n % 256
-                )
-            })
-            .collect()
+        (0..8_000_u32).map(|n| format!("\"10.{}.{}.{}/32\", ", from + n / 65_536, n / 256 % 256, n % 256)).collect()
     };
-    let text = changed(
-        "vip = [\"10.9.0.61/24\"]",
-        &format!("vip = [{}{}]", list(100), list(100)),
-    );
+    let text = changed("vip = [\"10.9.0.61/24\"]", &format!("vip = [{}{}]", list(100), list(100)));
     let errors = bad(&text);
     assert_eq!(errors.findings.len() + errors.omitted, 8_000);
 }

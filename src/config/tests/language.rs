@@ -11,15 +11,9 @@ const MANUAL: &str = include_str!("../../../docs/config.md");
 fn header(section: &Section) -> String {
     let several = |path: &str| {
         let last = path.rsplit('.').next();
-        let parent = path
-            .strip_suffix(last.unwrap_or_default())
-            .map_or("", |parent| parent.trim_end_matches('.'));
-        let keys = SECTIONS
-            .iter()
-            .find(|section| section.path == parent)
-            .map_or(&[] as &[Key], |section| section.keys);
-        keys.iter()
-            .any(|key| Some(key.name) == last && matches!(key.takes, Takes::Tables(_)))
+        let parent = path.strip_suffix(last.unwrap_or_default()).map_or("", |parent| parent.trim_end_matches('.'));
+        let keys = SECTIONS.iter().find(|section| section.path == parent).map_or(&[] as &[Key], |section| section.keys);
+        keys.iter().any(|key| Some(key.name) == last && matches!(key.takes, Takes::Tables(_)))
     };
     match section.path {
         "" => "the file".to_owned(),
@@ -30,12 +24,7 @@ fn header(section: &Section) -> String {
 
 /// The row of a key in the manual, without its meaning.
 fn row(key: &Key) -> String {
-    format!(
-        "| `{}` | {} | {} |",
-        key.name,
-        key.takes.describe(),
-        key.default()
-    )
+    format!("| `{}` | {} | {} |", key.name, key.takes.describe(), key.default())
 }
 
 #[test]
@@ -49,24 +38,16 @@ fn the_manual_has_a_row_for_each_key_with_what_it_takes_and_its_default() {
             continue;
         };
         let text = rest.split("\n## ").next().unwrap_or_default();
-        let rows: Vec<&str> = text
-            .lines()
-            .filter(|line| line.starts_with("| `"))
-            .collect();
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
         for key in section.keys {
             let start = row(key);
-            let told = rows.iter().any(|row| {
-                row.strip_prefix(&start)
-                    .is_some_and(|meaning| meaning.len() > 10)
-            });
+            let told = rows.iter().any(|row| row.strip_prefix(&start).is_some_and(|meaning| meaning.len() > 10));
             if !told {
                 wrong.push(start);
             }
         }
         let known: Vec<String> = section.keys.iter().map(row).collect();
-        let strangers = rows
-            .iter()
-            .filter(|row| !known.iter().any(|start| row.starts_with(start.as_str())));
+        let strangers = rows.iter().filter(|row| !known.iter().any(|start| row.starts_with(start.as_str())));
         wrong.extend(strangers.map(|row| format!("not in the language: {row}")));
     }
     assert!(wrong.is_empty(), "docs/config.md:\n{}", wrong.join("\n"));
@@ -75,20 +56,15 @@ fn the_manual_has_a_row_for_each_key_with_what_it_takes_and_its_default() {
 #[test]
 fn the_sample_is_good_and_shows_every_key() {
     good(SAMPLE);
-    let words: BTreeSet<&str> = SAMPLE
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty())
-        .collect();
+    let words: BTreeSet<&str> =
+        SAMPLE.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
     let missing: Vec<&str> = SECTIONS
         .iter()
         .flat_map(|section| section.keys)
         .map(|key| key.name)
         .filter(|name| !words.contains(name))
         .collect();
-    assert!(
-        missing.is_empty(),
-        "etc/avamgr.toml does not show {missing:?}"
-    );
+    assert!(missing.is_empty(), "etc/avamgr.toml does not show {missing:?}");
 }
 
 #[test]
@@ -100,26 +76,17 @@ fn the_sample_has_nothing_to_warn_of() {
 #[test]
 fn what_the_sample_comments_out_is_good_too() {
     let uncommented = |line: &str| match line.strip_prefix("# ") {
-        Some(rest) if rest.contains(" = ") || rest.starts_with("[[") => {
-            rest.trim_start_matches("# ").to_owned()
-        }
+        Some(rest) if rest.contains(" = ") || rest.starts_with("[[") => rest.trim_start_matches("# ").to_owned(),
         Some(_) | None => line.to_owned(),
     };
     // The init script stands beside the unit to show both, and the numbers in [timers] are those that are derived.
-    let lines = SAMPLE
-        .lines()
-        .filter(|line| !line.contains("lsb = "))
-        .map(uncommented);
+    let lines = SAMPLE.lines().filter(|line| !line.contains("lsb = ")).map(uncommented);
     let text: String = lines.map(|line| line + "\n").collect();
     let config = good(&text);
     assert_eq!(config.by_hand.len(), 22);
     let mut shown = config.timers.clone();
     shown.hold_time = good(SAMPLE).timers.hold_time;
-    assert_eq!(
-        shown,
-        good(SAMPLE).timers,
-        "the sample shows the timers as they are derived"
-    );
+    assert_eq!(shown, good(SAMPLE).timers, "the sample shows the timers as they are derived");
     assert_eq!(config.timers.hold_time, shown.hold_time);
 }
 
@@ -132,14 +99,9 @@ fn every_key_of_the_language_is_read_by_somebody() {
         for key in section.keys {
             let text = with_nonsense(section, key.name);
             let said = findings(&text);
-            let told = said.iter().any(|line| {
-                line.contains(&format!("{}` must be", key.name)) || line.contains(NONSENSE)
-            });
-            assert!(
-                told,
-                "`{}` of [{}] can be anything: {said:?}",
-                key.name, section.path
-            );
+            let told =
+                said.iter().any(|line| line.contains(&format!("{}` must be", key.name)) || line.contains(NONSENSE));
+            assert!(told, "`{}` of [{}] can be anything: {said:?}", key.name, section.path);
         }
     }
 }
@@ -147,8 +109,7 @@ fn every_key_of_the_language_is_read_by_somebody() {
 /// A file in which one key has a value that it cannot take.
 fn with_nonsense(section: &Section, key: &str) -> String {
     let line = format!("{key} = {NONSENSE}");
-    let resource =
-        "[[group]]\nname = \"more\"\n[[group.resource]]\nname = \"more\"\nexec = \"more\"\n";
+    let resource = "[[group]]\nname = \"more\"\n[[group.resource]]\nname = \"more\"\nexec = \"more\"\n";
     match section.path {
         "" => line,
         "cluster" => changed("name = \"pair\"", &line),
@@ -157,9 +118,7 @@ fn with_nonsense(section: &Section, key: &str) -> String {
         "group.resource" => changed("", &format!("[[group]]\n[[group.resource]]\n{line}")),
         "group.resource.restart" => changed("", &format!("{resource}restart = {{ {line} }}")),
         "group.resource.ready" => changed("", &format!("{resource}ready = {{ {line} }}")),
-        "group.resource.monitor" => {
-            changed("", &format!("{resource}[[group.resource.monitor]]\n{line}"))
-        }
+        "group.resource.monitor" => changed("", &format!("{resource}[[group.resource.monitor]]\n{line}")),
         "link" | "ready" => changed("", &format!("[[{}]]\n{line}", section.path)),
         path => changed("", &format!("[{path}]\n{line}")),
     }
@@ -167,30 +126,15 @@ fn with_nonsense(section: &Section, key: &str) -> String {
 
 #[test]
 fn every_default_is_a_value_that_could_be_written() {
-    for (section, key) in SECTIONS
-        .iter()
-        .flat_map(|section| section.keys.iter().map(move |key| (section, key)))
-    {
+    for (section, key) in SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key))) {
         let Preset::Value(value) = key.preset else {
             continue;
         };
         let plain = matches!(key.takes, Takes::Integer(..) | Takes::Flag);
-        let value = if plain {
-            value.to_owned()
-        } else {
-            format!("\"{value}\"")
-        };
+        let value = if plain { value.to_owned() } else { format!("\"{value}\"") };
         let text = with_nonsense(section, key.name).replace(NONSENSE, &value);
         let said = findings(&text);
-        let blamed: Vec<&String> = said
-            .iter()
-            .filter(|line| line.contains(&format!(".{} = ", key.name)))
-            .collect();
-        assert!(
-            blamed.is_empty(),
-            "the default of `{}` in [{}]: {blamed:?}",
-            key.name,
-            section.path
-        );
+        let blamed: Vec<&String> = said.iter().filter(|line| line.contains(&format!(".{} = ", key.name))).collect();
+        assert!(blamed.is_empty(), "the default of `{}` in [{}]: {blamed:?}", key.name, section.path);
     }
 }

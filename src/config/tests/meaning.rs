@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use super::{PAIR, SAMPLE, changed, good};
 use crate::cluster::NodeId;
-use crate::config::{
-    Check, Config, Failback, IpNet, LinkKind, ResourceKind, describe_timers, parse_with_warnings,
-};
+use crate::config::{Check, Config, Failback, IpNet, LinkKind, ResourceKind, describe_timers, parse_with_warnings};
 
 fn address(text: &str) -> IpAddr {
-    text.parse()
-        .unwrap_or_else(|error| panic!("{text}: {error}"))
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn net(text: &str) -> IpNet {
@@ -24,11 +21,8 @@ fn the_sample_is_the_pair_of_the_requirements() {
     assert_eq!(config.cluster, "hadev");
     assert_eq!(config.nodes, ["hadev1", "hadev2"]);
     assert!(!config.standalone);
-    let links: Vec<(&str, LinkKind, u16)> = config
-        .links
-        .iter()
-        .map(|link| (link.name.as_str(), link.kind, link.port))
-        .collect();
+    let links: Vec<(&str, LinkKind, u16)> =
+        config.links.iter().map(|link| (link.name.as_str(), link.kind, link.port)).collect();
     let expected = [
         ("primary", LinkKind::Dedicated, 6940),
         ("secondary", LinkKind::Dedicated, 6940),
@@ -36,72 +30,35 @@ fn the_sample_is_the_pair_of_the_requirements() {
     ];
     assert_eq!(links, expected);
     assert_eq!(config.links[0].interfaces, ["eth3", "eth3"]);
-    assert_eq!(
-        config.links[0].addresses,
-        [address("172.16.11.54"), address("172.16.11.55")]
-    );
+    assert_eq!(config.links[0].addresses, [address("172.16.11.54"), address("172.16.11.55")]);
     assert_eq!(config.links[2].interfaces, ["eth0", "eth0"]);
-    assert_eq!(
-        config.links[2].addresses,
-        [address("172.16.8.50"), address("172.16.8.51")]
-    );
+    assert_eq!(config.links[2].addresses, [address("172.16.8.50"), address("172.16.8.51")]);
     let arbitrator = config.arbitrator.as_ref();
-    assert_eq!(
-        arbitrator.map(|found| found.ping.clone()),
-        Some(vec![address("172.16.6.250")])
-    );
-    assert_eq!(
-        arbitrator.and_then(|found| found.interfaces.clone()),
-        Some(vec!["eth0".to_owned(); 2])
-    );
+    assert_eq!(arbitrator.map(|found| found.ping.clone()), Some(vec![address("172.16.6.250")]));
+    assert_eq!(arbitrator.and_then(|found| found.interfaces.clone()), Some(vec!["eth0".to_owned(); 2]));
     assert_eq!(config.ready.len(), 2);
-    assert_eq!(
-        config.ready[1].monitor.check,
-        Check::Process("memcached".to_owned())
-    );
+    assert_eq!(config.ready[1].monitor.check, Check::Process("memcached".to_owned()));
 }
 
 #[test]
 fn the_resources_of_the_sample_are_what_is_written() {
     let config = good(SAMPLE);
     let group = &config.groups[0];
-    assert_eq!(
-        (group.name.as_str(), group.failback, group.preferred),
-        ("dre", Failback::Manual, NodeId(0))
-    );
-    let ResourceKind::Vip(vip) = &group.resources[0].kind else {
-        panic!("{:?}", group.resources[0])
-    };
-    assert_eq!(
-        vip.addresses,
-        [net("172.16.9.61/24"), net("2001:db8:9::61/64")]
-    );
+    assert_eq!((group.name.as_str(), group.failback, group.preferred), ("dre", Failback::Manual, NodeId(0)));
+    let ResourceKind::Vip(vip) = &group.resources[0].kind else { panic!("{:?}", group.resources[0]) };
+    assert_eq!(vip.addresses, [net("172.16.9.61/24"), net("2001:db8:9::61/64")]);
     assert_eq!(
         (vip.interfaces.as_slice(), vip.label.as_ref()),
         (["eth1".to_owned(), "eth1".to_owned()].as_slice(), None)
     );
     let dre = &group.resources[2];
-    let ResourceKind::Exec(exec) = &dre.kind else {
-        panic!("{dre:?}")
-    };
-    assert_eq!(
-        exec.command,
-        ["freeDiameterd", "-c", "/etc/freeDiameter/dre.conf"]
-    );
+    let ResourceKind::Exec(exec) = &dre.kind else { panic!("{dre:?}") };
+    assert_eq!(exec.command, ["freeDiameterd", "-c", "/etc/freeDiameter/dre.conf"]);
     assert_eq!(exec.ready, Some(Check::Tcp("127.0.0.1:3868".to_owned())));
-    assert_eq!(
-        (dre.start_timeout, dre.stop_timeout),
-        (Duration::from_secs(30), Duration::from_secs(5))
-    );
-    assert_eq!(
-        (dre.restart.max, dre.restart.backoff_max),
-        (3, Duration::from_secs(5))
-    );
+    assert_eq!((dre.start_timeout, dre.stop_timeout), (Duration::from_secs(30), Duration::from_secs(5)));
+    assert_eq!((dre.restart.max, dre.restart.backoff_max), (3, Duration::from_secs(5)));
     let monitor = &dre.monitors[0];
-    assert_eq!(
-        (monitor.interval, monitor.timeout),
-        (Duration::from_secs(2), Duration::from_secs(1))
-    );
+    assert_eq!((monitor.interval, monitor.timeout), (Duration::from_secs(2), Duration::from_secs(1)));
     assert_eq!((monitor.fall, monitor.rise), (3, 1));
 }
 
@@ -149,8 +106,7 @@ fn every_kind_and_every_key_arrives() {
         systemd = "x.service"
     "#;
     let config = good(&changed("", more));
-    let facts = serde_json::to_string_pretty(&(&config.limits, &config.daemon, &config.groups[1]))
-        .unwrap_or_default();
+    let facts = serde_json::to_string_pretty(&(&config.limits, &config.daemon, &config.groups[1])).unwrap_or_default();
     let expected = include_str!("every_kind.json").trim_end();
     assert_eq!(facts, expected);
 }
@@ -160,21 +116,9 @@ fn defaults_are_those_of_the_manual() {
     let config = good(PAIR);
     assert_eq!(config.daemon.key_file.to_str(), Some("/etc/avamgr/keys"));
     assert_eq!(config.daemon.state_dir.to_str(), Some("/var/lib/avamgr"));
-    assert_eq!(
-        config.daemon.socket.to_str(),
-        Some("/run/avamgr/avamgr.sock")
-    );
-    assert_eq!(
-        (config.daemon.operators.as_ref(), config.daemon.realtime),
-        (None, true)
-    );
-    assert_eq!(
-        (
-            config.limits.failovers,
-            config.limits.failover_window.as_secs()
-        ),
-        (5, 600)
-    );
+    assert_eq!(config.daemon.socket.to_str(), Some("/run/avamgr/avamgr.sock"));
+    assert_eq!((config.daemon.operators.as_ref(), config.daemon.realtime), (None, true));
+    assert_eq!((config.limits.failovers, config.limits.failover_window.as_secs()), (5, 600));
     assert_eq!(config.limits.clock_offset.as_secs(), 1);
 }
 
@@ -194,10 +138,7 @@ fn the_settings_of_the_service_can_make_a_node_of_a_pair_alone() {
     assert!(alone.standalone && alone.links.is_empty() && alone.arbitrator.is_none());
     assert_eq!(alone.nodes, pair.nodes);
     assert_ne!(alone.digest, pair.digest);
-    assert_eq!(
-        alone.digest,
-        good(&PAIR.replace("name = \"pair\"", "name = \"pair\"\nstandalone = true")).digest
-    );
+    assert_eq!(alone.digest, good(&PAIR.replace("name = \"pair\"", "name = \"pair\"\nstandalone = true")).digest);
 }
 
 #[test]
@@ -207,20 +148,11 @@ fn the_digest_is_that_of_the_meaning() {
         PAIR.replace('\n', "\r\n"),
         PAIR.replace(" = ", "=   "),
         format!("# a comment\n{PAIR}\n\n# another\n"),
-        changed(
-            "interface = \"eth3\"",
-            "interface = { b2 = \"eth3\", a1 = 'eth3' } # the same",
-        ),
+        changed("interface = \"eth3\"", "interface = { b2 = \"eth3\", a1 = 'eth3' } # the same"),
         changed("vip = [\"10.9.0.61/24\"]", "vip = \"10.9.0.61/24\""),
-        changed(
-            "exec = \"dred -f\"",
-            "exec = [\"dred\", \"-f\"]\nstart_timeout = \"0.5m\"",
-        ),
+        changed("exec = \"dred -f\"", "exec = [\"dred\", \"-f\"]\nstart_timeout = \"0.5m\""),
         changed("", "[timers]\ndead_time = \"300ms\""),
-        changed(
-            "name = \"pair\"",
-            "name = \"pair\"\nfailover_budget = \"1000ms\"",
-        ),
+        changed("name = \"pair\"", "name = \"pair\"\nfailover_budget = \"1000ms\""),
         changed("", "[daemon]\nrealtime = true\n[limits]\n"),
     ];
     for text in same {
@@ -232,10 +164,7 @@ fn the_digest_is_that_of_the_meaning() {
         changed("exec = \"dred -f\"", "exec = \"dred -g\""),
         changed("", "[timers]\ndead_time = \"301ms\""),
         changed("", "[daemon]\nrealtime = false"),
-        changed(
-            "interface = \"eth1\"",
-            "interface = { a1 = \"eth1\", b2 = \"eth2\" }",
-        ),
+        changed("interface = \"eth1\"", "interface = { a1 = \"eth1\", b2 = \"eth2\" }"),
     ];
     for text in other {
         assert_ne!(good(&text).digest, digest, "{text}");
@@ -250,38 +179,24 @@ fn the_digest_of_the_pair_is_this() {
 
 #[test]
 fn timers_tell_where_they_come_from() {
-    let config = good(&changed(
-        "",
-        "[timers]\ndead_time = \"300ms\"\nlink_rise = 4",
-    ));
+    let config = good(&changed("", "[timers]\ndead_time = \"300ms\"\nlink_rise = 4"));
     let lines = describe_timers(&config);
-    let origin = |name: &str| {
-        lines
-            .iter()
-            .find(|line| line.name == name)
-            .map(|line| line.origin())
-            .unwrap_or_default()
-    };
+    let origin = |name: &str| lines.iter().find(|line| line.name == name).map(|line| line.origin()).unwrap_or_default();
     assert_eq!(lines.len(), 22);
     assert_eq!(origin("dead_time"), "set");
     assert_eq!(origin("link_rise"), "set");
     assert_eq!(origin("arbitrator_rise"), "default");
     assert_eq!(origin("suspect_time"), "derived: 1.5 x heartbeat_interval");
     let json = serde_json::to_value(&lines).unwrap_or_default();
-    let expected =
-        r#"{"by_hand":true,"formula":"3 x heartbeat_interval","name":"dead_time","value":"300ms"}"#;
-    assert_eq!(
-        json.get(3).map(ToString::to_string).as_deref(),
-        Some(expected)
-    );
+    let expected = r#"{"by_hand":true,"formula":"3 x heartbeat_interval","name":"dead_time","value":"300ms"}"#;
+    assert_eq!(json.get(3).map(ToString::to_string).as_deref(), Some(expected));
 }
 
 #[test]
 fn a_config_survives_the_control_socket() {
     let config = good(SAMPLE);
     let text = serde_json::to_string(&config).unwrap_or_default();
-    let back: Result<Config, String> =
-        serde_json::from_str(&text).map_err(|error| error.to_string());
+    let back: Result<Config, String> = serde_json::from_str(&text).map_err(|error| error.to_string());
     assert_eq!(back, Ok(config));
 }
 

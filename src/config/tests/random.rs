@@ -14,31 +14,21 @@ fn survives(text: &str) -> Result<(), TestCaseError> {
         Ok((config, warnings)) => {
             prop_assert!(config.nodes.len() > 1 || config.standalone);
             prop_assert!(
-                config.standalone
-                    || config
-                        .links
-                        .iter()
-                        .all(|link| link.addresses.len() == config.nodes.len())
+                config.standalone || config.links.iter().all(|link| link.addresses.len() == config.nodes.len())
             );
             (warnings, false)
         }
         Err(errors) => (errors, true),
     };
-    prop_assert_eq!(
-        refused,
-        list.findings
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
-    );
+    prop_assert_eq!(refused, list.findings.iter().any(|finding| finding.severity == Severity::Error));
     in_place(text, &list)?;
     let again = match read() {
         Ok((_, warnings)) => warnings,
         Err(errors) => errors,
     };
     prop_assert_eq!(&again, &list);
-    let drawn = list.render(true).len()
-        + list.to_string().len()
-        + serde_json::to_string(&list).unwrap_or_default().len();
+    let drawn =
+        list.render(true).len() + list.to_string().len() + serde_json::to_string(&list).unwrap_or_default().len();
     prop_assert!(drawn > 0);
     Ok(())
 }
@@ -50,11 +40,7 @@ fn in_place(text: &str, list: &ConfigErrors) -> Result<(), TestCaseError> {
         prop_assert!(here >= last, "{} comes after {last:?}", finding);
         last = here;
         let line = text.split('\n').nth(finding.line - 1);
-        prop_assert!(
-            line.is_some_and(|line| finding.column <= line.chars().count() + 1),
-            "{} is nowhere",
-            finding
-        );
+        prop_assert!(line.is_some_and(|line| finding.column <= line.chars().count() + 1), "{} is nowhere", finding);
     }
     Ok(())
 }
@@ -66,18 +52,15 @@ fn place(text: &str, at: usize) -> usize {
 
 /// Pieces that mean something in a config file.
 fn piece() -> impl Strategy<Value = String> {
-    let keys = SECTIONS
-        .iter()
-        .flat_map(|section| section.keys)
-        .map(|key| key.name);
+    let keys = SECTIONS.iter().flat_map(|section| section.keys).map(|key| key.name);
     let tables = SECTIONS.iter().map(|section| section.path);
     let pieces: Vec<String> = keys
         .flat_map(|key| [key.to_owned(), format!("{key} = ")])
         .chain(tables.flat_map(|path| [format!("[{path}]\n"), format!("[[{path}]]\n")]))
         .chain(
             [
-                "\"", "'", "[", "]", "{", "}", "=", ",", "\n", "#", ".", "-1", "0", "1e9", "true",
-                "\"1s\"", "\"x\"", "\"\"\"",
+                "\"", "'", "[", "]", "{", "}", "=", ",", "\n", "#", ".", "-1", "0", "1e9", "true", "\"1s\"", "\"x\"",
+                "\"\"\"",
             ]
             .map(str::to_owned),
         )

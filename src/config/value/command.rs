@@ -43,9 +43,7 @@ pub(crate) fn check(words: Vec<String>) -> Result<Vec<String>, Complaint> {
         Some(_) => {}
     }
     if words.len() > WORDS_MAX {
-        return Err(Complaint::value(format!(
-            "a command line of at most {WORDS_MAX} words"
-        )));
+        return Err(Complaint::value(format!("a command line of at most {WORDS_MAX} words")));
     }
     if words.iter().any(|word| word.contains('\0')) {
         return Err(Complaint::value("a command line without zero bytes"));
@@ -92,9 +90,5 @@ fn needs_shell(c: char, text: &str) -> Complaint {
             script.replace('"', "\\\"")
         )
     };
-    Complaint::value(format!(
-        "a command line without an unquoted `{}`",
-        c.escape_default()
-    ))
-    .hint(hint)
+    Complaint::value(format!("a command line without an unquoted `{}`", c.escape_default())).hint(hint)
 }

@@ -41,14 +41,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let mut nanos = 0_u64;
     let mut larger = u64::MAX;
     loop {
-        let number = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (digits, tail) = rest.split_at(number);
         let tail = tail.trim_start();
-        let unit = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.' || c.is_whitespace())
-            .unwrap_or(tail.len());
+        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.' || c.is_whitespace()).unwrap_or(tail.len());
         let (name, tail) = tail.split_at(unit);
         if digits.is_empty() {
             return Err(DurationError::Number);
@@ -57,9 +53,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
         if unit >= larger {
             return Err(DurationError::Order);
         }
-        nanos = nanos
-            .checked_add(part_nanos(digits, unit)?)
-            .ok_or(DurationError::TooLong)?;
+        nanos = nanos.checked_add(part_nanos(digits, unit)?).ok_or(DurationError::TooLong)?;
         larger = unit;
         rest = tail.trim_start();
         if rest.is_empty() {
@@ -74,9 +68,7 @@ fn unit_nanos(name: &str) -> Result<u64, DurationError> {
     }
     let plain = if name == "µs" { "us" } else { name };
     let known = NANOS.iter().find(|(unit, _)| *unit == plain);
-    known
-        .map(|(_, nanos)| *nanos)
-        .ok_or_else(|| DurationError::Unit(name.to_owned()))
+    known.map(|(_, nanos)| *nanos).ok_or_else(|| DurationError::Unit(name.to_owned()))
 }
 
 /// `1.5` of a unit. In whole numbers throughout: what is written is what is meant, to the nanosecond.
@@ -93,9 +85,7 @@ fn part_nanos(digits: &str, unit: u64) -> Result<u64, DurationError> {
             return Err(DurationError::TooFine);
         }
         scale /= 10;
-        nanos = nanos
-            .checked_add(digit * scale)
-            .ok_or(DurationError::TooLong)?;
+        nanos = nanos.checked_add(digit * scale).ok_or(DurationError::TooLong)?;
     }
     Ok(nanos)
 }

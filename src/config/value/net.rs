@@ -40,13 +40,8 @@ pub(super) fn net(text: &str) -> Result<IpNet, Complaint> {
         return Err(complaint().hint(format!("as a number of bits: \"{host}/{ones}\"")));
     }
     let bits = if address.is_ipv4() { 32 } else { 128 };
-    let length = prefix
-        .parse()
-        .ok()
-        .filter(|length| (1..=bits).contains(length));
-    let prefix = length.ok_or_else(|| {
-        complaint().hint(format!("the prefix length is a number from 1 to {bits}"))
-    })?;
+    let length = prefix.parse().ok().filter(|length| (1..=bits).contains(length));
+    let prefix = length.ok_or_else(|| complaint().hint(format!("the prefix length is a number from 1 to {bits}")))?;
     one_host(address)?;
     Ok(IpNet { address, prefix })
 }
@@ -59,11 +54,7 @@ pub(super) fn socket(text: &str) -> Result<(), Complaint> {
         Some(_) | None => "for example \"127.0.0.1:3868\" or \"[::1]:3868\"".to_owned(),
     };
     let address: SocketAddr = text.parse().map_err(|_| complaint().hint(hint()))?;
-    if address.port() == 0 {
-        Err(complaint().hint("port 0 is no port"))
-    } else {
-        Ok(())
-    }
+    if address.port() == 0 { Err(complaint().hint("port 0 is no port")) } else { Ok(()) }
 }
 
 /// `http://address[:port][/path]`.
@@ -82,22 +73,15 @@ pub(super) fn url(text: &str) -> Result<(), Complaint> {
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let host = &rest[..end];
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let good = host.parse::<Ipv4Addr>().is_ok()
         || bare.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
-        || host
-            .parse::<SocketAddr>()
-            .is_ok_and(|address| address.port() != 0);
+        || host.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0);
     if good {
         return Ok(());
     }
     let hint = match host.strip_prefix("localhost") {
-        Some(port) => format!(
-            "names are not resolved: \"http://127.0.0.1{port}{}\"",
-            &rest[end..]
-        ),
+        Some(port) => format!("names are not resolved: \"http://127.0.0.1{port}{}\"", &rest[end..]),
         None => "names are not resolved; for example \"http://127.0.0.1:8080/health\"".to_owned(),
     };
     Err(complaint().hint(hint))
@@ -154,8 +138,7 @@ impl IpNet {
 
     /// Whether the prefix covers this address.
     pub fn contains(self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.address.is_ipv4()
-            && (self.first()..=self.last()).contains(&address)
+        address.is_ipv4() == self.address.is_ipv4() && (self.first()..=self.last()).contains(&address)
     }
 
     /// The longest prefix that covers two addresses of one family.
@@ -164,17 +147,9 @@ impl IpNet {
             return None;
         }
         let different = u128::BITS - (number(one) ^ number(other)).leading_zeros();
-        let net = Self {
-            address: one,
-            prefix: 0,
-        };
-        let prefix = net
-            .bits()
-            .saturating_sub(u8::try_from(different).unwrap_or(u8::MAX));
-        Some(Self {
-            address: one,
-            prefix,
-        })
+        let net = Self { address: one, prefix: 0 };
+        let prefix = net.bits().saturating_sub(u8::try_from(different).unwrap_or(u8::MAX));
+        Some(Self { address: one, prefix })
     }
 }
 
@@ -194,9 +169,7 @@ fn number(address: IpAddr) -> u128 {
 /// A number as an address of the same family as another.
 fn from_number(family: IpAddr, number: u128) -> IpAddr {
     match family {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(
-            u32::try_from(number).unwrap_or(u32::MAX),
-        )),
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(number).unwrap_or(u32::MAX))),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(number)),
     }
 }

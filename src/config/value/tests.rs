@@ -24,11 +24,7 @@ fn durations_are_what_people_write() {
         ("0s", 0),
     ];
     for (text, nanos) in table {
-        assert_eq!(
-            parse_duration(text),
-            Ok(Duration::from_nanos(nanos)),
-            "{text}"
-        );
+        assert_eq!(parse_duration(text), Ok(Duration::from_nanos(nanos)), "{text}");
     }
 }
 
@@ -80,27 +76,17 @@ fn durations_are_written_as_people_read_them() {
 #[test]
 fn command_lines_are_split_like_a_shell_would() {
     let table: [(&str, &[&str]); 8] = [
-        (
-            "freeDiameterd -c /etc/x.conf",
-            &["freeDiameterd", "-c", "/etc/x.conf"],
-        ),
+        ("freeDiameterd -c /etc/x.conf", &["freeDiameterd", "-c", "/etc/x.conf"]),
         ("  a\t b  ", &["a", "b"]),
         ("echo 'a  b' \"c d\"", &["echo", "a  b", "c d"]),
         ("echo 'it''s' x\"y\"z", &["echo", "its", "xyz"]),
         ("echo '' \"\"", &["echo", "", ""]),
         (r#"echo "a\"b\\c\n" d\ e"#, &["echo", "a\"b\\c\\n", "d e"]),
         ("echo '|&;<>$`' \"|&;<>\"", &["echo", "|&;<>$`", "|&;<>"]),
-        (
-            "echo \\$HOME *.conf ~ #x",
-            &["echo", "$HOME", "*.conf", "~", "#x"],
-        ),
+        ("echo \\$HOME *.conf ~ #x", &["echo", "$HOME", "*.conf", "~", "#x"]),
     ];
     for (text, words) in table {
-        assert_eq!(
-            split_command(text).as_deref(),
-            Ok(words.map_owned().as_slice()),
-            "{text}"
-        );
+        assert_eq!(split_command(text).as_deref(), Ok(words.map_owned().as_slice()), "{text}");
     }
 }
 
@@ -141,50 +127,23 @@ fn what_only_a_shell_understands_is_refused() {
 #[test]
 fn each_form_accepts_its_own_and_nothing_else() {
     let table: [(Grammar, &[&str], &[&str]); 13] = [
-        (
-            Grammar::Name,
-            &["dre", "a", "A1.b_c-d"],
-            &["", "-a", ".a", "a b", "ä", "a/b", &"x".repeat(33)],
-        ),
-        (
-            Grammar::Host,
-            &["hadev1", "n1.example.org"],
-            &["", ".a", "a b", "a:b", &"x".repeat(65)],
-        ),
+        (Grammar::Name, &["dre", "a", "A1.b_c-d"], &["", "-a", ".a", "a b", "ä", "a/b", &"x".repeat(33)]),
+        (Grammar::Host, &["hadev1", "n1.example.org"], &["", ".a", "a b", "a:b", &"x".repeat(65)]),
         (
             Grammar::Interface,
             &["eth0", "enp0s31f6", "eth0.100", "br-lan", "wg@x"],
             &["", ".", "..", "a/b", "a b", "eth0:1", &"x".repeat(16)],
         ),
-        (
-            Grammar::Label,
-            &["eth1:0", "eth1:dre"],
-            &["eth1", "eth1:", ":0", "eth1:a b", "abcdefghijkl:123"],
-        ),
+        (Grammar::Label, &["eth1:0", "eth1:dre"], &["eth1", "eth1:", ":0", "eth1:a b", "abcdefghijkl:123"]),
         (
             Grammar::Address,
             &["10.0.0.1", "::1", "2001:db8::1"],
-            &[
-                "",
-                "10.0.0",
-                "10.0.0.1/24",
-                "fe80::1%eth0",
-                "host",
-                "0.0.0.0",
-                "::ffff:1.2.3.4",
-            ],
+            &["", "10.0.0", "10.0.0.1/24", "fe80::1%eth0", "host", "0.0.0.0", "::ffff:1.2.3.4"],
         ),
         (
             Grammar::Net,
             &["10.0.0.1/24", "2001:db8::1/128"],
-            &[
-                "10.0.0.1",
-                "10.0.0.1/0",
-                "10.0.0.1/33",
-                "::1/129",
-                "10.0.0.1/255.255.255.0",
-                "10.0.0.1/+8x",
-            ],
+            &["10.0.0.1", "10.0.0.1/0", "10.0.0.1/33", "::1/129", "10.0.0.1/255.255.255.0", "10.0.0.1/+8x"],
         ),
         (
             Grammar::Socket,
@@ -193,12 +152,7 @@ fn each_form_accepts_its_own_and_nothing_else() {
         ),
         (
             Grammar::Url,
-            &[
-                "http://127.0.0.1",
-                "http://127.0.0.1:8080/a?b#c",
-                "http://[::1]/",
-                "http://[::1]:80",
-            ],
+            &["http://127.0.0.1", "http://127.0.0.1:8080/a?b#c", "http://[::1]/", "http://[::1]:80"],
             &[
                 "",
                 "127.0.0.1",
@@ -210,31 +164,15 @@ fn each_form_accepts_its_own_and_nothing_else() {
                 "http://[::1/",
             ],
         ),
-        (
-            Grammar::Process,
-            &["freeDiameterd", "my proc"],
-            &["", "a/b", &"x".repeat(65)],
-        ),
-        (
-            Grammar::Path,
-            &["/", "/a b/ä"],
-            &["", "a", "./a", "~/a", "/a\0b"],
-        ),
-        (
-            Grammar::SocketPath,
-            &["/run/x"],
-            &["", "x", &format!("/{}", "x".repeat(107))],
-        ),
+        (Grammar::Process, &["freeDiameterd", "my proc"], &["", "a/b", &"x".repeat(65)]),
+        (Grammar::Path, &["/", "/a b/ä"], &["", "a", "./a", "~/a", "/a\0b"]),
+        (Grammar::SocketPath, &["/run/x"], &["", "x", &format!("/{}", "x".repeat(107))]),
         (
             Grammar::Unit,
             &["a.service", "a@b.service", "x-y.target"],
             &["", "a", ".service", "a b.service", "a/b.service", "a.conf"],
         ),
-        (
-            Grammar::Account,
-            &["root", "_x", "a.b-c1"],
-            &["", "1a", "-a", "a b", &"x".repeat(33)],
-        ),
+        (Grammar::Account, &["root", "_x", "a.b-c1"], &["", "1a", "-a", "a b", &"x".repeat(33)]),
     ];
     assert_eq!(table.map(|(grammar, _, _)| grammar), Grammar::ALL);
     for (grammar, good, bad) in table {
@@ -273,11 +211,7 @@ fn each_form_is_good_up_to_its_longest_and_not_beyond() {
 #[test]
 fn every_example_has_the_form_it_is_an_example_of() {
     for grammar in Grammar::ALL {
-        assert_eq!(
-            grammar.check(grammar.example().trim_matches('"')),
-            Ok(()),
-            "{grammar:?}"
-        );
+        assert_eq!(grammar.check(grammar.example().trim_matches('"')), Ok(()), "{grammar:?}");
     }
 }
 
@@ -291,11 +225,7 @@ fn a_prefix_knows_its_first_and_last_address() {
         ("10.20.3.4/20", "10.20.0.0", "10.20.15.255"),
         ("10.0.0.1/32", "10.0.0.1", "10.0.0.1"),
         ("200.0.0.1/1", "128.0.0.0", "255.255.255.255"),
-        (
-            "2001:db8::5/64",
-            "2001:db8::",
-            "2001:db8::ffff:ffff:ffff:ffff",
-        ),
+        ("2001:db8::5/64", "2001:db8::", "2001:db8::ffff:ffff:ffff:ffff"),
         ("2001:db8::5/128", "2001:db8::5", "2001:db8::5"),
     ];
     for (text, first, last) in table {
@@ -307,11 +237,8 @@ fn a_prefix_knows_its_first_and_last_address() {
 
 #[test]
 fn a_prefix_contains_its_own_and_not_the_other_family() {
-    let contains = |text: &str, address: &str| {
-        address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| net(text).contains(address))
-    };
+    let contains =
+        |text: &str, address: &str| address.parse::<IpAddr>().is_ok_and(|address| net(text).contains(address));
     assert!(contains("10.20.3.4/20", "10.20.15.255"));
     assert!(!contains("10.20.3.4/20", "10.20.16.0"));
     assert!(!contains("10.20.3.4/20", "::"));
@@ -323,9 +250,7 @@ fn a_prefix_contains_its_own_and_not_the_other_family() {
 fn the_covering_prefix_is_the_longest_that_covers_both() {
     let covering = |one: &str, other: &str| {
         let addresses = (one.parse().ok(), other.parse().ok());
-        let (Some(one), Some(other)) = addresses else {
-            panic!("{addresses:?}")
-        };
+        let (Some(one), Some(other)) = addresses else { panic!("{addresses:?}") };
         IpNet::covering(one, other).map(|net| net.prefix)
     };
     assert_eq!(covering("10.0.0.1", "10.0.0.1"), Some(32));

@@ -3,9 +3,7 @@ use std::time::Duration;
 
 use super::{Resource, RunState, all_down, all_up, next_orders};
 use crate::cluster::NodeId;
-use crate::config::{
-    ExecConfig, Failback, GroupConfig, ResourceConfig, ResourceKind, RestartConfig, VipConfig,
-};
+use crate::config::{ExecConfig, Failback, GroupConfig, ResourceConfig, ResourceKind, RestartConfig, VipConfig};
 use crate::node::action::Order;
 use crate::node::input::Report;
 use crate::time::Instant;
@@ -31,12 +29,7 @@ fn resource(kind: ResourceKind) -> ResourceConfig {
 /// `v` is a VIP, `s` a service.
 fn group(shape: &str) -> GroupConfig {
     let kind = |letter| match letter {
-        'v' => ResourceKind::Vip(VipConfig {
-            interfaces: vec![],
-            addresses: vec![],
-            ranges: vec![],
-            label: None,
-        }),
+        'v' => ResourceKind::Vip(VipConfig { interfaces: vec![], addresses: vec![], ranges: vec![], label: None }),
         _ => ResourceKind::Exec(ExecConfig {
             command: vec!["x".into()],
             environment: BTreeMap::new(),
@@ -62,10 +55,7 @@ fn obey(resources: &mut [Resource], config: &GroupConfig, up: bool) -> Vec<Strin
         if orders.is_empty() {
             return log;
         }
-        let step: Vec<String> = orders
-            .iter()
-            .map(|(index, order)| format!("{}{index}", letter(*order)))
-            .collect();
+        let step: Vec<String> = orders.iter().map(|(index, order)| format!("{}{index}", letter(*order))).collect();
         log.push(step.join(" "));
         for (index, order) in orders {
             let (state, report) = match order {
@@ -107,28 +97,16 @@ fn starts_go_in_file_order_with_neighbouring_vips_together() {
         ("ss", vec!["+0", "+1"]),
     ] {
         let mut resources = all(shape, RunState::Stopped);
-        assert_eq!(
-            obey(&mut resources, &group(shape), true),
-            expected,
-            "{shape}"
-        );
+        assert_eq!(obey(&mut resources, &group(shape), true), expected, "{shape}");
         assert!(all_up(&resources), "{shape}");
     }
 }
 
 #[test]
 fn stops_take_all_vips_first_then_services_backwards() {
-    for (shape, expected) in [
-        ("vs", vec!["-0", "-1"]),
-        ("svsv", vec!["-1 -3", "-2", "-0"]),
-        ("ss", vec!["-1", "-0"]),
-    ] {
+    for (shape, expected) in [("vs", vec!["-0", "-1"]), ("svsv", vec!["-1 -3", "-2", "-0"]), ("ss", vec!["-1", "-0"])] {
         let mut resources = all(shape, RunState::Started);
-        assert_eq!(
-            obey(&mut resources, &group(shape), false),
-            expected,
-            "{shape}"
-        );
+        assert_eq!(obey(&mut resources, &group(shape), false), expected, "{shape}");
         assert!(all_down(&resources), "{shape}");
     }
 }
@@ -139,22 +117,12 @@ fn a_failed_resource_is_stopped_then_waits_then_is_started_again() {
     let mut resources = all("s", RunState::Started);
     let t = Instant::from_millis(1_000);
     resources[0].on_report(t, Report::Failed("gone".into()), true, &RESTART);
-    assert_eq!(
-        next_orders(&resources, &config, true, None, t),
-        vec![(0, Order::Stop { within: None })]
-    );
+    assert_eq!(next_orders(&resources, &config, true, None, t), vec![(0, Order::Stop { within: None })]);
     resources[0].turn(RunState::Stopping, t);
     resources[0].on_report(t, Report::Stopped, true, &RESTART);
-    assert_eq!(
-        next_orders(&resources, &config, true, None, t),
-        vec![],
-        "waits for its backoff"
-    );
+    assert_eq!(next_orders(&resources, &config, true, None, t), vec![], "waits for its backoff");
     let later = t + Duration::from_millis(100);
-    assert_eq!(
-        next_orders(&resources, &config, true, None, later),
-        vec![(0, Order::Start)]
-    );
+    assert_eq!(next_orders(&resources, &config, true, None, later), vec![(0, Order::Start)]);
 }
 
 #[test]
@@ -162,12 +130,7 @@ fn failures_beyond_the_limit_exhaust_a_resource_until_the_window_has_passed() {
     let mut resource = Resource::new(Instant::BOOT);
     for millis in [0, 10, 20] {
         resource.turn(RunState::Started, Instant::BOOT);
-        resource.on_report(
-            Instant::from_millis(millis),
-            Report::Failed("x".into()),
-            true,
-            &RESTART,
-        );
+        resource.on_report(Instant::from_millis(millis), Report::Failed("x".into()), true, &RESTART);
     }
     assert!(resource.is_exhausted(&RESTART));
     resource.forget_failures(Instant::from_millis(60_015), &RESTART);
@@ -195,10 +158,7 @@ fn what_cannot_be_stopped_blocks_the_group_and_is_tried_again() {
     assert!(!all_down(&resources));
     assert_eq!(next_orders(&resources, &config, false, None, t), vec![]);
     let retry = t + super::STOP_RETRY;
-    assert_eq!(
-        next_orders(&resources, &config, false, None, retry),
-        vec![(1, Order::Stop { within: None })]
-    );
+    assert_eq!(next_orders(&resources, &config, false, None, retry), vec![(1, Order::Stop { within: None })]);
 }
 
 #[test]
@@ -232,12 +192,8 @@ fn every_report_is_defined_in_every_state() {
                 resource.state = state;
                 resource.on_report(now, report.clone(), wanted, &RESTART);
                 let started = resource.state == RunState::Started;
-                let was = state == RunState::Started
-                    || (state == RunState::Starting && report == Report::Started);
-                assert!(
-                    !started || was,
-                    "{state:?} {report:?}: nothing runs that was not ordered"
-                );
+                let was = state == RunState::Started || (state == RunState::Starting && report == Report::Started);
+                assert!(!started || was, "{state:?} {report:?}: nothing runs that was not ordered");
             }
         }
     }

@@ -9,11 +9,7 @@ const EDGES: [(Role, Trigger, Role); 8] = [
     (Role::Activating, Trigger::StepDown, Role::Deactivating),
     (Role::Active, Trigger::StepDown, Role::Deactivating),
     (Role::Deactivating, Trigger::ResourcesDown, Role::Standby),
-    (
-        Role::Deactivating,
-        Trigger::ResourcesDownFaulty,
-        Role::Fault,
-    ),
+    (Role::Deactivating, Trigger::ResourcesDownFaulty, Role::Fault),
     (Role::Fault, Trigger::Cleared, Role::Standby),
 ];
 
@@ -21,10 +17,7 @@ const EDGES: [(Role, Trigger, Role); 8] = [
 fn every_pair_of_role_and_trigger_is_in_the_diagram_or_means_nothing() {
     for role in Role::ALL {
         for trigger in Trigger::ALL {
-            let drawn = EDGES
-                .iter()
-                .find(|edge| edge.0 == role && edge.1 == trigger)
-                .map(|edge| edge.2);
+            let drawn = EDGES.iter().find(|edge| edge.0 == role && edge.1 == trigger).map(|edge| edge.2);
             assert_eq!(next(role, trigger), drawn, "{role:?} {trigger:?}");
         }
     }
@@ -46,10 +39,7 @@ fn every_role_can_be_reached_from_every_role() {
             reached.extend(more);
         }
         for to in Role::ALL {
-            assert!(
-                reached.contains(&to),
-                "{to:?} cannot be reached from {from:?}"
-            );
+            assert!(reached.contains(&to), "{to:?} cannot be reached from {from:?}");
         }
     }
 }

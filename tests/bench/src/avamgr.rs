@@ -35,23 +35,11 @@ impl Avamgr {
     pub(crate) fn new(interval: Duration, bin_dir: &Path) -> Result<Self> {
         let (daemon, cli) = (bin_dir.join("avamgrd"), bin_dir.join("avamgr"));
         for program in [&daemon, &cli] {
-            ensure!(
-                program.is_file(),
-                "{} is missing (cargo build --release, or --bin-dir)",
-                program.display()
-            );
+            ensure!(program.is_file(), "{} is missing (cargo build --release, or --bin-dir)", program.display());
         }
-        let output = Command::new(&cli)
-            .arg("--version")
-            .output()
-            .context("run avamgr --version")?;
+        let output = Command::new(&cli).arg("--version").output().context("run avamgr --version")?;
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        Ok(Self {
-            interval,
-            daemon,
-            cli,
-            version,
-        })
+        Ok(Self { interval, daemon, cli, version })
     }
 
     fn config(&self, vips: &Vips) -> String {
@@ -107,8 +95,7 @@ heartbeat_interval = "{}ms"
                 .and_then(|mut random| random.read_exact(&mut secret))
                 .context("read /dev/urandom")?;
             let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-            fs::write(&file, format!("1 {digits} send\n"))
-                .with_context(|| format!("write {}", file.display()))?;
+            fs::write(&file, format!("1 {digits} send\n")).with_context(|| format!("write {}", file.display()))?;
         }
         fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
     }
@@ -148,27 +135,13 @@ impl Peer for Avamgr {
         // A reboot has emptied /run.
         fs::create_dir_all(host.path("/run/avamgr"))?;
         let mut daemon = host.command(&self.daemon);
-        daemon
-            .args([
-                "--config",
-                CONFIG,
-                "--node",
-                node,
-                "--state-dir",
-                STATE,
-                "--socket",
-                SOCKET,
-            ])
-            .spawn()?;
+        daemon.args(["--config", CONFIG, "--node", node, "--state-dir", STATE, "--socket", SOCKET]).spawn()?;
         Ok(())
     }
 
     fn switchover(&self, lab: &Lab, active: &str) -> Result<()> {
-        let output = lab
-            .host(active)?
-            .command(&self.cli)
-            .args(["--socket", SOCKET, "switchover", "--json"])
-            .output()?;
+        let output =
+            lab.host(active)?.command(&self.cli).args(["--socket", SOCKET, "switchover", "--json"]).output()?;
         ensure!(
             output.status.success(),
             "avamgr switchover on {active}: {}{}",

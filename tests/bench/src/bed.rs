@@ -51,20 +51,12 @@ impl<'a> Bed<'a> {
     /// Builds the lab and starts the peer on both nodes.
     pub(crate) fn make(peer: &'a dyn Peer, mut plan: Plan, load: Load) -> Result<Self> {
         let (vips, probed) = addresses(load)?;
-        let whole = Cidr {
-            ip: MANY.into(),
-            len: MANY_PREFIX,
-        };
+        let whole = Cidr { ip: MANY.into(), len: MANY_PREFIX };
         for host in plan.hosts.iter_mut().filter(|host| host.name == "client") {
             host.nics.iter_mut().for_each(|nic| nic.on_link.push(whole));
         }
         let lab = Lab::start(plan.with_syslog())?;
-        let bed = Self {
-            lab,
-            peer,
-            probed,
-            many: !matches!(load, Load::One),
-        };
+        let bed = Self { lab, peer, probed, many: !matches!(load, Load::One) };
         peer.install(&bed.lab, &vips)?;
         for node in bed.lab.nodes() {
             peer.start(&bed.lab, node.name())?;
@@ -75,20 +67,12 @@ impl<'a> Bed<'a> {
     /// Waits until one node alone has all addresses and answers for them, and a while longer.
     pub(crate) fn calm(&self) -> Result<String> {
         let probe = self.probe()?;
-        let what = format!(
-            "one node to own and answer for all addresses of {}",
-            self.peer.profile()
-        );
+        let what = format!("one node to own and answer for all addresses of {}", self.peer.profile());
         let active = wait_for(UP_WITHIN, what, || {
             let active = self.active()?;
             let now = std::time::Instant::now();
             let recent = now.checked_sub(Duration::from_millis(u64::from(SAMPLED) * 5))?;
-            probe
-                .sightings()
-                .takeover_by(&active, recent, now)
-                .silent
-                .is_empty()
-                .then_some(active)
+            probe.sightings().takeover_by(&active, recent, now).silent.is_empty().then_some(active)
         });
         let active = active.with_context(|| self.logs())?;
         drop(probe);
@@ -116,10 +100,7 @@ impl<'a> Bed<'a> {
 
     /// The node that is not `name`.
     pub(crate) fn other(&self, name: &str) -> Result<Host> {
-        self.lab
-            .nodes()
-            .find(|node| node.name() != name)
-            .context("a pair has two nodes")
+        self.lab.nodes().find(|node| node.name() != name).context("a pair has two nodes")
     }
 
     /// A fresh probe of the probed addresses.
@@ -137,17 +118,10 @@ impl<'a> Bed<'a> {
     pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
         for node in self.lab.nodes() {
-            for log in [
-                node.read("/var/log/syslog").unwrap_or_default(),
-                node.log("avamgrd"),
-                node.log("keepalived"),
-            ] {
+            for log in [node.read("/var/log/syslog").unwrap_or_default(), node.log("avamgrd"), node.log("keepalived")] {
                 let lines: Vec<&str> = log.lines().collect();
                 let last = &lines[lines.len().saturating_sub(12)..];
-                text.extend(
-                    last.iter()
-                        .map(|line| format!("  {}: {line}\n", node.name())),
-                );
+                text.extend(last.iter().map(|line| format!("  {}: {line}\n", node.name())));
             }
         }
         text
@@ -159,9 +133,7 @@ fn addresses(load: Load) -> Result<(Vips, Vec<IpAddr>)> {
     let nth = |n: u32| -> IpAddr { Ipv4Addr::from(MANY.to_bits() + n).into() };
     let sample = |count: u32| -> Vec<IpAddr> {
         let steps = SAMPLED.min(count);
-        (0..steps)
-            .map(|step| nth(1 + step * (count - 1) / (steps - 1).max(1)))
-            .collect()
+        (0..steps).map(|step| nth(1 + step * (count - 1) / (steps - 1).max(1))).collect()
     };
     Ok(match load {
         Load::One => {
@@ -169,24 +141,13 @@ fn addresses(load: Load) -> Result<(Vips, Vec<IpAddr>)> {
             (Vips::Single(vec![vip]), vec![vip.ip])
         }
         Load::Many(count) => {
-            let vips = (1..=count)
-                .map(|n| Cidr {
-                    ip: nth(n),
-                    len: 32,
-                })
-                .collect();
+            let vips = (1..=count).map(|n| Cidr { ip: nth(n), len: 32 }).collect();
             (Vips::Single(vips), sample(count))
         }
         Load::Prefix(count) => {
             let bits = (count + 1).next_power_of_two().trailing_zeros();
             let len = u8::try_from(32 - bits)?;
-            (
-                Vips::Prefix(Cidr {
-                    ip: MANY.into(),
-                    len,
-                }),
-                sample(count),
-            )
+            (Vips::Prefix(Cidr { ip: MANY.into(), len }), sample(count))
         }
     })
 }
@@ -198,9 +159,7 @@ mod tests {
     #[test]
     fn the_sample_has_the_first_and_the_last() {
         let (vips, probed) = addresses(Load::Many(4000)).unwrap();
-        let Vips::Single(vips) = vips else {
-            panic!("single addresses")
-        };
+        let Vips::Single(vips) = vips else { panic!("single addresses") };
         assert_eq!((vips.len(), probed.len()), (4000, 20));
         assert_eq!((probed[0], probed[19]), (vips[0].ip, vips[3999].ip));
     }
@@ -208,9 +167,7 @@ mod tests {
     #[test]
     fn the_prefix_holds_them_all() {
         let (vips, probed) = addresses(Load::Prefix(4000)).unwrap();
-        let Vips::Prefix(prefix) = vips else {
-            panic!("a prefix")
-        };
+        let Vips::Prefix(prefix) = vips else { panic!("a prefix") };
         assert_eq!(prefix.to_string(), "172.17.0.0/20");
         assert_eq!(probed[19].to_string(), "172.17.15.160");
     }

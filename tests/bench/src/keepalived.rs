@@ -27,19 +27,11 @@ pub(crate) struct Keepalived {
 impl Keepalived {
     /// The one that is installed on this machine.
     pub(crate) fn new(interval: Duration) -> Result<Self> {
-        let output = std::process::Command::new("keepalived")
-            .arg("--version")
-            .output();
-        let output =
-            output.context("run keepalived --version (Debian: apt-get install keepalived)")?;
-        let text = String::from_utf8_lossy(&output.stderr).into_owned()
-            + &String::from_utf8_lossy(&output.stdout);
+        let output = std::process::Command::new("keepalived").arg("--version").output();
+        let output = output.context("run keepalived --version (Debian: apt-get install keepalived)")?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         let version = text.lines().next().unwrap_or_default().trim().to_owned();
-        Ok(Self {
-            interval,
-            version,
-            running: Mutex::default(),
-        })
+        Ok(Self { interval, version, running: Mutex::default() })
     }
 
     /// Starts over the process's record of a node; what ran there before is gone.
@@ -73,10 +65,7 @@ impl Keepalived {
             priority = 100 - 10 * place,
             advert = self.interval.as_secs_f64(),
             own = service_address(node).unwrap_or_default(),
-            peers = peers
-                .iter()
-                .map(|peer| format!("        {peer}\n"))
-                .collect::<String>(),
+            peers = peers.iter().map(|peer| format!("        {peer}\n")).collect::<String>(),
             vips = block(&vips[..advertised]),
         )
     }
@@ -100,9 +89,7 @@ impl Peer for Keepalived {
     }
 
     fn install(&self, lab: &Lab, vips: &Vips) -> Result<()> {
-        let Vips::Single(vips) = vips else {
-            bail!("keepalived manages single addresses only")
-        };
+        let Vips::Single(vips) = vips else { bail!("keepalived manages single addresses only") };
         self.lock().clear();
         for (place, node) in lab.nodes().enumerate() {
             let others = lab.nodes().filter(|other| other.name() != node.name());
@@ -113,28 +100,20 @@ impl Peer for Keepalived {
     }
 
     fn start(&self, lab: &Lab, node: &str) -> Result<()> {
-        let process = lab
-            .host(node)?
-            .command("keepalived")
-            .args(["--dont-fork", "--use-file", CONFIG])
-            .spawn()?;
+        let process = lab.host(node)?.command("keepalived").args(["--dont-fork", "--use-file", CONFIG]).spawn()?;
         self.remember(node, process);
         Ok(())
     }
 
     fn switchover(&self, _lab: &Lab, active: &str) -> Result<()> {
         let process = self.lock().get(active).cloned();
-        process
-            .with_context(|| format!("keepalived does not run on {active}"))?
-            .terminate()?;
+        process.with_context(|| format!("keepalived does not run on {active}"))?.terminate()?;
         Ok(())
     }
 
     fn after_switchover(&self, lab: &Lab, formerly_active: &str) -> Result<()> {
         let process = self.lock().remove(formerly_active);
-        process
-            .context("no keepalived to wait for")?
-            .wait(Duration::from_secs(10))?;
+        process.context("no keepalived to wait for")?.wait(Duration::from_secs(10))?;
         self.start(lab, formerly_active)
     }
 }
@@ -142,8 +121,5 @@ impl Peer for Keepalived {
 /// A node's own IPv4 address on the service network.
 fn service_address(node: &Host) -> Option<String> {
     let nic = node.plan().nics.iter().find(|nic| nic.name == "eth1")?;
-    nic.addresses
-        .iter()
-        .find(|cidr| cidr.ip.is_ipv4())
-        .map(|cidr| cidr.ip.to_string())
+    nic.addresses.iter().find(|cidr| cidr.ip.is_ipv4()).map(|cidr| cidr.ip.to_string())
 }

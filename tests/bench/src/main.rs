@@ -106,12 +106,7 @@ fn peers(options: &Options) -> Result<Vec<Box<dyn Peer>>> {
     let beside_us = beside_us.parent().map(PathBuf::from).unwrap_or_default();
     let bin_dir = options.bin_dir.clone().unwrap_or(beside_us);
     let mut peers: Vec<Box<dyn Peer>> = Vec::new();
-    for interval in options
-        .interval_ms
-        .iter()
-        .copied()
-        .map(Duration::from_millis)
-    {
+    for interval in options.interval_ms.iter().copied().map(Duration::from_millis) {
         for who in &options.peer {
             peers.push(match who {
                 Who::Keepalived => Box::new(Keepalived::new(interval)?),

@@ -46,14 +46,8 @@ pub(crate) enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Power,
-        Self::PowerCarrier,
-        Self::Switchover,
-        Self::Many,
-        Self::Prefix,
-        Self::Idle,
-    ];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Power, Self::PowerCarrier, Self::Switchover, Self::Many, Self::Prefix, Self::Idle];
 }
 
 impl fmt::Display for Scenario {
@@ -89,43 +83,27 @@ enum Verdict {
 /// Measures one scenario of one peer.
 pub(crate) fn run(scenario: Scenario, peer: &dyn Peer, options: &Options) -> Result<Outcome> {
     let (plan, load) = match scenario {
-        Scenario::Power | Scenario::Switchover | Scenario::Idle => {
-            (Plan::pair().switched(), Load::One)
-        }
+        Scenario::Power | Scenario::Switchover | Scenario::Idle => (Plan::pair().switched(), Load::One),
         Scenario::PowerCarrier => (Plan::pair(), Load::One),
         Scenario::Many => (Plan::pair().switched(), Load::Many(options.vips)),
         Scenario::Prefix => (Plan::pair().switched(), Load::Prefix(options.vips)),
     };
     let bed = Bed::make(peer, plan, load)?;
     if scenario == Scenario::Idle {
-        return Ok(Outcome {
-            runs: vec![idle(&bed, options)?],
-            discarded: Vec::new(),
-        });
+        return Ok(Outcome { runs: vec![idle(&bed, options)?], discarded: Vec::new() });
     }
     let mut outcome = Outcome::default();
     while outcome.runs.len() < options.runs {
-        eprintln!(
-            "{}: {scenario}: run {} of {}",
-            peer.profile(),
-            outcome.runs.len() + 1,
-            options.runs
-        );
-        let verdict = if scenario == Scenario::Switchover {
-            switchover(&bed)?
-        } else {
-            power(&bed)?
-        };
+        eprintln!("{}: {scenario}: run {} of {}", peer.profile(), outcome.runs.len() + 1, options.runs);
+        let verdict = if scenario == Scenario::Switchover { switchover(&bed)? } else { power(&bed)? };
         match verdict {
             Verdict::Good(run) => outcome.runs.push(run),
             Verdict::Discard(reason) => outcome.discarded.push(reason),
         }
         if outcome.discarded.len() > options.runs * PATIENCE {
-            bail!(
-                "{} runs had to be thrown away, the last one because {}",
-                outcome.discarded.len(),
-                { outcome.discarded.last().map_or("", String::as_str) }
-            );
+            bail!("{} runs had to be thrown away, the last one because {}", outcome.discarded.len(), {
+                outcome.discarded.last().map_or("", String::as_str)
+            });
         }
     }
     Ok(outcome)
@@ -169,54 +147,27 @@ fn switchover(bed: &Bed<'_>) -> Result<Verdict> {
 }
 
 /// Watches until all probed addresses answer from `standby`, and says what the client went through.
-fn observe(
-    bed: &Bed<'_>,
-    probe: &Probe,
-    from: Instant,
-    at: Instant,
-    standby: &str,
-) -> Result<Verdict> {
-    let taken = avamgr_lab::wait_for(
-        GIVE_UP,
-        format!("all addresses to answer from {standby}"),
-        || {
-            let takeover = probe.sightings().takeover_by(standby, at, Instant::now());
-            takeover.last.is_some().then_some(takeover)
-        },
-    );
+fn observe(bed: &Bed<'_>, probe: &Probe, from: Instant, at: Instant, standby: &str) -> Result<Verdict> {
+    let taken = avamgr_lab::wait_for(GIVE_UP, format!("all addresses to answer from {standby}"), || {
+        let takeover = probe.sightings().takeover_by(standby, at, Instant::now());
+        takeover.last.is_some().then_some(takeover)
+    });
     let Ok(taken) = taken else {
-        bail!(
-            "no takeover by {standby} within {GIVE_UP:?}\n{}",
-            bed.logs()
-        );
+        bail!("no takeover by {standby} within {GIVE_UP:?}\n{}", bed.logs());
     };
     thread::sleep(AFTER);
     let to = Instant::now();
     let stalls = probe.stalls_since(from);
     if let Some(stall) = stalls.iter().max_by_key(|stall| stall.late) {
-        return Ok(Verdict::Discard(format!(
-            "the probe did not run for {:?}",
-            stall.late
-        )));
+        return Ok(Verdict::Discard(format!("the probe did not run for {:?}", stall.late)));
     }
     if bed.lab.owners().overrun_since(from) {
-        return Ok(Verdict::Discard(
-            "the kernel dropped address events".to_owned(),
-        ));
+        return Ok(Verdict::Discard("the kernel dropped address events".to_owned()));
     }
     let sightings = probe.sightings();
-    let outage = sightings
-        .worst_outage(from, to)
-        .map(|(_, outage)| outage.longest)
-        .unwrap_or_default();
-    let duals = bed
-        .probed
-        .iter()
-        .map(|ip| bed.lab.owners().between(*ip, at, to).dual);
-    let mut run = vec![
-        ("outage_ms", ms(outage)),
-        ("dual_ms", ms(duals.max().unwrap_or_default())),
-    ];
+    let outage = sightings.worst_outage(from, to).map(|(_, outage)| outage.longest).unwrap_or_default();
+    let duals = bed.probed.iter().map(|ip| bed.lab.owners().between(*ip, at, to).dual);
+    let mut run = vec![("outage_ms", ms(outage)), ("dual_ms", ms(duals.max().unwrap_or_default()))];
     if bed.probed.len() > 1 {
         run.push(("first_ms", taken.first.map(ms).unwrap_or_default()));
         run.push(("last_ms", taken.last.map(ms).unwrap_or_default()));
@@ -228,21 +179,11 @@ fn observe(
 fn idle(bed: &Bed<'_>, options: &Options) -> Result<Run> {
     bed.calm()?;
     thread::sleep(Duration::from_secs(5));
-    let usages = || -> Result<Vec<Usage>> {
-        Ok(bed
-            .lab
-            .nodes()
-            .map(|node| node.usage())
-            .collect::<Result<_, _>>()?)
-    };
+    let usages = || -> Result<Vec<Usage>> { Ok(bed.lab.nodes().map(|node| node.usage()).collect::<Result<_, _>>()?) };
     let (start, before) = (Instant::now(), usages()?);
     thread::sleep(Duration::from_secs(options.idle_seconds));
     let (after, time) = (usages()?, start.elapsed());
-    let costs: Vec<Usage> = after
-        .iter()
-        .zip(&before)
-        .map(|(after, before)| *after - *before)
-        .collect();
+    let costs: Vec<Usage> = after.iter().zip(&before).map(|(after, before)| *after - *before).collect();
     let run: Duration = costs.iter().map(|cost| cost.run).sum();
     let ticks: Duration = costs.iter().map(|cost| cost.ticks).sum();
     let percent = |spent: Duration| spent.as_secs_f64() / time.as_secs_f64() * 100.0;
@@ -250,22 +191,8 @@ fn idle(bed: &Bed<'_>, options: &Options) -> Result<Run> {
     Ok(vec![
         ("cpu_percent", percent(run)),
         ("cpu_ticks_percent", percent(ticks)),
-        (
-            "rss_mib",
-            mib(costs
-                .iter()
-                .map(|cost| cost.rss_kib)
-                .max()
-                .unwrap_or_default()),
-        ),
-        (
-            "pss_mib",
-            mib(costs
-                .iter()
-                .map(|cost| cost.pss_kib)
-                .max()
-                .unwrap_or_default()),
-        ),
+        ("rss_mib", mib(costs.iter().map(|cost| cost.rss_kib).max().unwrap_or_default())),
+        ("pss_mib", mib(costs.iter().map(|cost| cost.pss_kib).max().unwrap_or_default())),
     ])
 }
 

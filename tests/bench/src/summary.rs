@@ -17,17 +17,9 @@ impl Summary {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            f64::midpoint(values[middle - 1], values[middle])
-        };
-        Some(Self {
-            min,
-            median,
-            max,
-            count: values.len(),
-        })
+        let median =
+            if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) };
+        Some(Self { min, median, max, count: values.len() })
     }
 }
 
@@ -36,14 +28,7 @@ impl fmt::Display for Summary {
         if self.count == 1 {
             return f.write_str(&figure(self.median));
         }
-        write!(
-            f,
-            "{} / {} / {} ({})",
-            figure(self.min),
-            figure(self.median),
-            figure(self.max),
-            self.count
-        )
+        write!(f, "{} / {} / {} ({})", figure(self.min), figure(self.median), figure(self.max), self.count)
     }
 }
 
@@ -62,10 +47,7 @@ mod tests {
 
     #[test]
     fn the_median_is_in_the_middle() {
-        assert_eq!(
-            Summary::of(vec![3.0, 1.0, 200.0]).unwrap().to_string(),
-            "1.0 / 3.0 / 200 (3)"
-        );
+        assert_eq!(Summary::of(vec![3.0, 1.0, 200.0]).unwrap().to_string(), "1.0 / 3.0 / 200 (3)");
         assert_eq!(Summary::of(vec![1.0, 2.0]).unwrap().median, 1.5);
         assert_eq!(Summary::of(Vec::new()), None);
     }

@@ -1,10 +1,7 @@
 //! Announcements of addresses, as a client on the service network hears them: gratuitous ARP and unsolicited neighbour
 //! advertisements.
 
-#![allow(
-    unsafe_code,
-    reason = "the address of a packet socket has no safe constructor"
-)]
+#![allow(unsafe_code, reason = "the address of a packet socket has no safe constructor")]
 
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -50,41 +47,27 @@ impl Announcements {
         let record = heard.clone();
         let worker = Worker::start("lab-announce", move |bell| run(sockets, &record, bell));
         let worker = worker.on(client.name(), "start a capture")?;
-        Ok(Self {
-            heard,
-            _worker: worker,
-        })
+        Ok(Self { heard, _worker: worker })
     }
 
     /// The announcements of an address since `from`.
     #[must_use]
     pub fn of(&self, ip: IpAddr, from: Instant) -> Vec<Announcement> {
         let heard = lock(&self.heard);
-        heard
-            .iter()
-            .filter(|one| one.ip == ip && one.at >= from)
-            .copied()
-            .collect()
+        heard.iter().filter(|one| one.ip == ip && one.at >= from).copied().collect()
     }
 
     /// All announcements since `from`.
     #[must_use]
     pub fn since(&self, from: Instant) -> Vec<Announcement> {
-        lock(&self.heard)
-            .iter()
-            .filter(|one| one.at >= from)
-            .copied()
-            .collect()
+        lock(&self.heard).iter().filter(|one| one.at >= from).copied().collect()
     }
 }
 
 impl Host {
     /// Announces an IPv4 address from one of its interfaces with one gratuitous ARP, as a stranger or a test would.
     pub fn announce(&self, interface: &str, ip: Ipv4Addr) -> Result<()> {
-        let link =
-            self.netlink()?
-                .link(interface)
-                .at(self.name(), interface, "announce from it")?;
+        let link = self.netlink()?.link(interface).at(self.name(), interface, "announce from it")?;
         let sent = self.in_netns(|| {
             let socket = open(ETHERTYPE_ARP)?;
             let everyone = link_address(link.index)?;
@@ -143,10 +126,7 @@ fn open(ethertype: u16) -> io::Result<Socket> {
 fn run(mut sockets: [Socket; 2], heard: &Mutex<Vec<Announcement>>, bell: &Bell) {
     raise_priority(PRIORITY - 1);
     let mut frame = [0u8; 2048];
-    while !bell
-        .wait(&[sockets[0].as_fd(), sockets[1].as_fd()], None)
-        .unwrap_or(true)
-    {
+    while !bell.wait(&[sockets[0].as_fd(), sockets[1].as_fd()], None).unwrap_or(true) {
         for socket in &mut sockets {
             while let Ok(length) = socket.read(&mut frame) {
                 let announced = announced(&frame[..length]);
@@ -212,10 +192,7 @@ mod tests {
     #[test]
     fn our_own_announcement_is_one() {
         let (mac, vip) = ([2, 0, 0, 0, 0, 9], Ipv4Addr::new(172, 16, 9, 61));
-        assert_eq!(
-            announced(&gratuitous_frame(&mac, vip)),
-            Some((vip.into(), mac))
-        );
+        assert_eq!(announced(&gratuitous_frame(&mac, vip)), Some((vip.into(), mac)));
     }
 
     #[test]

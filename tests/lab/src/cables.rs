@@ -55,14 +55,8 @@ pub(crate) struct Condition {
 
 impl Condition {
     /// Nothing wrong.
-    pub(crate) const SOUND: Self = Self {
-        powered: true,
-        nic_up: true,
-        plugged: true,
-        silent: false,
-        lost_from: 0,
-        lost_to: 0,
-    };
+    pub(crate) const SOUND: Self =
+        Self { powered: true, nic_up: true, plugged: true, silent: false, lost_from: 0, lost_to: 0 };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,14 +76,8 @@ impl Cable {
             port: crate::plan::port_name(host, nic),
             port_index: 0,
             bridge_index: 0,
-            wanted: Condition {
-                powered: false,
-                ..Condition::SOUND
-            },
-            applied: Applied {
-                up: false,
-                bridged: true,
-            },
+            wanted: Condition { powered: false, ..Condition::SOUND },
+            applied: Applied { up: false, bridged: true },
         }
     }
 
@@ -108,19 +96,11 @@ pub(crate) struct Cables {
 
 impl Cables {
     pub(crate) fn new(all: Vec<Cable>) -> Self {
-        Self {
-            all,
-            rules: String::new(),
-        }
+        Self { all, rules: String::new() }
     }
 
     /// Brings ports and losses to the wanted state; returns the moment just before the ports changed.
-    pub(crate) fn apply(
-        &mut self,
-        fault: &str,
-        netlink: &Netlink,
-        namespaces: &Namespaces,
-    ) -> Result<Instant> {
+    pub(crate) fn apply(&mut self, fault: &str, netlink: &Netlink, namespaces: &Namespaces) -> Result<Instant> {
         let rules = self.wanted_rules();
         if rules != self.rules {
             apply_rules(fault, &rules, namespaces)?;
@@ -141,10 +121,7 @@ impl Cables {
         let mut requests = Vec::new();
         let mut states = Vec::new();
         for cable in &self.all {
-            let state = Applied {
-                up: self.wants_up(cable),
-                bridged: !cable.wanted.silent,
-            };
+            let state = Applied { up: self.wants_up(cable), bridged: !cable.wanted.silent };
             if state.up != cable.applied.up {
                 requests.push(set_up(cable.port_index, state.up));
             }
@@ -159,11 +136,7 @@ impl Cables {
 
     /// Back to back, an end carries only while the other end does.
     pub(crate) fn wants_up(&self, cable: &Cable) -> bool {
-        let others = || {
-            self.all
-                .iter()
-                .filter(|other| other.network == cable.network && other.port != cable.port)
-        };
+        let others = || self.all.iter().filter(|other| other.network == cable.network && other.port != cable.port);
         cable.end_alive()
             && match cable.wiring {
                 Wiring::Switched => true,
@@ -204,23 +177,15 @@ fn apply_rules(fault: &str, rules: &str, namespaces: &Namespaces) -> Result<()> 
             fault: fault.to_owned(),
             answer: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LabError::NoNft {
-            fault: fault.to_owned(),
-        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LabError::NoNft { fault: fault.to_owned() }),
         Err(error) => Err(error).on(SWITCH, format!("run nft for {fault}")),
     }
 }
 
 fn run_nft(script: &str) -> io::Result<std::process::Output> {
     // An ordinary account's PATH often lacks the administrator's directories.
-    let path = format!(
-        "{}:/usr/sbin:/sbin",
-        std::env::var("PATH").unwrap_or_default()
-    );
-    let program = path
-        .split(':')
-        .map(|dir| std::path::Path::new(dir).join("nft"))
-        .find(|path| path.is_file());
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let program = path.split(':').map(|dir| std::path::Path::new(dir).join("nft")).find(|path| path.is_file());
     let program = program.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     let mut nft = Command::new(program)
         .args(["-f", "-"])
@@ -248,27 +213,17 @@ mod tests {
     }
 
     fn up(cables: &Cables) -> Vec<bool> {
-        cables
-            .all
-            .iter()
-            .map(|cable| cables.wants_up(cable))
-            .collect()
+        cables.all.iter().map(|cable| cables.wants_up(cable)).collect()
     }
 
     #[test]
     fn back_to_back_both_ends_lose_carrier_and_through_a_switch_only_one() {
-        for (wiring, want) in [
-            (Wiring::Direct, [false, false]),
-            (Wiring::Switched, [false, true]),
-        ] {
+        for (wiring, want) in [(Wiring::Direct, [false, false]), (Wiring::Switched, [false, true])] {
             let mut cables = cables(wiring);
             assert_eq!(up(&cables), [true, true]);
             cables.all[0].wanted.powered = false;
             assert_eq!(up(&cables), want, "{wiring:?}, power");
-            cables.all[0].wanted = Condition {
-                plugged: false,
-                ..Condition::SOUND
-            };
+            cables.all[0].wanted = Condition { plugged: false, ..Condition::SOUND };
             assert_eq!(up(&cables), want, "{wiring:?}, cable");
         }
     }

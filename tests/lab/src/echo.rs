@@ -6,8 +6,7 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
-    sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -25,9 +24,7 @@ const LONGEST_REQUEST: usize = 64;
 
 /// Starts the service in the network of a node that has just booted.
 pub(crate) fn start(node: &str, running: &Running) -> io::Result<Worker> {
-    let sockets = running
-        .namespaces()
-        .in_net(|| Ok([open(Domain::IPV4)?, open(Domain::IPV6)?]))?;
+    let sockets = running.namespaces().in_net(|| Ok([open(Domain::IPV4)?, open(Domain::IPV6)?]))?;
     let node = node.to_owned();
     Worker::start("lab-echo", move |bell| serve(&node, &sockets, bell))
 }
@@ -69,40 +66,18 @@ fn answer(node: &str, socket: &Socket) -> nix::Result<()> {
     let mut request = [0u8; LONGEST_REQUEST];
     let mut space = nix::cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo);
     let mut buffer = [IoSliceMut::new(&mut request)];
-    let received = recvmsg::<SockaddrStorage>(
-        socket.as_raw_fd(),
-        &mut buffer,
-        Some(&mut space),
-        MsgFlags::empty(),
-    )?;
+    let received = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer, Some(&mut space), MsgFlags::empty())?;
     let (length, from, asked) = (received.bytes, received.address, received.cmsgs()?.next());
     let Some(from) = from else { return Ok(()) };
-    let payload = [
-        IoSlice::new(&request[..length.min(REQUEST_BYTES)]),
-        IoSlice::new(node.as_bytes()),
-    ];
+    let payload = [IoSlice::new(&request[..length.min(REQUEST_BYTES)]), IoSlice::new(node.as_bytes())];
     let send = |source: &[ControlMessage<'_>]| {
-        sendmsg(
-            socket.as_raw_fd(),
-            &payload,
-            source,
-            MsgFlags::empty(),
-            Some(&from),
-        )
-        .map(drop)
+        sendmsg(socket.as_raw_fd(), &payload, source, MsgFlags::empty(), Some(&from)).map(drop)
     };
     if let Some(ControlMessageOwned::Ipv4PacketInfo(info)) = asked {
-        let source = libc::in_pktinfo {
-            ipi_ifindex: 0,
-            ipi_spec_dst: info.ipi_addr,
-            ipi_addr: info.ipi_addr,
-        };
+        let source = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: info.ipi_addr, ipi_addr: info.ipi_addr };
         send(&[ControlMessage::Ipv4PacketInfo(&source)])
     } else if let Some(ControlMessageOwned::Ipv6PacketInfo(info)) = asked {
-        let source = libc::in6_pktinfo {
-            ipi6_addr: info.ipi6_addr,
-            ipi6_ifindex: 0,
-        };
+        let source = libc::in6_pktinfo { ipi6_addr: info.ipi6_addr, ipi6_ifindex: 0 };
         send(&[ControlMessage::Ipv6PacketInfo(&source)])
     } else {
         Ok(())

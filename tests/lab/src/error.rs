@@ -142,11 +142,7 @@ pub(crate) trait Context<T> {
 
 impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
     fn on(self, host: &str, step: impl Into<String>) -> Result<T> {
-        self.map_err(|source| LabError::Host {
-            host: host.to_owned(),
-            step: step.into(),
-            source: source.into(),
-        })
+        self.map_err(|source| LabError::Host { host: host.to_owned(), step: step.into(), source: source.into() })
     }
 
     fn at(self, host: &str, interface: &str, step: impl Into<String>) -> Result<T> {

@@ -45,13 +45,10 @@ impl Lab {
         for network in networks {
             self.must_exist(network, None)?;
         }
-        self.switch
-            .change(&format!("pull {}", networks.join(" and ")), |cables| {
-                let hit = cables
-                    .iter_mut()
-                    .filter(|cable| networks.contains(&cable.network.as_str()));
-                hit.for_each(|cable| cable.wanted.plugged = false);
-            })
+        self.switch.change(&format!("pull {}", networks.join(" and ")), |cables| {
+            let hit = cables.iter_mut().filter(|cable| networks.contains(&cable.network.as_str()));
+            hit.for_each(|cable| cable.wanted.plugged = false);
+        })
     }
 
     /// Swallows all frames of a network while every carrier stays: a switch that hangs.
@@ -61,32 +58,24 @@ impl Lab {
 
     /// Swallows all frames from and to one host while its carrier stays.
     pub fn silence_at(&self, network: &str, host: &str) -> Result<Instant> {
-        self.on_cables("silence", network, Some(host), |wanted| {
-            wanted.silent = true
-        })
+        self.on_cables("silence", network, Some(host), |wanted| wanted.silent = true)
     }
 
     /// Cuts one way of one host's cable; the other way and the carrier stay.
     pub fn cut_one_way(&self, network: &str, host: &str, way: Way) -> Result<Instant> {
-        self.on_cables("cut one way of", network, Some(host), |wanted| {
-            lose(wanted, way, ALL_LOST)
-        })
+        self.on_cables("cut one way of", network, Some(host), |wanted| lose(wanted, way, ALL_LOST))
     }
 
     /// Loses a part of the frames of a network by chance, each way of each pair of ends once.
     pub fn lose(&self, network: &str, percent: u8) -> Result<Instant> {
         let lost = u16::from(percent.min(100)) * (ALL_LOST / 100);
-        self.on_cables("lose frames of", network, None, |wanted| {
-            lose(wanted, Way::From, lost)
-        })
+        self.on_cables("lose frames of", network, None, |wanted| lose(wanted, Way::From, lost))
     }
 
     /// Loses a part of the frames of one way of one host's cable by chance.
     pub fn lose_at(&self, network: &str, host: &str, way: Way, percent: u8) -> Result<Instant> {
         let lost = u16::from(percent.min(100)) * (ALL_LOST / 100);
-        self.on_cables("lose frames of", network, Some(host), |wanted| {
-            lose(wanted, way, lost)
-        })
+        self.on_cables("lose frames of", network, Some(host), |wanted| lose(wanted, way, lost))
     }
 
     /// Mends a network: plugged, sounding both ways, nothing lost.
@@ -96,9 +85,7 @@ impl Lab {
 
     /// Mends all networks. Hosts without power stay without.
     pub fn heal_all(&self) -> Result<Instant> {
-        self.switch.change("heal all", |cables| {
-            cables.iter_mut().for_each(|cable| mend(&mut cable.wanted))
-        })
+        self.switch.change("heal all", |cables| cables.iter_mut().for_each(|cable| mend(&mut cable.wanted)))
     }
 
     fn on_cables(
@@ -109,14 +96,9 @@ impl Lab {
         edit: impl Fn(&mut Condition),
     ) -> Result<Instant> {
         self.must_exist(network, host)?;
-        let fault = format!(
-            "{verb} {network}{}",
-            host.map(|host| format!(" at {host}")).unwrap_or_default()
-        );
+        let fault = format!("{verb} {network}{}", host.map(|host| format!(" at {host}")).unwrap_or_default());
         self.switch.change(&fault, |cables| {
-            let hit = cables
-                .iter_mut()
-                .filter(|cable| is_meant(cable, network, host));
+            let hit = cables.iter_mut().filter(|cable| is_meant(cable, network, host));
             hit.for_each(|cable| edit(&mut cable.wanted));
         })
     }
@@ -126,17 +108,10 @@ impl Lab {
             if cables.iter().any(|cable| is_meant(cable, network, host)) {
                 return Ok(());
             }
-            let known: Vec<String> = cables
-                .iter()
-                .map(|cable| format!("{} at {}", cable.network, cable.host))
-                .collect();
-            let name =
-                host.map_or_else(|| network.to_owned(), |host| format!("{network} at {host}"));
-            Err(LabError::Unknown {
-                kind: "cable",
-                name,
-                known: known.join(", "),
-            })
+            let known: Vec<String> =
+                cables.iter().map(|cable| format!("{} at {}", cable.network, cable.host)).collect();
+            let name = host.map_or_else(|| network.to_owned(), |host| format!("{network} at {host}"));
+            Err(LabError::Unknown { kind: "cable", name, known: known.join(", ") })
         })
     }
 }
@@ -153,9 +128,5 @@ fn lose(wanted: &mut Condition, way: Way, lost: u16) {
 }
 
 fn mend(wanted: &mut Condition) {
-    *wanted = Condition {
-        powered: wanted.powered,
-        nic_up: wanted.nic_up,
-        ..Condition::SOUND
-    };
+    *wanted = Condition { powered: wanted.powered, nic_up: wanted.nic_up, ..Condition::SOUND };
 }

@@ -21,16 +21,8 @@ struct Fresh {
 }
 
 const FRESH: [Fresh; 2] = [
-    Fresh {
-        inside: "/run",
-        outside: "run",
-        volatile: true,
-    },
-    Fresh {
-        inside: "/var/log",
-        outside: "log",
-        volatile: false,
-    },
+    Fresh { inside: "/run", outside: "run", volatile: true },
+    Fresh { inside: "/var/log", outside: "log", volatile: false },
 ];
 
 /// Places of which only some entries are private; the others lead to the machine's own.
@@ -56,19 +48,11 @@ const MIXED: [Mixed; 2] = [
             "hostname",
         ],
     },
-    Mixed {
-        inside: "/var/lib",
-        outside: "lib",
-        private: &["avamgr", "keepalived"],
-    },
+    Mixed { inside: "/var/lib", outside: "lib", private: &["avamgr", "keepalived"] },
 ];
 
 /// `/dev` with a syslog socket of the host's own, for hosts that ask for it.
-const DEVICES: Mixed = Mixed {
-    inside: "/dev",
-    outside: "dev",
-    private: &["log"],
-};
+const DEVICES: Mixed = Mixed { inside: "/dev", outside: "dev", private: &["log"] };
 
 /// The private files of one host.
 #[derive(Clone, Debug)]
@@ -98,9 +82,8 @@ impl Files {
 
     /// Where a path inside the host is found from outside. Shared paths are the same on both sides.
     pub(crate) fn outside(&self, inside: &Path) -> PathBuf {
-        let inside = inside
-            .strip_prefix("/var/run")
-            .map_or_else(|_| inside.to_owned(), |rest| Path::new("/run").join(rest));
+        let inside =
+            inside.strip_prefix("/var/run").map_or_else(|_| inside.to_owned(), |rest| Path::new("/run").join(rest));
         for fresh in &FRESH {
             if let Ok(rest) = inside.strip_prefix(fresh.inside) {
                 return self.dir.join(fresh.outside).join(rest);
@@ -108,10 +91,7 @@ impl Files {
         }
         for mixed in self.mixed() {
             if let Ok(rest) = inside.strip_prefix(mixed.inside)
-                && rest
-                    .iter()
-                    .next()
-                    .is_some_and(|first| mixed.private.iter().any(|name| first == *name))
+                && rest.iter().next().is_some_and(|first| mixed.private.iter().any(|name| first == *name))
             {
                 return self.dir.join(mixed.outside).join(rest);
             }
@@ -145,14 +125,8 @@ fn mount_sys() -> io::Result<()> {
 }
 
 fn bind(from: &Path, over: &Path) -> io::Result<()> {
-    mount(
-        Some(from),
-        over,
-        None::<&str>,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        None::<&str>,
-    )
-    .map_err(|errno| named(errno.into(), "bind over", over))
+    mount(Some(from), over, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .map_err(|errno| named(errno.into(), "bind over", over))
 }
 
 /// Where the machine's own directory stays reachable for the links of a mixed one.
@@ -217,20 +191,11 @@ mod tests {
 
     #[test]
     fn private_paths_are_found_outside_and_shared_ones_stay() {
-        let files = Files {
-            dir: PathBuf::from("/scratch/a"),
-            own_syslog: false,
-        };
+        let files = Files { dir: PathBuf::from("/scratch/a"), own_syslog: false };
         let outside = |path: &str| files.outside(Path::new(path)).display().to_string();
-        assert_eq!(
-            outside("/etc/avamgr/avamgr.toml"),
-            "/scratch/a/etc/avamgr/avamgr.toml"
-        );
+        assert_eq!(outside("/etc/avamgr/avamgr.toml"), "/scratch/a/etc/avamgr/avamgr.toml");
         assert_eq!(outside("/var/run/x.pid"), "/scratch/a/run/x.pid");
-        assert_eq!(
-            outside("/var/lib/avamgr/state"),
-            "/scratch/a/lib/avamgr/state"
-        );
+        assert_eq!(outside("/var/lib/avamgr/state"), "/scratch/a/lib/avamgr/state");
         assert_eq!(outside("/etc/passwd"), "/etc/passwd");
         assert_eq!(outside("/var/lib/dpkg"), "/var/lib/dpkg");
         assert_eq!(outside("/dev/log"), "/dev/log");

@@ -4,10 +4,7 @@
 //! themselves. It reads orders from a socket and exits when the socket closes: no host survives the lab, however the
 //! lab ends. Made by `clone`, not by `exec`, because a library has no program of its own to start.
 
-#![allow(
-    unsafe_code,
-    reason = "clone into new namespaces and what the child may do after it have no safe form"
-)]
+#![allow(unsafe_code, reason = "clone into new namespaces and what the child may do after it have no safe form")]
 
 use std::ffi::{CStr, CString};
 use std::io::{self, Read, Write};
@@ -31,13 +28,8 @@ const ORDER_FREEZE: u8 = b'F';
 const ORDER_THAW: u8 = b'T';
 
 /// What the child did last, so that a failure names its step.
-const STEPS: [&str; 5] = [
-    "ready",
-    "set the host name",
-    "make its mounts private",
-    "mount its own /proc",
-    "signal all processes",
-];
+const STEPS: [&str; 5] =
+    ["ready", "set the host name", "make its mounts private", "mount its own /proc", "signal all processes"];
 
 /// A running holder. Dropping it kills every process of the host.
 #[derive(Debug)]
@@ -53,14 +45,9 @@ impl Holder {
     /// Makes the namespaces of a host and the process that holds them.
     pub(crate) fn start(host: &str) -> Result<Self> {
         let (control, childs_end) = UnixStream::pair().on(host, "make the control socket")?;
-        control
-            .set_read_timeout(Some(ANSWER_WITHIN))
-            .on(host, "set up the control socket")?;
-        let name = CString::new(host)
-            .map_err(io::Error::from)
-            .on(host, "use this host name")?;
-        let pid =
-            clone_holder(&name, &OwnedFd::from(childs_end)).on(host, "make namespaces (clone)")?;
+        control.set_read_timeout(Some(ANSWER_WITHIN)).on(host, "set up the control socket")?;
+        let name = CString::new(host).map_err(io::Error::from).on(host, "use this host name")?;
+        let pid = clone_holder(&name, &OwnedFd::from(childs_end)).on(host, "make namespaces (clone)")?;
         let namespaces = Namespaces::of_process(pid.as_raw());
         let holder = Self {
             host: host.to_owned(),
@@ -114,26 +101,19 @@ impl Holder {
 
     fn order(&self, order: u8) -> Result<()> {
         let mut control = self.control();
-        control
-            .write_all(&[order])
-            .on(&self.host, "give its first process an order")?;
+        control.write_all(&[order]).on(&self.host, "give its first process an order")?;
         self.answer(&control)
     }
 
     /// One byte for the step, four for the error number, zero for none.
     fn answer(&self, mut control: &UnixStream) -> Result<()> {
         let mut report = [0u8; 5];
-        control
-            .read_exact(&mut report)
-            .on(&self.host, "hear from its first process")?;
+        control.read_exact(&mut report).on(&self.host, "hear from its first process")?;
         let errno = i32::from_ne_bytes([report[1], report[2], report[3], report[4]]);
         if errno == 0 {
             return Ok(());
         }
-        let step = STEPS
-            .get(usize::from(report[0]))
-            .copied()
-            .unwrap_or("unknown step");
+        let step = STEPS.get(usize::from(report[0])).copied().unwrap_or("unknown step");
         Err(io::Error::from_raw_os_error(errno)).on(&self.host, step)
     }
 }
@@ -150,11 +130,7 @@ impl Drop for Holder {
 
 /// Forks this process into new namespaces; the child never returns from here.
 fn clone_holder(name: &CStr, control: &OwnedFd) -> io::Result<Pid> {
-    let flags = libc::CLONE_NEWNET
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWPID;
+    let flags = libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWPID;
     let flags = (flags | libc::SIGCHLD) as libc::c_ulong;
     // SAFETY: without CLONE_VM this is a fork: the child has its own copy of memory and goes on at the same stack.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
@@ -203,31 +179,15 @@ fn make_private(name: &CStr) -> Made {
     unsafe {
         check(1, libc::sethostname(name.as_ptr(), name.to_bytes().len()))?;
         let private = libc::MS_REC | libc::MS_PRIVATE;
-        check(
-            2,
-            libc::mount(
-                c"none".as_ptr(),
-                c"/".as_ptr(),
-                ptr::null(),
-                private,
-                ptr::null(),
-            ),
-        )?;
+        check(2, libc::mount(c"none".as_ptr(), c"/".as_ptr(), ptr::null(), private, ptr::null()))?;
         let proc = c"proc".as_ptr();
         let safe = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-        check(
-            3,
-            libc::mount(proc, c"/proc".as_ptr(), proc, safe, ptr::null()),
-        )
+        check(3, libc::mount(proc, c"/proc".as_ptr(), proc, safe, ptr::null()))
     }
 }
 
 fn check(step: u8, outcome: libc::c_int) -> Made {
-    if outcome == 0 {
-        Ok(())
-    } else {
-        Err((step, nix::errno::Errno::last_raw()))
-    }
+    if outcome == 0 { Ok(()) } else { Err((step, nix::errno::Errno::last_raw())) }
 }
 
 fn report(control: RawFd, made: Made) {
@@ -251,11 +211,7 @@ fn serve(control: RawFd) -> ! {
             // SAFETY: leaves at once; the kernel kills the rest of the namespace.
             unsafe { libc::_exit(0) };
         }
-        let signal = if order == ORDER_FREEZE {
-            libc::SIGSTOP
-        } else {
-            libc::SIGCONT
-        };
+        let signal = if order == ORDER_FREEZE { libc::SIGSTOP } else { libc::SIGCONT };
         // SAFETY: -1 means every process of this PID namespace but this one.
         let sent = unsafe { libc::kill(-1, signal) };
         let alone = sent != 0 && nix::errno::Errno::last_raw() == libc::ESRCH;

@@ -16,9 +16,7 @@ use crate::error::{Context, LabError, Result};
 use crate::files::Files;
 use crate::holder::Holder;
 use crate::namespaces::Namespaces;
-use crate::netlink::{
-    Carrier, Netlink, Request, add_address, add_local_prefix, del_address, del_local_prefix, set_up,
-};
+use crate::netlink::{Carrier, Netlink, Request, add_address, add_local_prefix, del_address, del_local_prefix, set_up};
 use crate::plan::{Cidr, HostKind, HostPlan};
 use crate::process::{HostCommand, SharedChild, lock, spawn_error};
 
@@ -46,17 +44,8 @@ pub(crate) struct Running {
 impl Host {
     /// A host without power.
     pub(crate) fn new(plan: HostPlan, dir: PathBuf) -> Self {
-        let files = Files {
-            dir,
-            own_syslog: plan.own_syslog,
-        };
-        Self {
-            inner: Arc::new(Inner {
-                plan,
-                files,
-                running: Mutex::new(None),
-            }),
-        }
+        let files = Files { dir, own_syslog: plan.own_syslog };
+        Self { inner: Arc::new(Inner { plan, files, running: Mutex::new(None) }) }
     }
 
     /// Its host name.
@@ -90,20 +79,12 @@ impl Host {
 
     /// Runs `visit` on a thread that sees the host's network, for instance to open sockets, which stay in it.
     pub fn in_netns<T: Send>(&self, visit: impl FnOnce() -> io::Result<T> + Send) -> Result<T> {
-        self.running()?
-            .holder
-            .namespaces()
-            .in_net(visit)
-            .on(self.name(), "visit its network")
+        self.running()?.holder.namespaces().in_net(visit).on(self.name(), "visit its network")
     }
 
     /// Runs `visit` on a thread that sees the host's network, files and names. It cannot start threads, but processes.
     pub fn enter<T: Send>(&self, visit: impl FnOnce() -> io::Result<T> + Send) -> Result<T> {
-        self.running()?
-            .holder
-            .namespaces()
-            .in_all(visit)
-            .on(self.name(), "enter its namespaces")
+        self.running()?.holder.namespaces().in_all(visit).on(self.name(), "enter its namespaces")
     }
 
     /// Starts a thread for good that sees the host's network. It is the caller's to end; a power-off does not end it.
@@ -130,62 +111,42 @@ impl Host {
 
     /// What one of its interfaces says about its cable.
     pub fn carrier(&self, interface: &str) -> Result<Carrier> {
-        let link =
-            self.netlink()?
-                .link(interface)
-                .at(self.name(), interface, "look at its carrier")?;
+        let link = self.netlink()?.link(interface).at(self.name(), interface, "look at its carrier")?;
         Ok(link.carrier)
     }
 
     /// Raises one of its interfaces or takes it down, as its administrator would.
     pub fn set_interface(&self, interface: &str, up: bool) -> Result<()> {
-        self.change(
-            interface,
-            if up { "raise it" } else { "take it down" },
-            |index| vec![set_up(index, up)],
-        )
+        self.change(interface, if up { "raise it" } else { "take it down" }, |index| vec![set_up(index, up)])
     }
 
     /// Adds addresses to an interface, in one go.
     pub fn add_addresses(&self, interface: &str, addresses: &[Cidr]) -> Result<()> {
         self.change(interface, "add addresses", |index| {
-            addresses
-                .iter()
-                .map(|cidr| add_address(index, cidr.ip, cidr.len))
-                .collect()
+            addresses.iter().map(|cidr| add_address(index, cidr.ip, cidr.len)).collect()
         })
     }
 
     /// Removes addresses from an interface, in one go.
     pub fn del_addresses(&self, interface: &str, addresses: &[Cidr]) -> Result<()> {
         self.change(interface, "remove addresses", |index| {
-            addresses
-                .iter()
-                .map(|cidr| del_address(index, cidr.ip, cidr.len))
-                .collect()
+            addresses.iter().map(|cidr| del_address(index, cidr.ip, cidr.len)).collect()
         })
     }
 
     /// Makes a whole prefix the host's own.
     pub fn add_prefix(&self, interface: &str, prefix: Cidr) -> Result<()> {
-        self.change(interface, "own a prefix", |index| {
-            vec![add_local_prefix(index, (prefix.ip, prefix.len))]
-        })
+        self.change(interface, "own a prefix", |index| vec![add_local_prefix(index, (prefix.ip, prefix.len))])
     }
 
     /// Gives a prefix up.
     pub fn del_prefix(&self, interface: &str, prefix: Cidr) -> Result<()> {
-        self.change(interface, "give a prefix up", |index| {
-            vec![del_local_prefix(index, (prefix.ip, prefix.len))]
-        })
+        self.change(interface, "give a prefix up", |index| vec![del_local_prefix(index, (prefix.ip, prefix.len))])
     }
 
     /// Whether an address is on any of its interfaces now.
     pub fn has_address(&self, ip: IpAddr) -> Result<bool> {
-        let rows = self
-            .netlink()?
-            .addresses()
-            .on(self.name(), "list addresses")?;
+        let rows = self.netlink()?.addresses().on(self.name(), "list addresses")?;
         Ok(rows.iter().any(|row| row.ip == ip))
     }
 
@@ -204,17 +165,9 @@ impl Host {
     /// Writes a file of the host, with the directories it needs. Only private places may be written.
     pub fn write(&self, inside: &str, contents: impl AsRef<[u8]>) -> Result<()> {
         let path = self.path(inside);
-        let failed = |step, source| LabError::File {
-            host: self.name().to_owned(),
-            step,
-            path: path.clone(),
-            source,
-        };
+        let failed = |step, source| LabError::File { host: self.name().to_owned(), step, path: path.clone(), source };
         if !path.starts_with(self.dir()) {
-            let shared = io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "this place is shared with the machine",
-            );
+            let shared = io::Error::new(io::ErrorKind::PermissionDenied, "this place is shared with the machine");
             return Err(failed("write", shared));
         }
         if let Some(dir) = path.parent() {
@@ -237,9 +190,7 @@ impl Host {
     /// Where the output of a program goes that is started without a pipe.
     #[must_use]
     pub fn log_path(&self, program: &str) -> PathBuf {
-        let name = Path::new(program)
-            .file_name()
-            .unwrap_or_else(|| OsStr::new("program"));
+        let name = Path::new(program).file_name().unwrap_or_else(|| OsStr::new("program"));
         self.dir().join("out").join(name).with_extension("log")
     }
 
@@ -270,17 +221,11 @@ impl Host {
     }
 
     pub(crate) fn running(&self) -> Result<Running> {
-        self.slot().clone().ok_or_else(|| LabError::PoweredOff {
-            host: self.name().to_owned(),
-        })
+        self.slot().clone().ok_or_else(|| LabError::PoweredOff { host: self.name().to_owned() })
     }
 
     pub(crate) fn set_running(&self, holder: Holder, netlink: Netlink) {
-        let running = Running {
-            holder: Arc::new(holder),
-            netlink: Arc::new(netlink),
-            children: Arc::default(),
-        };
+        let running = Running { holder: Arc::new(holder), netlink: Arc::new(netlink), children: Arc::default() };
         *self.slot() = Some(running);
     }
 
@@ -308,27 +253,14 @@ impl Host {
         Ok(child)
     }
 
-    fn change(
-        &self,
-        interface: &str,
-        step: &str,
-        requests: impl FnOnce(u32) -> Vec<Request>,
-    ) -> Result<()> {
+    fn change(&self, interface: &str, step: &str, requests: impl FnOnce(u32) -> Vec<Request>) -> Result<()> {
         let netlink = self.netlink()?;
-        let index = netlink
-            .link(interface)
-            .at(self.name(), interface, step)?
-            .index;
-        netlink
-            .batch(requests(index))
-            .at(self.name(), interface, step)
+        let index = netlink.link(interface).at(self.name(), interface, step)?.index;
+        netlink.batch(requests(index)).at(self.name(), interface, step)
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Running>> {
-        self.inner
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -355,17 +287,11 @@ fn pids_beside(holder: i32) -> io::Result<Vec<i32>> {
     let namespace = fs::read_link(format!("/proc/{holder}/ns/pid"))?;
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
         // Processes end while we look; those of other accounts are not ours to see.
-        if pid != holder
-            && fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link == namespace)
-        {
+        if pid != holder && fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link == namespace) {
             pids.push(pid);
         }
     }

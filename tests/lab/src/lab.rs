@@ -58,14 +58,7 @@ impl Lab {
         });
         let hosts: BTreeMap<String, Host> = hosts.collect();
         let (owners, state) = (Owners::default(), Mutex::default());
-        let lab = Self {
-            plan,
-            hosts,
-            owners,
-            state,
-            switch,
-            scratch,
-        };
+        let lab = Self { plan, hosts, owners, state, switch, scratch };
         for host in lab.hosts.values() {
             fs::create_dir_all(host.dir()).on(host.name(), "make its directory")?;
             lab.power_on(host.name())?;
@@ -76,24 +69,16 @@ impl Lab {
 
     /// A host by its name.
     pub fn host(&self, name: &str) -> Result<Host> {
-        self.hosts
-            .get(name)
-            .cloned()
-            .ok_or_else(|| LabError::Unknown {
-                kind: "host",
-                name: name.to_owned(),
-                known: self.hosts.keys().cloned().collect::<Vec<_>>().join(", "),
-            })
+        self.hosts.get(name).cloned().ok_or_else(|| LabError::Unknown {
+            kind: "host",
+            name: name.to_owned(),
+            known: self.hosts.keys().cloned().collect::<Vec<_>>().join(", "),
+        })
     }
 
     /// The nodes of the cluster, in the order of the plan.
     pub fn nodes(&self) -> impl Iterator<Item = Host> {
-        self.plan
-            .hosts
-            .iter()
-            .filter_map(|host| self.hosts.get(&host.name))
-            .filter(|host| host.is_node())
-            .cloned()
+        self.plan.hosts.iter().filter_map(|host| self.hosts.get(&host.name)).filter(|host| host.is_node()).cloned()
     }
 
     /// The record of who owned which address when.
@@ -118,17 +103,11 @@ impl Lab {
     pub fn cross_check_owners(&self, settle: Duration) -> Result<()> {
         let mut differences = Vec::new();
         let agreed = wait_until(settle, "", || {
-            differences = self
-                .nodes()
-                .flat_map(|node| self.differences_of(&node))
-                .collect();
+            differences = self.nodes().flat_map(|node| self.differences_of(&node)).collect();
             differences.is_empty()
         });
         agreed.map_err(|_| LabError::Waited {
-            what: format!(
-                "the record of owners to agree with the kernels; {}",
-                differences.join("; ")
-            ),
+            what: format!("the record of owners to agree with the kernels; {}", differences.join("; ")),
             limit: settle,
         })
     }
@@ -136,10 +115,7 @@ impl Lab {
     fn differences_of(&self, node: &Host) -> Vec<String> {
         let recorded = self.owners.owned_by(node.name());
         let Ok(netlink) = node.netlink() else {
-            return recorded
-                .iter()
-                .map(|what| format!("{} is off and has {what}", node.name()))
-                .collect();
+            return recorded.iter().map(|what| format!("{} is off and has {what}", node.name())).collect();
         };
         let (Ok(addresses), Ok(prefixes)) = (netlink.addresses(), netlink.local_prefixes()) else {
             return vec![format!("{} does not say what it owns", node.name())];
@@ -148,15 +124,7 @@ impl Lab {
         truth
             .symmetric_difference(&recorded)
             .map(|what| {
-                format!(
-                    "{what} on {} is {}",
-                    node.name(),
-                    if truth.contains(what) {
-                        "missed"
-                    } else {
-                        "gone"
-                    }
-                )
+                format!("{what} on {} is {}", node.name(), if truth.contains(what) { "missed" } else { "gone" })
             })
             .collect()
     }
@@ -166,10 +134,7 @@ impl Lab {
     pub fn settle(&self) -> Result<()> {
         let mut behind = Vec::new();
         let settled = wait_until(SETTLE_WITHIN, "", || {
-            behind = self
-                .switch
-                .behind()
-                .unwrap_or_else(|error| vec![error.to_string()]);
+            behind = self.switch.behind().unwrap_or_else(|error| vec![error.to_string()]);
             for host in self.hosts.values().filter(|host| host.is_on()) {
                 behind.extend(self.nics_behind(host));
             }
@@ -182,32 +147,22 @@ impl Lab {
         // The kernel shows a carrier a moment before it sends through it, but under a lock that every change takes.
         self.switch.barrier()?;
         for host in self.hosts.values().filter(|host| host.is_on()) {
-            host.netlink()?
-                .barrier()
-                .on(host.name(), "wait for its kernel")?;
+            host.netlink()?.barrier().on(host.name(), "wait for its kernel")?;
         }
         Ok(())
     }
 
     /// The interfaces of a host that do not yet see of their cable what they should.
     fn nics_behind(&self, host: &Host) -> Vec<String> {
-        let links = host
-            .netlink()
-            .ok()
-            .and_then(|netlink| netlink.links().ok())
-            .unwrap_or_default();
+        let links = host.netlink().ok().and_then(|netlink| netlink.links().ok()).unwrap_or_default();
         let wanted = self.switch.wanted_carriers(host.name());
         let behind = wanted.iter().filter(|(nic, carrier)| {
             links
                 .iter()
                 .find(|link| link.name == *nic)
-                .is_none_or(|link| {
-                    link.carrier != Carrier::Down && (link.carrier == Carrier::Up) != *carrier
-                })
+                .is_none_or(|link| link.carrier != Carrier::Down && (link.carrier == Carrier::Up) != *carrier)
         });
-        behind
-            .map(|(nic, _)| format!("{} of {}", nic, host.name()))
-            .collect()
+        behind.map(|(nic, _)| format!("{} of {}", nic, host.name())).collect()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

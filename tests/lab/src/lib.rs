@@ -58,9 +58,7 @@ pub use lab::{Lab, mark};
 pub use netlink::Carrier;
 pub use outage::{Outage, Sightings, Stall, Takeover, Turn};
 pub use owners::{Change, Owners, Ownership};
-pub use plan::{
-    ARBITRATOR, Cidr, HostKind, HostPlan, NetworkPlan, NicPlan, Plan, VIP, VIP6, Wiring,
-};
+pub use plan::{ARBITRATOR, Cidr, HostKind, HostPlan, NetworkPlan, NicPlan, Plan, VIP, VIP6, Wiring};
 pub use power::PowerOff;
 pub use probe::{Pace, Probe};
 pub use process::{HostCommand, Process};

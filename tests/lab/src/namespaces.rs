@@ -23,13 +23,7 @@ impl Namespaces {
     /// The namespaces that process `pid` is in.
     pub(crate) fn of_process(pid: i32) -> io::Result<Self> {
         let open = |name: &str| File::open(format!("/proc/{pid}/ns/{name}")).map(OwnedFd::from);
-        Ok(Self {
-            net: open("net")?,
-            mnt: open("mnt")?,
-            uts: open("uts")?,
-            ipc: open("ipc")?,
-            pid: open("pid")?,
-        })
+        Ok(Self { net: open("net")?, mnt: open("mnt")?, uts: open("uts")?, ipc: open("ipc")?, pid: open("pid")? })
     }
 
     /// The network namespace.
@@ -38,18 +32,12 @@ impl Namespaces {
     }
 
     /// Runs `visit` on a thread that sees the host's network and nothing else of it. Sockets made there stay there.
-    pub(crate) fn in_net<T: Send>(
-        &self,
-        visit: impl FnOnce() -> io::Result<T> + Send,
-    ) -> io::Result<T> {
+    pub(crate) fn in_net<T: Send>(&self, visit: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
         in_net_of(self.net.as_fd(), visit)
     }
 
     /// Runs `visit` on a thread that sees the host's network, files and names. Processes it starts are the host's.
-    pub(crate) fn in_all<T: Send>(
-        &self,
-        visit: impl FnOnce() -> io::Result<T> + Send,
-    ) -> io::Result<T> {
+    pub(crate) fn in_all<T: Send>(&self, visit: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
         visit_on_thread(|| {
             // A thread shares its root and working directory with the process until it gives that up.
             unshare(CloneFlags::CLONE_FS)?;
@@ -64,10 +52,7 @@ impl Namespaces {
 }
 
 /// Runs `visit` on a thread in a network namespace.
-pub(crate) fn in_net_of<T: Send>(
-    net: BorrowedFd<'_>,
-    visit: impl FnOnce() -> io::Result<T> + Send,
-) -> io::Result<T> {
+pub(crate) fn in_net_of<T: Send>(net: BorrowedFd<'_>, visit: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     visit_on_thread(|| {
         setns(net, CloneFlags::CLONE_NEWNET)?;
         visit()
@@ -76,9 +61,7 @@ pub(crate) fn in_net_of<T: Send>(
 
 fn visit_on_thread<T: Send>(visit: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
-        let visitor = thread::Builder::new()
-            .name("lab-visit".to_owned())
-            .spawn_scoped(scope, visit)?;
+        let visitor = thread::Builder::new().name("lab-visit".to_owned()).spawn_scoped(scope, visit)?;
         match visitor.join() {
             Ok(outcome) => outcome,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -67,29 +67,17 @@ impl Sightings {
     /// last answer that arrived.
     #[must_use]
     pub fn outage(&self, target: IpAddr, from: Instant, to: Instant) -> Outage {
-        let mut outage = Outage {
-            longest: Duration::ZERO,
-            began: from,
-            ended_by: None,
-        };
+        let mut outage = Outage { longest: Duration::ZERO, began: from, ended_by: None };
         let mut last = from;
         for answer in self.of(target, from, to) {
             if answer.at - last > outage.longest {
-                outage = Outage {
-                    longest: answer.at - last,
-                    began: last,
-                    ended_by: self.node(answer),
-                };
+                outage = Outage { longest: answer.at - last, began: last, ended_by: self.node(answer) };
             }
             last = answer.at;
         }
         let tail = to.saturating_duration_since(last);
         if tail > outage.longest {
-            outage = Outage {
-                longest: tail,
-                began: last,
-                ended_by: None,
-            };
+            outage = Outage { longest: tail, began: last, ended_by: None };
         }
         outage
     }
@@ -97,10 +85,7 @@ impl Sightings {
     /// The longest silence of any target in an interval.
     #[must_use]
     pub fn worst_outage(&self, from: Instant, to: Instant) -> Option<(IpAddr, Outage)> {
-        let outages = self
-            .targets
-            .iter()
-            .map(|target| (*target, self.outage(*target, from, to)));
+        let outages = self.targets.iter().map(|target| (*target, self.outage(*target, from, to)));
         outages.max_by_key(|(_, outage)| outage.longest)
     }
 
@@ -108,10 +93,7 @@ impl Sightings {
     #[must_use]
     pub fn takeover_by(&self, node: &str, from: Instant, to: Instant) -> Takeover {
         let mut firsts: BTreeMap<u16, Instant> = BTreeMap::new();
-        let answers = self
-            .answers
-            .iter()
-            .filter(|answer| (from..=to).contains(&answer.at));
+        let answers = self.answers.iter().filter(|answer| (from..=to).contains(&answer.at));
         for answer in answers.filter(|answer| self.node(answer).as_deref() == Some(node)) {
             firsts.entry(answer.target).or_insert(answer.at);
         }
@@ -120,16 +102,8 @@ impl Sightings {
             .filter(|(place, _)| !firsts.contains_key(place))
             .map(|(_, target)| *target)
             .collect();
-        let last = firsts
-            .values()
-            .max()
-            .filter(|_| silent.is_empty())
-            .map(|at| *at - from);
-        Takeover {
-            first: firsts.values().min().map(|at| *at - from),
-            last,
-            silent,
-        }
+        let last = firsts.values().max().filter(|_| silent.is_empty()).map(|at| *at - from);
+        Takeover { first: firsts.values().min().map(|at| *at - from), last, silent }
     }
 
     /// Who answered for `target`, and from when on.
@@ -141,10 +115,7 @@ impl Sightings {
                 continue;
             };
             if turns.last().is_none_or(|turn| turn.node != node) {
-                turns.push(Turn {
-                    at: answer.at,
-                    node,
-                });
+                turns.push(Turn { at: answer.at, node });
             }
         }
         turns
@@ -153,10 +124,7 @@ impl Sightings {
     /// The nodes that answered for `target`.
     #[must_use]
     pub fn answered_by(&self, target: IpAddr, from: Instant, to: Instant) -> BTreeSet<String> {
-        self.turns(target, from, to)
-            .into_iter()
-            .map(|turn| turn.node)
-            .collect()
+        self.turns(target, from, to).into_iter().map(|turn| turn.node).collect()
     }
 
     /// The times the probe did not run in an interval. A run with a stall near the fault is to be repeated.
@@ -173,10 +141,7 @@ impl Sightings {
     }
 
     fn of(&self, target: IpAddr, from: Instant, to: Instant) -> impl Iterator<Item = &Answer> {
-        let place = self
-            .targets
-            .iter()
-            .position(|candidate| *candidate == target);
+        let place = self.targets.iter().position(|candidate| *candidate == target);
         let begin = self.answers.partition_point(|answer| answer.at < from);
         self.answers[begin..]
             .iter()
@@ -201,10 +166,7 @@ mod tests {
             node: *node,
         };
         Sightings {
-            targets: vec![
-                "172.16.9.61".parse().unwrap(),
-                "172.16.9.62".parse().unwrap(),
-            ],
+            targets: vec!["172.16.9.61".parse().unwrap(), "172.16.9.62".parse().unwrap()],
             nodes: vec!["hadev1".to_owned(), "hadev2".to_owned()],
             answers: answers.iter().map(answer).collect(),
             ..Sightings::default()
@@ -215,24 +177,11 @@ mod tests {
     fn the_longest_silence_is_found_and_who_ended_it() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let seen = seen(
-            start,
-            &[
-                (1, 0, 0),
-                (2, 1, 0),
-                (3, 0, 0),
-                (33, 0, 1),
-                (34, 1, 1),
-                (35, 0, 1),
-            ],
-        );
+        let seen = seen(start, &[(1, 0, 0), (2, 1, 0), (3, 0, 0), (33, 0, 1), (34, 1, 1), (35, 0, 1)]);
         let (first, second) = (seen.targets[0], seen.targets[1]);
         let outage = seen.outage(first, at(0), at(40));
         assert_eq!(outage.longest, Duration::from_millis(30));
-        assert_eq!(
-            (outage.began, outage.ended_by.as_deref()),
-            (at(3), Some("hadev2"))
-        );
+        assert_eq!((outage.began, outage.ended_by.as_deref()), (at(3), Some("hadev2")));
         assert_eq!(seen.worst_outage(at(0), at(40)).unwrap().0, second);
         assert_eq!(seen.turns(first, at(0), at(40)).len(), 2);
     }
@@ -243,31 +192,19 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let seen = seen(start, &[(1, 0, 0), (2, 0, 0)]);
         let outage = seen.outage(seen.targets[0], at(0), at(1000));
-        assert_eq!(
-            (outage.longest, outage.ended_by),
-            (Duration::from_millis(998), None)
-        );
-        assert_eq!(
-            seen.outage(seen.targets[1], at(0), at(9)).longest,
-            Duration::from_millis(9)
-        );
+        assert_eq!((outage.longest, outage.ended_by), (Duration::from_millis(998), None));
+        assert_eq!(seen.outage(seen.targets[1], at(0), at(9)).longest, Duration::from_millis(9));
     }
 
     #[test]
     fn a_takeover_counts_only_the_new_node() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let seen = seen(
-            start,
-            &[(1, 0, 0), (1, 1, 0), (20, 0, 1), (50, 1, 1), (60, 0, 1)],
-        );
+        let seen = seen(start, &[(1, 0, 0), (1, 1, 0), (20, 0, 1), (50, 1, 1), (60, 0, 1)]);
         let takeover = seen.takeover_by("hadev2", at(0), at(100));
         let ms = |ms| Some(Duration::from_millis(ms));
         assert_eq!((takeover.first, takeover.last), (ms(20), ms(50)));
         let short = seen.takeover_by("hadev2", at(0), at(30));
-        assert_eq!(
-            (short.first, short.last, short.silent),
-            (ms(20), None, vec![seen.targets[1]])
-        );
+        assert_eq!((short.first, short.last, short.silent), (ms(20), None, vec![seen.targets[1]]));
     }
 }

@@ -79,26 +79,14 @@ impl Owners {
     #[must_use]
     pub fn changes_since(&self, from: Instant) -> Vec<Change> {
         let record = self.record();
-        record
-            .changes
-            .iter()
-            .filter(|change| change.at >= from)
-            .cloned()
-            .collect()
+        record.changes.iter().filter(|change| change.at >= from).cloned().collect()
     }
 
     /// How long `ip` was on two nodes, and on none, between two moments.
     #[must_use]
     pub fn between(&self, ip: IpAddr, from: Instant, to: Instant) -> Ownership {
         let record = self.record();
-        sum_up(
-            record
-                .changes
-                .iter()
-                .filter(|change| covers(&change.what, ip)),
-            from,
-            to,
-        )
+        sum_up(record.changes.iter().filter(|change| covers(&change.what, ip)), from, to)
     }
 
     /// Whether changes were lost since `from`, so that times are not to be trusted.
@@ -120,19 +108,9 @@ impl Owners {
         running: &Running,
         on_link: impl Fn(&str, bool) + Send + 'static,
     ) -> io::Result<Worker> {
-        let (listener, netlink) = running.namespaces().in_net(|| {
-            Ok((
-                Listener::open(&GROUPS, RECEIVE_BUFFER_BYTES)?,
-                Netlink::open()?,
-            ))
-        })?;
-        let mut watch = Watch {
-            owners: self.clone(),
-            node: node.to_owned(),
-            listener,
-            netlink,
-            on_link,
-        };
+        let (listener, netlink) =
+            running.namespaces().in_net(|| Ok((Listener::open(&GROUPS, RECEIVE_BUFFER_BYTES)?, Netlink::open()?)))?;
+        let mut watch = Watch { owners: self.clone(), node: node.to_owned(), listener, netlink, on_link };
         watch.resync()?;
         Worker::start("lab-owners", move |bell| watch.run(bell))
     }
@@ -151,18 +129,9 @@ impl Record {
     fn note(&mut self, node: &str, what: Cidr, gained: bool, at: Instant) {
         let owned = self.now.entry(node.to_owned()).or_default();
         // The kernel repeats itself, for instance when an address's lifetime is refreshed.
-        let news = if gained {
-            owned.insert(what)
-        } else {
-            owned.remove(&what)
-        };
+        let news = if gained { owned.insert(what) } else { owned.remove(&what) };
         if news {
-            self.changes.push(Change {
-                at,
-                node: node.to_owned(),
-                what,
-                gained,
-            });
+            self.changes.push(Change { at, node: node.to_owned(), what, gained });
         }
     }
 
@@ -211,15 +180,9 @@ impl<F: Fn(&str, bool)> Watch<F> {
 
     fn note(&self, message: &RouteNetlinkMessage, at: Instant) {
         let (what, gained) = if let RouteNetlinkMessage::NewAddress(address) = message {
-            (
-                AddressRow::from_message(address).map(|row| whole(row.ip)),
-                true,
-            )
+            (AddressRow::from_message(address).map(|row| whole(row.ip)), true)
         } else if let RouteNetlinkMessage::DelAddress(address) = message {
-            (
-                AddressRow::from_message(address).map(|row| whole(row.ip)),
-                false,
-            )
+            (AddressRow::from_message(address).map(|row| whole(row.ip)), false)
         } else if let RouteNetlinkMessage::NewRoute(route) = message {
             (prefix(route), true)
         } else if let RouteNetlinkMessage::DelRoute(route) = message {
@@ -238,9 +201,7 @@ impl<F: Fn(&str, bool)> Watch<F> {
     /// Asks for the whole truth: at boot, and when changes were lost.
     fn resync(&self) -> io::Result<()> {
         let owned = everything(&self.netlink.addresses()?, &self.netlink.local_prefixes()?);
-        self.owners
-            .record()
-            .replace(&self.node, &owned, Instant::now());
+        self.owners.record().replace(&self.node, &owned, Instant::now());
         Ok(())
     }
 }
@@ -248,18 +209,11 @@ impl<F: Fn(&str, bool)> Watch<F> {
 /// The addresses and prefixes of a kernel's tables, as the record knows them.
 pub(crate) fn everything(addresses: &[AddressRow], prefixes: &[(IpAddr, u8)]) -> BTreeSet<Cidr> {
     let prefixes = prefixes.iter().map(|(ip, len)| Cidr { ip: *ip, len: *len });
-    addresses
-        .iter()
-        .map(|row| whole(row.ip))
-        .chain(prefixes)
-        .collect()
+    addresses.iter().map(|row| whole(row.ip)).chain(prefixes).collect()
 }
 
 fn whole(ip: IpAddr) -> Cidr {
-    Cidr {
-        ip,
-        len: if ip.is_ipv6() { 128 } else { 32 },
-    }
+    Cidr { ip, len: if ip.is_ipv6() { 128 } else { 32 } }
 }
 
 fn prefix(route: &RouteMessage) -> Option<Cidr> {
@@ -272,9 +226,7 @@ fn covers(what: &Cidr, ip: IpAddr) -> bool {
         IpAddr::V6(ip) => (ip.to_bits(), true),
     };
     let ((ours, our_family), (theirs, their_family)) = (bits(what.ip), bits(ip));
-    let mask = u128::MAX
-        .checked_shl(128 - u32::from(what.len))
-        .unwrap_or(0);
+    let mask = u128::MAX.checked_shl(128 - u32::from(what.len)).unwrap_or(0);
     our_family == their_family && (ours ^ theirs) & mask == 0
 }
 
@@ -300,16 +252,9 @@ fn sum_up<'a>(changes: impl Iterator<Item = &'a Change>, from: Instant, to: Inst
         }
     };
     for change in changes {
-        pass(
-            holding.values().filter(|count| **count > 0).count(),
-            change.at,
-        );
+        pass(holding.values().filter(|count| **count > 0).count(), change.at);
         let count = holding.entry(&change.node).or_default();
-        *count = if change.gained {
-            *count + 1
-        } else {
-            count.saturating_sub(1)
-        };
+        *count = if change.gained { *count + 1 } else { count.saturating_sub(1) };
     }
     pass(holding.values().filter(|count| **count > 0).count(), to);
     sum
@@ -321,12 +266,7 @@ mod tests {
 
     fn change(start: Instant, ms: u64, node: &str, gained: bool) -> Change {
         let what = "172.16.9.61/32".parse().unwrap();
-        Change {
-            at: start + Duration::from_millis(ms),
-            node: node.to_owned(),
-            what,
-            gained,
-        }
+        Change { at: start + Duration::from_millis(ms), node: node.to_owned(), what, gained }
     }
 
     #[test]
@@ -345,14 +285,8 @@ mod tests {
         assert_eq!(sum.dual, Duration::from_millis(30));
         assert_eq!(sum.nobody, Duration::from_millis(70));
         assert_eq!(sum.nobody_longest, Duration::from_millis(50));
-        assert_eq!(
-            sum_up(changes.iter(), at(110), at(120)).dual,
-            Duration::from_millis(10)
-        );
-        assert_eq!(
-            sum_up(changes.iter(), at(140), at(190)),
-            Ownership::default()
-        );
+        assert_eq!(sum_up(changes.iter(), at(110), at(120)).dual, Duration::from_millis(10));
+        assert_eq!(sum_up(changes.iter(), at(140), at(190)), Ownership::default());
     }
 
     #[test]
@@ -361,9 +295,6 @@ mod tests {
         assert!(covers(&prefix, "172.16.143.255".parse().unwrap()));
         assert!(!covers(&prefix, "172.16.144.0".parse().unwrap()));
         assert!(!covers(&prefix, "2001:db8::1".parse().unwrap()));
-        assert!(covers(
-            &"::/0".parse().unwrap(),
-            "2001:db8::1".parse().unwrap()
-        ));
+        assert!(covers(&"::/0".parse().unwrap(), "2001:db8::1".parse().unwrap()));
     }
 }

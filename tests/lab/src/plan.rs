@@ -35,16 +35,9 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || LabError::Plan(format!("`{text}` is not an address with a prefix length"));
         let (ip, len) = text.split_once('/').ok_or_else(wrong)?;
-        let (ip, len): (IpAddr, u8) = (
-            ip.parse().map_err(|_| wrong())?,
-            len.parse().map_err(|_| wrong())?,
-        );
+        let (ip, len): (IpAddr, u8) = (ip.parse().map_err(|_| wrong())?, len.parse().map_err(|_| wrong())?);
         let longest = if ip.is_ipv6() { 128 } else { 32 };
-        if len > longest {
-            Err(wrong())
-        } else {
-            Ok(Self { ip, len })
-        }
+        if len > longest { Err(wrong()) } else { Ok(Self { ip, len }) }
     }
 }
 
@@ -129,28 +122,14 @@ impl Plan {
     /// The same for any number of nodes; more than two meet on the dedicated links through switches.
     #[must_use]
     pub fn nodes(count: u8) -> Self {
-        let direct = if count == 2 {
-            Wiring::Direct
-        } else {
-            Wiring::Switched
-        };
-        let network = |name: &str, wiring| NetworkPlan {
-            name: name.to_owned(),
-            wiring,
-        };
+        let direct = if count == 2 { Wiring::Direct } else { Wiring::Switched };
+        let network = |name: &str, wiring| NetworkPlan { name: name.to_owned(), wiring };
         let mut hosts: Vec<HostPlan> = (0..count).map(node).collect();
-        hosts.push(guest(
-            "client",
-            vec![nic("eth1", "lan", &["172.16.9.1/24", "2001:db8:9::1/64"])],
-        ));
+        hosts.push(guest("client", vec![nic("eth1", "lan", &["172.16.9.1/24", "2001:db8:9::1/64"])]));
         hosts.push(guest(
             "arbitrator",
             vec![
-                nic(
-                    "eth0",
-                    "neutral",
-                    &["172.16.6.250/24", "172.16.8.250/24", "2001:db8:8::250/64"],
-                ),
+                nic("eth0", "neutral", &["172.16.6.250/24", "172.16.8.250/24", "2001:db8:8::250/64"]),
                 nic("eth1", "lan", &["172.16.9.250/24", "2001:db8:9::250/64"]),
             ],
         ));
@@ -177,11 +156,7 @@ impl Plan {
     /// Gives every node a `/dev/log` of its own.
     #[must_use]
     pub fn with_syslog(mut self) -> Self {
-        for host in self
-            .hosts
-            .iter_mut()
-            .filter(|host| host.kind == HostKind::Node)
-        {
+        for host in self.hosts.iter_mut().filter(|host| host.kind == HostKind::Node) {
             host.own_syslog = true;
         }
         self
@@ -190,11 +165,7 @@ impl Plan {
     /// Sets a kernel setting of the network on every node, as a path below `/proc/sys/net`.
     #[must_use]
     pub fn with_sysctl(mut self, path: &str, value: &str) -> Self {
-        for host in self
-            .hosts
-            .iter_mut()
-            .filter(|host| host.kind == HostKind::Node)
-        {
+        for host in self.hosts.iter_mut().filter(|host| host.kind == HostKind::Node) {
             host.sysctls.push((path.to_owned(), value.to_owned()));
         }
         self
@@ -211,38 +182,17 @@ impl Plan {
             for nic in &host.nics {
                 let port = port_name(&host.name, &nic.name);
                 if port.len() > NAME_BYTES {
-                    return refuse(format!(
-                        "{port} is longer than the {NAME_BYTES} bytes of an interface's name"
-                    ));
+                    return refuse(format!("{port} is longer than the {NAME_BYTES} bytes of an interface's name"));
                 }
-                if !self
-                    .networks
-                    .iter()
-                    .any(|network| network.name == nic.network)
-                {
-                    return refuse(format!(
-                        "{port} is plugged into {}, which is no network",
-                        nic.network
-                    ));
+                if !self.networks.iter().any(|network| network.name == nic.network) {
+                    return refuse(format!("{port} is plugged into {}, which is no network", nic.network));
                 }
             }
         }
-        for network in self
-            .networks
-            .iter()
-            .filter(|network| network.wiring == Wiring::Direct)
-        {
-            let ends = self
-                .hosts
-                .iter()
-                .flat_map(|host| &host.nics)
-                .filter(|nic| nic.network == network.name)
-                .count();
+        for network in self.networks.iter().filter(|network| network.wiring == Wiring::Direct) {
+            let ends = self.hosts.iter().flat_map(|host| &host.nics).filter(|nic| nic.network == network.name).count();
             if ends != 2 {
-                return refuse(format!(
-                    "{} is wired back to back, so it needs two ends; it has {ends}",
-                    network.name
-                ));
+                return refuse(format!("{} is wired back to back, so it needs two ends; it has {ends}", network.name));
             }
         }
         Ok(())
@@ -257,24 +207,10 @@ pub(crate) fn port_name(host: &str, nic: &str) -> String {
 /// The addresses count up from those of the original's first node.
 fn node(place: u8) -> HostPlan {
     let (neutral, service) = (50 + place, 54 + place);
-    let mut eth0 = nic(
-        "eth0",
-        "neutral",
-        &[
-            &format!("172.16.8.{neutral}/24"),
-            &format!("2001:db8:8::{neutral}/64"),
-        ],
-    );
+    let mut eth0 = nic("eth0", "neutral", &[&format!("172.16.8.{neutral}/24"), &format!("2001:db8:8::{neutral}/64")]);
     eth0.on_link.extend(cidr("172.16.6.250/32"));
     let both = |name, network, v4: &str, v6: &str| {
-        nic(
-            name,
-            network,
-            &[
-                &format!("{v4}.{service}/24"),
-                &format!("{v6}::{service}/64"),
-            ],
-        )
+        nic(name, network, &[&format!("{v4}.{service}/24"), &format!("{v6}::{service}/64")])
     };
     HostPlan {
         name: format!("hadev{}", place + 1),
@@ -291,13 +227,7 @@ fn node(place: u8) -> HostPlan {
 }
 
 fn guest(name: &str, nics: Vec<NicPlan>) -> HostPlan {
-    HostPlan {
-        name: name.to_owned(),
-        kind: HostKind::Guest,
-        nics,
-        sysctls: Vec::new(),
-        own_syslog: false,
-    }
+    HostPlan { name: name.to_owned(), kind: HostKind::Guest, nics, sysctls: Vec::new(), own_syslog: false }
 }
 
 fn nic(name: &str, network: &str, addresses: &[&str]) -> NicPlan {
@@ -323,11 +253,7 @@ mod tests {
         let plan = Plan::pair();
         plan.check().unwrap();
         let texts = |host: usize, nic: usize| -> Vec<String> {
-            plan.hosts[host].nics[nic]
-                .addresses
-                .iter()
-                .map(Cidr::to_string)
-                .collect()
+            plan.hosts[host].nics[nic].addresses.iter().map(Cidr::to_string).collect()
         };
         assert_eq!(texts(0, 1), ["172.16.9.54/24", "2001:db8:9::54/64"]);
         assert_eq!(texts(1, 2), ["172.16.11.55/24", "fd00:11::55/64"]);
@@ -340,10 +266,7 @@ mod tests {
         plan.check().unwrap();
         plan.networks[2].wiring = Wiring::Direct;
         let error = plan.check().unwrap_err().to_string();
-        assert!(
-            error.contains("hb1 is wired back to back, so it needs two ends; it has 3"),
-            "{error}"
-        );
+        assert!(error.contains("hb1 is wired back to back, so it needs two ends; it has 3"), "{error}");
     }
 
     #[test]

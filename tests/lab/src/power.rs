@@ -33,10 +33,7 @@ impl Lab {
         let begin = Instant::now();
         host.freeze()?;
         let at = self.switch.change(&format!("power off {name}"), |cables| {
-            cables
-                .iter_mut()
-                .filter(|cable| cable.host == name)
-                .for_each(|cable| cable.wanted.powered = false);
+            cables.iter_mut().filter(|cable| cable.host == name).for_each(|cable| cable.wanted.powered = false);
         })?;
         let took = begin.elapsed();
         let mut state = self.state();
@@ -57,9 +54,7 @@ impl Lab {
             return Ok(());
         }
         let holder = Holder::start(name)?;
-        host.files()
-            .mount(holder.namespaces())
-            .on(name, "put its private files in place")?;
+        host.files().mount(holder.namespaces()).on(name, "put its private files in place")?;
         self.write_names(&host)?;
         let netlink = holder.namespaces().in_net(|| {
             sysctl::write_all(&sysctl::HOST)?;
@@ -73,11 +68,7 @@ impl Lab {
         self.start_workers(&host)?;
         self.switch.change(&format!("power on {name}"), |cables| {
             for cable in cables.iter_mut().filter(|cable| cable.host == name) {
-                cable.wanted = Condition {
-                    powered: true,
-                    nic_up: true,
-                    ..cable.wanted
-                };
+                cable.wanted = Condition { powered: true, nic_up: true, ..cable.wanted };
             }
         })?;
         Ok(())
@@ -95,19 +86,13 @@ impl Lab {
         let netns = holder.namespaces().net();
         let retired = self.state().retired.remove(host.name());
         let Some(retired) = retired else {
-            return self
-                .switch
-                .lay_cables(&self.plan, host.name(), &host.plan().nics, netns);
+            return self.switch.lay_cables(&self.plan, host.name(), &host.plan().nics, netns);
         };
-        let old = retired
-            .namespaces()
-            .in_net(Netlink::open)
-            .on(host.name(), "look into its old network")?;
+        let old = retired.namespaces().in_net(Netlink::open).on(host.name(), "look into its old network")?;
         for nic in &host.plan().nics {
             let step = "move it to the rebooted host";
             let index = old.link(&nic.name).at(host.name(), &nic.name, step)?.index;
-            old.request(move_link(index, netns))
-                .at(host.name(), &nic.name, step)?;
+            old.request(move_link(index, netns)).at(host.name(), &nic.name, step)?;
         }
         Ok(())
     }
@@ -128,9 +113,7 @@ impl Lab {
             };
             let watch = self.owners.watch(host.name(), &running, on_link);
             workers.push(watch.on(host.name(), "watch its addresses")?);
-            workers.push(
-                echo::start(host.name(), &running).on(host.name(), "start its echo service")?,
-            );
+            workers.push(echo::start(host.name(), &running).on(host.name(), "start its echo service")?);
         }
         self.state().workers.insert(host.name().to_owned(), workers);
         Ok(())
@@ -159,34 +142,17 @@ fn configure(host: &Host, netlink: &Netlink) -> Result<()> {
     for link in links.iter().filter(|link| link.carrier == Carrier::Down) {
         raise.push(set_up(link.index, true));
     }
-    netlink
-        .batch(raise)
-        .on(host.name(), "raise its interfaces")?;
+    netlink.batch(raise).on(host.name(), "raise its interfaces")?;
     for nic in &host.plan().nics {
-        let index = netlink
-            .link(&nic.name)
-            .at(host.name(), &nic.name, "find it")?
-            .index;
-        let addresses = nic
-            .addresses
-            .iter()
-            .map(|cidr| add_address(index, cidr.ip, cidr.len))
-            .collect();
-        netlink
-            .batch(addresses)
-            .at(host.name(), &nic.name, "give it its addresses")?;
-        netlink
-            .batch(routes(index, nic))
-            .at(host.name(), &nic.name, "give it its routes")?;
+        let index = netlink.link(&nic.name).at(host.name(), &nic.name, "find it")?.index;
+        let addresses = nic.addresses.iter().map(|cidr| add_address(index, cidr.ip, cidr.len)).collect();
+        netlink.batch(addresses).at(host.name(), &nic.name, "give it its addresses")?;
+        netlink.batch(routes(index, nic)).at(host.name(), &nic.name, "give it its routes")?;
     }
     Ok(())
 }
 
 fn routes(index: u32, nic: &NicPlan) -> Vec<crate::netlink::Request> {
-    let unique: BTreeSet<(IpAddr, u8)> =
-        nic.on_link.iter().map(|cidr| (cidr.ip, cidr.len)).collect();
-    unique
-        .into_iter()
-        .map(|prefix| add_route(index, prefix, None))
-        .collect()
+    let unique: BTreeSet<(IpAddr, u8)> = nic.on_link.iter().map(|cidr| (cidr.ip, cidr.len)).collect();
+    unique.into_iter().map(|prefix| add_route(index, prefix, None)).collect()
 }

@@ -25,10 +25,7 @@ pub struct Pace {
 impl Default for Pace {
     /// A request per millisecond; ten milliseconds late is a stall.
     fn default() -> Self {
-        Self {
-            interval: Duration::from_millis(1),
-            stall: Duration::from_millis(10),
-        }
+        Self { interval: Duration::from_millis(1), stall: Duration::from_millis(10) }
     }
 }
 
@@ -48,35 +45,15 @@ impl Probe {
     /// The same at another pace.
     pub fn start_at(client: &Host, targets: &[IpAddr], pace: Pace) -> Result<Self> {
         if targets.is_empty() || targets.len() > usize::from(u16::MAX) {
-            return Err(LabError::Plan(format!(
-                "a probe of {} targets",
-                targets.len()
-            )));
+            return Err(LabError::Plan(format!("a probe of {} targets", targets.len())));
         }
-        let sockets = client.in_netns(|| {
-            Ok([
-                open(Ipv4Addr::UNSPECIFIED.into())?,
-                open(Ipv6Addr::UNSPECIFIED.into())?,
-            ])
-        })?;
-        let sightings = Sightings {
-            targets: targets.to_vec(),
-            ..Sightings::default()
-        };
+        let sockets =
+            client.in_netns(|| Ok([open(Ipv4Addr::UNSPECIFIED.into())?, open(Ipv6Addr::UNSPECIFIED.into())?]))?;
+        let sightings = Sightings { targets: targets.to_vec(), ..Sightings::default() };
         let sightings = Arc::new(Mutex::new(sightings));
-        let mut run = Run {
-            targets: targets.to_vec(),
-            sockets,
-            pace,
-            sightings: sightings.clone(),
-            sent: 0,
-        };
-        let worker = Worker::start("lab-probe", move |bell| run.run(bell))
-            .on(client.name(), "start a probe")?;
-        Ok(Self {
-            sightings,
-            _worker: worker,
-        })
+        let mut run = Run { targets: targets.to_vec(), sockets, pace, sightings: sightings.clone(), sent: 0 };
+        let worker = Worker::start("lab-probe", move |bell| run.run(bell)).on(client.name(), "start a probe")?;
+        Ok(Self { sightings, _worker: worker })
     }
 
     /// Everything seen so far.
@@ -96,10 +73,7 @@ impl Probe {
         let from = Instant::now();
         wait_for(limit, format!("an answer of {target} from {node}"), || {
             let turns = lock(&self.sightings).turns(target, from, Instant::now());
-            turns
-                .iter()
-                .find(|turn| turn.node == node)
-                .map(|turn| turn.at)
+            turns.iter().find(|turn| turn.node == node).map(|turn| turn.at)
         })
     }
 
@@ -174,9 +148,7 @@ impl Run {
     fn note(&self, from: SocketAddr, answer: &[u8]) {
         let at = Instant::now();
         let target = self.targets.iter().position(|target| *target == from.ip());
-        let name = answer
-            .get(REQUEST_BYTES..)
-            .and_then(|name| std::str::from_utf8(name).ok());
+        let name = answer.get(REQUEST_BYTES..).and_then(|name| std::str::from_utf8(name).ok());
         let (Some(target), Some(name)) = (target, name) else {
             return;
         };

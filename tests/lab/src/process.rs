@@ -3,10 +3,7 @@
 //! A program started here is in all namespaces of its host from its first instruction, and in a session of its own, so
 //! that Ctrl-C at the lab's terminal is not a fault of the nodes. It cannot outlive its host.
 
-#![allow(
-    unsafe_code,
-    reason = "setsid between fork and exec has no safe form in std"
-)]
+#![allow(unsafe_code, reason = "setsid between fork and exec has no safe form in std")]
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -38,10 +35,7 @@ pub struct HostCommand {
 impl HostCommand {
     pub(crate) fn new(host: Host, program: &OsStr) -> Self {
         let mut command = Command::new(program);
-        command
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .env("HOSTNAME", host.name());
+        command.current_dir("/").stdin(Stdio::null()).env("HOSTNAME", host.name());
         // SAFETY: one system call that neither allocates nor locks.
         unsafe {
             command.pre_exec(|| {
@@ -49,12 +43,7 @@ impl HostCommand {
                 Ok(())
             });
         }
-        Self {
-            host,
-            program: program.to_string_lossy().into_owned(),
-            command,
-            piped: false,
-        }
+        Self { host, program: program.to_string_lossy().into_owned(), command, piped: false }
     }
 
     /// Adds an argument.
@@ -96,30 +85,19 @@ impl HostCommand {
     /// Starts it.
     pub fn spawn(&mut self) -> Result<Process> {
         let log = self.host.log_path(&self.program);
-        let outputs =
-            open_log(&log).on(self.host.name(), format!("open the log {}", log.display()))?;
-        self.command.stdout(if self.piped {
-            Stdio::piped()
-        } else {
-            outputs.0.into()
-        });
+        let outputs = open_log(&log).on(self.host.name(), format!("open the log {}", log.display()))?;
+        self.command.stdout(if self.piped { Stdio::piped() } else { outputs.0.into() });
         self.command.stderr(outputs.1);
         let (program, host) = (self.program.clone(), self.host.clone());
         let child = host.spawn_child(&program, &mut self.command)?;
-        Ok(Process {
-            host,
-            program,
-            child,
-            log,
-        })
+        Ok(Process { host, program, child, log })
     }
 
     /// Runs it to its end and returns what it printed.
     pub fn output(&mut self) -> Result<Output> {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let (program, host) = (self.program.clone(), self.host.clone());
-        host.enter(|| self.command.output())
-            .map_err(|error| spawn_error(host.name(), &program, error))
+        host.enter(|| self.command.output()).map_err(|error| spawn_error(host.name(), &program, error))
     }
 }
 
@@ -134,11 +112,7 @@ fn open_log(path: &Path) -> io::Result<(File, File)> {
 
 pub(crate) fn spawn_error(host: &str, program: &str, error: LabError) -> LabError {
     if let LabError::Host { source, .. } = error {
-        LabError::Spawn {
-            host: host.to_owned(),
-            program: program.to_owned(),
-            source,
-        }
+        LabError::Spawn { host: host.to_owned(), program: program.to_owned(), source }
     } else {
         error
     }
@@ -200,10 +174,7 @@ impl Process {
 
     /// How it ended, if it has.
     pub fn ended(&self) -> Result<Option<ExitStatus>> {
-        lock(&self.child).try_wait().on(
-            self.host.name(),
-            format!("look whether {} has ended", self.program),
-        )
+        lock(&self.child).try_wait().on(self.host.name(), format!("look whether {} has ended", self.program))
     }
 
     /// Waits for its end.

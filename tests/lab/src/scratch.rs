@@ -30,18 +30,12 @@ impl Scratch {
     pub(crate) fn below(dir: &Path) -> Result<Self> {
         sweep(dir);
         let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(dir);
-        let made = made.on(
-            "lab",
-            format!("make a scratch directory in {}", dir.display()),
-        )?;
+        let made = made.on("lab", format!("make a scratch directory in {}", dir.display()))?;
         // Services that give up root must still reach their files.
         let open = fs::set_permissions(made.path(), fs::Permissions::from_mode(0o755));
         open.on("lab", "open the scratch directory")?;
         let lock = lock_new(made.path()).on("lab", "lock the scratch directory")?;
-        Ok(Self {
-            dir: made,
-            _lock: lock,
-        })
+        Ok(Self { dir: made, _lock: lock })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -52,8 +46,7 @@ impl Scratch {
 /// The lock appears under its name only when it is held, or a sweeping lab might take it for a dead one's.
 fn lock_new(dir: &Path) -> io::Result<Flock<File>> {
     let unnamed = dir.join("lock.new");
-    let lock = Flock::lock(File::create(&unnamed)?, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| errno)?;
+    let lock = Flock::lock(File::create(&unnamed)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
     fs::rename(unnamed, dir.join(LOCK))?;
     Ok(lock)
 }

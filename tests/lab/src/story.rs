@@ -22,27 +22,18 @@ pub fn story<F: FnOnce() -> Result<(), Box<dyn Error>>>(body: F) {
     }
     let test = test_name(type_name_of_val(&body));
     let own_program = std::env::current_exe();
-    let mut again =
-        Command::new(own_program.unwrap_or_else(|error| panic!("find this program: {error}")));
+    let mut again = Command::new(own_program.unwrap_or_else(|error| panic!("find this program: {error}")));
     again.args(["--exact", &test, "--nocapture", "--test-threads=1"]);
     match within_user_namespace(&mut again).status() {
-        Ok(status) => assert!(
-            status.success(),
-            "{test}, run in a user namespace: {status}"
-        ),
-        Err(source) => panic!(
-            "a story needs root, or else: {}",
-            explain("start in a user namespace", source)
-        ),
+        Ok(status) => assert!(status.success(), "{test}, run in a user namespace: {status}"),
+        Err(source) => panic!("a story needs root, or else: {}", explain("start in a user namespace", source)),
     }
 }
 
 /// The test's path as its harness knows it, from the closure's `crate::path::test::{{closure}}`.
 fn test_name(closure: &str) -> String {
     let path = closure.split("::{{closure}}").next().unwrap_or(closure);
-    path.split_once("::")
-        .map_or(path, |(_crate, rest)| rest)
-        .to_owned()
+    path.split_once("::").map_or(path, |(_crate, rest)| rest).to_owned()
 }
 
 #[cfg(test)]
@@ -51,9 +42,6 @@ mod tests {
 
     #[test]
     fn the_test_of_a_closure_is_found() {
-        assert_eq!(
-            test_name("lab_itself::power::comes_back::{{closure}}"),
-            "power::comes_back"
-        );
+        assert_eq!(test_name("lab_itself::power::comes_back::{{closure}}"), "power::comes_back");
     }
 }

@@ -29,56 +29,24 @@ impl Switch {
         });
         let netlink = netlink.on(SWITCH, "prepare its network")?;
         for network in networks {
-            netlink.request(new_bridge(&network.name)).at(
-                SWITCH,
-                &network.name,
-                "make a bridge",
-            )?;
+            netlink.request(new_bridge(&network.name)).at(SWITCH, &network.name, "make a bridge")?;
         }
-        Ok(Self {
-            holder,
-            netlink,
-            cables: Mutex::new(Cables::new(Vec::new())),
-        })
+        Ok(Self { holder, netlink, cables: Mutex::new(Cables::new(Vec::new())) })
     }
 
     /// Lays the cables of a host to the network namespace it has now. Ports stay down until the host has power.
-    pub(crate) fn lay_cables(
-        &self,
-        plan: &Plan,
-        host: &str,
-        nics: &[NicPlan],
-        netns: BorrowedFd<'_>,
-    ) -> Result<()> {
+    pub(crate) fn lay_cables(&self, plan: &Plan, host: &str, nics: &[NicPlan], netns: BorrowedFd<'_>) -> Result<()> {
         for (place, nic) in nics.iter().enumerate() {
-            let Some(network) = plan
-                .networks
-                .iter()
-                .find(|network| network.name == nic.network)
-            else {
+            let Some(network) = plan.networks.iter().find(|network| network.name == nic.network) else {
                 continue;
             };
             let mut cable = Cable::new(host, &nic.name, &network.name, network.wiring);
             let step = "lay its cable";
-            cable.bridge_index = self
-                .netlink
-                .link(&network.name)
-                .at(host, &nic.name, step)?
-                .index;
+            cable.bridge_index = self.netlink.link(&network.name).at(host, &nic.name, step)?.index;
             let mac = mac(plan, host, place);
-            let end = Nic {
-                name: &nic.name,
-                mac,
-                netns,
-            };
-            self.netlink
-                .request(new_veth(&cable.port, cable.bridge_index, &end))
-                .at(host, &nic.name, step)?;
-            cable.port_index = self
-                .netlink
-                .link(&cable.port)
-                .at(host, &nic.name, step)?
-                .index;
+            let end = Nic { name: &nic.name, mac, netns };
+            self.netlink.request(new_veth(&cable.port, cable.bridge_index, &end)).at(host, &nic.name, step)?;
+            cable.port_index = self.netlink.link(&cable.port).at(host, &nic.name, step)?.index;
             self.cables().all.push(cable);
         }
         Ok(())
@@ -94,11 +62,7 @@ impl Switch {
     /// A host raised an interface or took it down: back to back, the other end's carrier follows.
     pub(crate) fn follow_nic(&self, host: &str, nic: &str, up: bool) -> Result<()> {
         let is_meant = |cable: &Cable| cable.host == host && cable.nic == nic;
-        let news = self.with_cables(|cables| {
-            cables
-                .iter()
-                .any(|cable| is_meant(cable) && cable.wanted.nic_up != up)
-        });
+        let news = self.with_cables(|cables| cables.iter().any(|cable| is_meant(cable) && cable.wanted.nic_up != up));
         if news {
             self.change(&format!("follow {nic} of {host}"), |cables| {
                 let meant = cables.iter_mut().filter(|cable| is_meant(cable));
@@ -117,9 +81,7 @@ impl Switch {
     pub(crate) fn wanted_carriers(&self, host: &str) -> Vec<(String, bool)> {
         let cables = self.cables();
         let of_host = cables.all.iter().filter(|cable| cable.host == host);
-        of_host
-            .map(|cable| (cable.nic.clone(), cables.wants_up(cable)))
-            .collect()
+        of_host.map(|cable| (cable.nic.clone(), cables.wants_up(cable))).collect()
     }
 
     /// The ports whose carrier does not yet say what was ordered.
@@ -146,17 +108,6 @@ impl Switch {
 
 /// A hardware address that stays the same through power cycles and says whose it is: host, interface.
 fn mac(plan: &Plan, host: &str, nic: usize) -> [u8; 6] {
-    let place = plan
-        .hosts
-        .iter()
-        .position(|candidate| candidate.name == host)
-        .unwrap_or_default();
-    [
-        0x02,
-        0xa0,
-        0,
-        0,
-        u8::try_from(place + 1).unwrap_or(0xff),
-        u8::try_from(nic + 1).unwrap_or(0xff),
-    ]
+    let place = plan.hosts.iter().position(|candidate| candidate.name == host).unwrap_or_default();
+    [0x02, 0xa0, 0, 0, u8::try_from(place + 1).unwrap_or(0xff), u8::try_from(nic + 1).unwrap_or(0xff)]
 }

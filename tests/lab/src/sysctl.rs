@@ -26,21 +26,15 @@ pub(crate) const HOST: [(&str, &str); 14] = [
 ];
 
 /// The switch only forwards frames and has no business with addresses.
-pub(crate) const SWITCH: [(&str, &str); 2] = [
-    ("ipv6/conf/all/disable_ipv6", "1"),
-    ("ipv6/conf/default/disable_ipv6", "1"),
-];
+pub(crate) const SWITCH: [(&str, &str); 2] =
+    [("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")];
 
 /// Writes settings in the network namespace of the calling thread.
 pub(crate) fn write_all<P: AsRef<str>, V: AsRef<str>>(settings: &[(P, V)]) -> io::Result<()> {
     for (path, value) in settings {
         let path = format!("/proc/sys/net/{}", path.as_ref());
-        fs::write(&path, value.as_ref()).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("set {path} to {}: {error}", value.as_ref()),
-            )
-        })?;
+        fs::write(&path, value.as_ref())
+            .map_err(|error| io::Error::new(error.kind(), format!("set {path} to {}: {error}", value.as_ref())))?;
     }
     Ok(())
 }

@@ -21,10 +21,7 @@ pub(crate) fn start(files: &Files) -> io::Result<Worker> {
     let socket = UnixDatagram::bind(&path)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
     socket.set_nonblocking(true)?;
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(files.dir.join("log/syslog"))?;
+    let file = OpenOptions::new().create(true).append(true).open(files.dir.join("log/syslog"))?;
     Worker::start("lab-syslog", move |bell| run(&socket, file, bell))
 }
 

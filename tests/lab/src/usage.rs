@@ -29,10 +29,7 @@ impl Host {
     /// What all processes of the host have cost so far.
     pub fn usage(&self) -> Result<Usage> {
         let pids = self.pids()?;
-        let mut sum = Usage {
-            processes: pids.len(),
-            ..Usage::default()
-        };
+        let mut sum = Usage { processes: pids.len(), ..Usage::default() };
         for pid in pids {
             sum.run += run_time(pid);
             sum.ticks += tick_time(pid);
@@ -48,11 +45,7 @@ impl Sub for Usage {
 
     /// The time between two moments, with the memory of the later one.
     fn sub(self, earlier: Self) -> Self {
-        Self {
-            run: self.run.saturating_sub(earlier.run),
-            ticks: self.ticks.saturating_sub(earlier.ticks),
-            ..self
-        }
+        Self { run: self.run.saturating_sub(earlier.run), ticks: self.ticks.saturating_sub(earlier.ticks), ..self }
     }
 }
 
@@ -62,17 +55,9 @@ fn run_time(pid: i32) -> Duration {
         return Duration::ZERO;
     };
     let of_task = |path: std::path::PathBuf| -> Option<u64> {
-        fs::read_to_string(path.join("schedstat"))
-            .ok()?
-            .split(' ')
-            .next()?
-            .parse()
-            .ok()
+        fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
     };
-    let nanos = tasks
-        .flatten()
-        .filter_map(|task| of_task(task.path()))
-        .sum();
+    let nanos = tasks.flatten().filter_map(|task| of_task(task.path())).sum();
     Duration::from_nanos(nanos)
 }
 
@@ -84,23 +69,13 @@ fn tick_time(pid: i32) -> Duration {
 /// User and system time, own and of children: fields 14 to 17. The name before them may hold spaces and brackets.
 fn ticks(stat: &str) -> u64 {
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-    fields
-        .skip(11)
-        .take(4)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum()
+    fields.skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
 fn kib(path: &str, key: &str) -> u64 {
     let text = fs::read_to_string(path).unwrap_or_default();
-    let line = text
-        .lines()
-        .find(|line| line.starts_with(key))
-        .unwrap_or_default();
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(0)
+    let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -4,10 +4,7 @@
 //! [`enter_user_namespace`] first thing in `main`; a test, which already has threads, starts itself anew with
 //! [`within_user_namespace`].
 
-#![allow(
-    unsafe_code,
-    reason = "a hook between fork and exec has no safe form in std"
-)]
+#![allow(unsafe_code, reason = "a hook between fork and exec has no safe form in std")]
 
 use std::fs;
 use std::io;
@@ -36,8 +33,7 @@ pub fn enter_user_namespace() -> Result<(), UserNamespaceError> {
     }
     let maps = Maps::of_this_account();
     unshare(FLAGS).map_err(|errno| explain("unshare", errno.into()))?;
-    maps.write()
-        .map_err(|source| explain("map the account to root", source))
+    maps.write().map_err(|source| explain("map the account to root", source))
 }
 
 /// Lets `command` start as root of a new user namespace; does nothing when this process already is root.
@@ -60,11 +56,7 @@ pub fn within_user_namespace(command: &mut Command) -> &mut Command {
 /// Turns the kernel's refusal into a sentence with the settings that cause it.
 #[must_use]
 pub fn explain(step: &'static str, source: io::Error) -> UserNamespaceError {
-    UserNamespaceError {
-        step,
-        source,
-        hints: hints(),
-    }
+    UserNamespaceError { step, source, hints: hints() }
 }
 
 /// The text of the three maps, made before a fork.
@@ -75,10 +67,7 @@ struct Maps {
 
 impl Maps {
     fn of_this_account() -> Self {
-        Self {
-            uid: format!("0 {} 1", Uid::effective()),
-            gid: format!("0 {} 1", Gid::effective()),
-        }
+        Self { uid: format!("0 {} 1", Uid::effective()), gid: format!("0 {} 1", Gid::effective()) }
     }
 
     fn write(&self) -> io::Result<()> {
@@ -92,11 +81,7 @@ impl Maps {
 /// Writes without allocating, so that it may run between fork and exec.
 fn write_existing(path: &std::ffi::CStr, bytes: &[u8]) -> io::Result<()> {
     use nix::fcntl::{OFlag, open};
-    let file = open(
-        path,
-        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
-        nix::sys::stat::Mode::empty(),
-    )?;
+    let file = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
     nix::unistd::write(&file, bytes)?;
     Ok(())
 }
@@ -104,21 +89,9 @@ fn write_existing(path: &std::ffi::CStr, bytes: &[u8]) -> io::Result<()> {
 /// The settings of this machine that are known to forbid user namespaces, each with its remedy.
 fn hints() -> Vec<String> {
     let settings = [
-        (
-            "/proc/sys/kernel/unprivileged_userns_clone",
-            "0",
-            "sysctl -w kernel.unprivileged_userns_clone=1",
-        ),
-        (
-            "/proc/sys/user/max_user_namespaces",
-            "0",
-            "sysctl -w user.max_user_namespaces=15000",
-        ),
-        (
-            "/proc/sys/user/max_net_namespaces",
-            "0",
-            "sysctl -w user.max_net_namespaces=15000",
-        ),
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+        ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"),
+        ("/proc/sys/user/max_net_namespaces", "0", "sysctl -w user.max_net_namespaces=15000"),
         (
             "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
             "1",
@@ -127,9 +100,7 @@ fn hints() -> Vec<String> {
     ];
     let mut hints: Vec<String> = settings
         .iter()
-        .filter(|(path, forbidding, _)| {
-            fs::read_to_string(path).is_ok_and(|value| value.trim() == *forbidding)
-        })
+        .filter(|(path, forbidding, _)| fs::read_to_string(path).is_ok_and(|value| value.trim() == *forbidding))
         .map(|(path, value, remedy)| format!("{path} is {value}; as root: {remedy}"))
         .collect();
     if hints.is_empty() {

@@ -9,30 +9,19 @@ use crate::error::{LabError, Result};
 const PACE: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` holds, at most for `limit`. The error names `what` was awaited.
-pub fn wait_until(
-    limit: Duration,
-    what: impl Into<String>,
-    mut condition: impl FnMut() -> bool,
-) -> Result<()> {
+pub fn wait_until(limit: Duration, what: impl Into<String>, mut condition: impl FnMut() -> bool) -> Result<()> {
     wait_for(limit, what, || condition().then_some(()))
 }
 
 /// Waits until `look` finds something, at most for `limit`. The error names `what` was awaited.
-pub fn wait_for<T>(
-    limit: Duration,
-    what: impl Into<String>,
-    mut look: impl FnMut() -> Option<T>,
-) -> Result<T> {
+pub fn wait_for<T>(limit: Duration, what: impl Into<String>, mut look: impl FnMut() -> Option<T>) -> Result<T> {
     let end = Instant::now() + limit;
     loop {
         if let Some(found) = look() {
             return Ok(found);
         }
         if Instant::now() >= end {
-            return Err(LabError::Waited {
-                what: what.into(),
-                limit,
-            });
+            return Err(LabError::Waited { what: what.into(), limit });
         }
         thread::sleep(PACE);
     }

@@ -1,9 +1,6 @@
 //! Threads of the lab that wait on sockets and end when told to.
 
-#![allow(
-    unsafe_code,
-    reason = "scheduling of a single thread has no safe wrapper"
-)]
+#![allow(unsafe_code, reason = "scheduling of a single thread has no safe wrapper")]
 
 use std::io;
 use std::net::Shutdown;
@@ -34,13 +31,8 @@ impl Worker {
     /// Starts a thread; `body` must return soon after its bell rang.
     pub(crate) fn start(name: &str, body: impl FnOnce(&Bell) + Send + 'static) -> io::Result<Self> {
         let (rope, bell) = UnixStream::pair()?;
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || body(&Bell(bell)))?;
-        Ok(Self {
-            rope,
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&Bell(bell)))?;
+        Ok(Self { rope, thread: Some(thread) })
     }
 }
 
@@ -57,17 +49,9 @@ impl Drop for Worker {
 
 impl Bell {
     /// Waits for the bell or for one of `sockets`, at most for `limit` if there is one; returns whether the bell rang.
-    pub(crate) fn wait(
-        &self,
-        sockets: &[BorrowedFd<'_>],
-        limit: Option<Duration>,
-    ) -> io::Result<bool> {
+    pub(crate) fn wait(&self, sockets: &[BorrowedFd<'_>], limit: Option<Duration>) -> io::Result<bool> {
         let mut fds = vec![PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        fds.extend(
-            sockets
-                .iter()
-                .map(|socket| PollFd::new(*socket, PollFlags::POLLIN)),
-        );
+        fds.extend(sockets.iter().map(|socket| PollFd::new(*socket, PollFlags::POLLIN)));
         match ppoll(&mut fds, limit.map(TimeSpec::from), None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -78,15 +62,7 @@ impl Bell {
 
 /// Asks for a fixed priority for the calling thread. An ordinary account may not have it; returns whether it has.
 pub(crate) fn raise_priority(priority: i32) -> bool {
-    let param = libc::sched_param {
-        sched_priority: priority,
-    };
+    let param = libc::sched_param { sched_priority: priority };
     // SAFETY: takes a pointer to a value on this stack; 0 is the calling thread.
-    unsafe {
-        libc::sched_setscheduler(
-            0,
-            libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK,
-            &raw const param,
-        ) == 0
-    }
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) == 0 }
 }

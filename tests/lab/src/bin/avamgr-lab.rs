@@ -30,10 +30,7 @@ fn main() -> ExitCode {
 fn tour() -> Result<(), Box<dyn Error>> {
     let begin = Instant::now();
     let lab = Lab::start(Plan::pair())?;
-    println!(
-        "hadev1, hadev2, client, arbitrator: up after {:?}",
-        begin.elapsed()
-    );
+    println!("hadev1, hadev2, client, arbitrator: up after {:?}", begin.elapsed());
     let (a, b) = (lab.host("hadev1")?, lab.host("hadev2")?);
     let (vip, on_lan): (IpAddr, Cidr) = (VIP.parse()?, format!("{VIP}/24").parse()?);
     let probe = Probe::start(&lab.host("client")?, &[vip])?;
@@ -46,26 +43,17 @@ fn tour() -> Result<(), Box<dyn Error>> {
     let off = lab.power_off("hadev1")?;
     println!("hadev1 without power after {:?}", off.took);
     wait_until(SOON, "hadev2 to see both links without carrier", || {
-        ["eth3", "eth4"].iter().all(|nic| {
-            b.carrier(nic)
-                .is_ok_and(|carrier| carrier == Carrier::NoCarrier)
-        })
+        ["eth3", "eth4"].iter().all(|nic| b.carrier(nic).is_ok_and(|carrier| carrier == Carrier::NoCarrier))
     })?;
     b.add_addresses("eth1", &[on_lan])?;
     b.announce("eth1", VIP.parse()?)?;
     probe.wait_for_answer(vip, "hadev2", SOON)?;
     let outage = probe.outage_since(vip, before);
-    println!(
-        "{VIP} answers from hadev2; the client's outage: {:?}",
-        outage.longest
-    );
+    println!("{VIP} answers from hadev2; the client's outage: {:?}", outage.longest);
 
     lab.power_on("hadev1")?;
     lab.settle()?;
     lab.cross_check_owners(SOON)?;
-    println!(
-        "hadev1 is back; {VIP} is owned by {}",
-        lab.owners().of(vip).join(" and ")
-    );
+    println!("hadev1 is back; {VIP} is owned by {}", lab.owners().of(vip).join(" and "));
     Ok(())
 }

@@ -4,9 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
-};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::{Netlink, Request};
@@ -35,11 +33,7 @@ impl AddressRow {
             }
         }
         let ip = local.or(address)?;
-        Some(Self {
-            index: message.header.index,
-            ip,
-            prefix_len: message.header.prefix_len,
-        })
+        Some(Self { index: message.header.index, ip, prefix_len: message.header.prefix_len })
     }
 }
 
@@ -62,22 +56,14 @@ impl Netlink {
 pub fn add_address(index: u32, ip: IpAddr, prefix_len: u8) -> Request {
     let mut message = address_message(index, ip, prefix_len);
     message.header.flags = AddressHeaderFlags::Nodad;
-    message
-        .attributes
-        .push(AddressAttribute::Flags(AddressFlags::Nodad));
-    Request::new(
-        NLM_F_CREATE | NLM_F_EXCL,
-        RouteNetlinkMessage::NewAddress(message),
-    )
+    message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    Request::new(NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewAddress(message))
 }
 
 /// Removes an address.
 #[must_use]
 pub fn del_address(index: u32, ip: IpAddr, prefix_len: u8) -> Request {
-    Request::new(
-        0,
-        RouteNetlinkMessage::DelAddress(address_message(index, ip, prefix_len)),
-    )
+    Request::new(0, RouteNetlinkMessage::DelAddress(address_message(index, ip, prefix_len)))
 }
 
 fn address_message(index: u32, ip: IpAddr, prefix_len: u8) -> AddressMessage {
@@ -91,9 +77,5 @@ fn address_message(index: u32, ip: IpAddr, prefix_len: u8) -> AddressMessage {
 }
 
 pub(super) fn family_of(ip: IpAddr) -> AddressFamily {
-    if ip.is_ipv6() {
-        AddressFamily::Inet6
-    } else {
-        AddressFamily::Inet
-    }
+    if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet }
 }

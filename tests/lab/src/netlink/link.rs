@@ -6,8 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use super::{Netlink, Request};
@@ -59,12 +58,7 @@ impl Netlink {
         self.links()?
             .into_iter()
             .find(|row| row.name == name)
-            .ok_or_else(|| {
-                io::Error::new(
-                    io::ErrorKind::NotFound,
-                    format!("no interface named {name}"),
-                )
-            })
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no interface named {name}")))
     }
 }
 
@@ -81,12 +75,7 @@ impl LinkRow {
         let RouteNetlinkMessage::NewLink(link) = message else {
             return None;
         };
-        let mut row = Self {
-            index: link.header.index,
-            name: String::new(),
-            carrier: carrier(link),
-            mac: Vec::new(),
-        };
+        let mut row = Self { index: link.header.index, name: String::new(), carrier: carrier(link), mac: Vec::new() };
         for attribute in &link.attributes {
             if let LinkAttribute::IfName(name) = attribute {
                 row.name.clone_from(name);
@@ -101,11 +90,7 @@ impl LinkRow {
 fn carrier(link: &LinkMessage) -> Carrier {
     if !link.header.flags.contains(LinkFlags::Up) {
         Carrier::Down
-    } else if link
-        .header
-        .flags
-        .contains(LinkFlags::LowerUp | LinkFlags::Running)
-    {
+    } else if link.header.flags.contains(LinkFlags::LowerUp | LinkFlags::Running) {
         Carrier::Up
     } else {
         Carrier::NoCarrier
@@ -125,33 +110,23 @@ pub(crate) fn new_bridge(name: &str) -> Request {
             InfoBridge::MulticastSnooping(false),
         ])),
     ]));
-    Request::new(
-        NLM_F_CREATE | NLM_F_EXCL,
-        RouteNetlinkMessage::NewLink(link),
-    )
+    Request::new(NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewLink(link))
 }
 
 /// A virtual cable from a port of bridge `bridge_index` here to an interface of a host. Both ends start down.
 pub(crate) fn new_veth(port: &str, bridge_index: u32, nic: &Nic<'_>) -> Request {
     let mut peer = LinkMessage::default();
-    peer.attributes
-        .push(LinkAttribute::IfName(nic.name.to_owned()));
-    peer.attributes
-        .push(LinkAttribute::Address(nic.mac.to_vec()));
-    peer.attributes
-        .push(LinkAttribute::NetNsFd(nic.netns.as_raw_fd()));
+    peer.attributes.push(LinkAttribute::IfName(nic.name.to_owned()));
+    peer.attributes.push(LinkAttribute::Address(nic.mac.to_vec()));
+    peer.attributes.push(LinkAttribute::NetNsFd(nic.netns.as_raw_fd()));
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(port.to_owned()));
-    link.attributes
-        .push(LinkAttribute::Controller(bridge_index));
+    link.attributes.push(LinkAttribute::Controller(bridge_index));
     link.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
-    Request::new(
-        NLM_F_CREATE | NLM_F_EXCL,
-        RouteNetlinkMessage::NewLink(link),
-    )
+    Request::new(NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewLink(link))
 }
 
 /// Raises an interface or takes it down.
@@ -166,8 +141,7 @@ pub(crate) fn set_up(index: u32, up: bool) -> Request {
 pub(crate) fn move_link(index: u32, netns: BorrowedFd<'_>) -> Request {
     let mut link = LinkMessage::default();
     link.header.index = index;
-    link.attributes
-        .push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
+    link.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
     Request::new(0, RouteNetlinkMessage::SetLink(link))
 }
 
@@ -175,16 +149,11 @@ pub(crate) fn move_link(index: u32, netns: BorrowedFd<'_>) -> Request {
 pub(crate) fn set_controller(index: u32, bridge_index: u32) -> Request {
     let mut link = LinkMessage::default();
     link.header.index = index;
-    link.attributes
-        .push(LinkAttribute::Controller(bridge_index));
+    link.attributes.push(LinkAttribute::Controller(bridge_index));
     Request::new(0, RouteNetlinkMessage::SetLink(link))
 }
 
 fn raise(link: &mut LinkMessage, up: bool) {
     link.header.change_mask = LinkFlags::Up;
-    link.header.flags = if up {
-        LinkFlags::Up
-    } else {
-        LinkFlags::empty()
-    };
+    link.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
 }

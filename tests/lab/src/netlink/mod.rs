@@ -36,10 +36,7 @@ pub struct Request {
 
 impl Request {
     pub(crate) fn new(flags: u16, body: RouteNetlinkMessage) -> Self {
-        Self {
-            flags: NLM_F_REQUEST | NLM_F_ACK | flags,
-            body,
-        }
+        Self { flags: NLM_F_REQUEST | NLM_F_ACK | flags, body }
     }
 }
 
@@ -61,12 +58,7 @@ impl Netlink {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self {
-            inner: Mutex::new(Inner {
-                socket,
-                sequence: 0,
-            }),
-        })
+        Ok(Self { inner: Mutex::new(Inner { socket, sequence: 0 }) })
     }
 
     /// Asks for one change.
@@ -94,9 +86,7 @@ impl Netlink {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -187,10 +177,7 @@ impl Listener {
         for group in groups {
             socket.add_membership(*group)?;
         }
-        Ok(Self {
-            socket,
-            buffer: Vec::with_capacity(DATAGRAM_BYTES),
-        })
+        Ok(Self { socket, buffer: Vec::with_capacity(DATAGRAM_BYTES) })
     }
 
     /// The next changes, in the kernel's order. `WouldBlock` when there are none; `ENOBUFS` when some were lost.

@@ -35,38 +35,23 @@ pub fn add_route(index: u32, prefix: (IpAddr, u8), gateway: Option<IpAddr>) -> R
     let mut message = route_message(index, prefix);
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.kind = RouteType::Unicast;
-    message.header.scope = if gateway.is_some() {
-        RouteScope::Universe
-    } else {
-        RouteScope::Link
-    };
+    message.header.scope = if gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
     if let Some(gateway) = gateway {
-        message
-            .attributes
-            .push(RouteAttribute::Gateway(gateway.into()));
+        message.attributes.push(RouteAttribute::Gateway(gateway.into()));
     }
-    Request::new(
-        NLM_F_CREATE | NLM_F_EXCL,
-        RouteNetlinkMessage::NewRoute(message),
-    )
+    Request::new(NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewRoute(message))
 }
 
 /// Makes every address of a prefix ours with one route.
 #[must_use]
 pub fn add_local_prefix(index: u32, prefix: (IpAddr, u8)) -> Request {
-    Request::new(
-        NLM_F_CREATE | NLM_F_EXCL,
-        RouteNetlinkMessage::NewRoute(local_message(index, prefix)),
-    )
+    Request::new(NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewRoute(local_message(index, prefix)))
 }
 
 /// Gives a prefix up again.
 #[must_use]
 pub fn del_local_prefix(index: u32, prefix: (IpAddr, u8)) -> Request {
-    Request::new(
-        0,
-        RouteNetlinkMessage::DelRoute(local_message(index, prefix)),
-    )
+    Request::new(0, RouteNetlinkMessage::DelRoute(local_message(index, prefix)))
 }
 
 fn local_message(index: u32, prefix: (IpAddr, u8)) -> RouteMessage {
@@ -82,9 +67,7 @@ fn route_message(index: u32, (ip, prefix_len): (IpAddr, u8)) -> RouteMessage {
     message.header.address_family = family_of(ip);
     message.header.destination_prefix_length = prefix_len;
     message.header.protocol = RouteProtocol::Static;
-    message
-        .attributes
-        .push(RouteAttribute::Destination(ip.into()));
+    message.attributes.push(RouteAttribute::Destination(ip.into()));
     message.attributes.push(RouteAttribute::Oif(index));
     message
 }
@@ -92,10 +75,7 @@ fn route_message(index: u32, (ip, prefix_len): (IpAddr, u8)) -> RouteMessage {
 /// A prefix made local by someone, as opposed to the routes the kernel itself keeps for each address.
 pub(crate) fn local_prefix(message: &RouteMessage) -> Option<(IpAddr, u8)> {
     let header = &message.header;
-    if header.table != TABLE_LOCAL
-        || header.kind != RouteType::Local
-        || header.protocol == RouteProtocol::Kernel
-    {
+    if header.table != TABLE_LOCAL || header.kind != RouteType::Local || header.protocol == RouteProtocol::Kernel {
         return None;
     }
     message.attributes.iter().find_map(|attribute| {

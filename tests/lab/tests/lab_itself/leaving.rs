@@ -11,23 +11,12 @@ use crate::{SOON, alone};
 /// What a lab might leave on the machine.
 fn traces() -> (BTreeSet<String>, BTreeSet<String>) {
     let names = |dir: &str| -> BTreeSet<String> {
-        fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     };
     let own = std::process::id().to_string();
     let parent = |pid: &String| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let is_child = |stat: &str| {
-        stat.rsplit(") ")
-            .next()
-            .and_then(|rest| rest.split(' ').nth(1))
-            == Some(own.as_str())
-    };
-    let children = names("/proc")
-        .into_iter()
-        .filter(|pid| is_child(&parent(pid)))
-        .collect();
+    let is_child = |stat: &str| stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(own.as_str());
+    let children = names("/proc").into_iter().filter(|pid| is_child(&parent(pid))).collect();
     (children, names("/sys/class/net"))
 }
 
@@ -92,15 +81,12 @@ fn an_ordinary_account_needs_neither_root_nor_programs() {
 
 #[test]
 fn a_killed_lab_takes_its_hosts_with_it_and_the_next_one_tidies_up() {
-    alone(
-        "leaving::a_killed_lab_takes_its_hosts_with_it_and_the_next_one_tidies_up",
-        || {
-            story(|| match std::env::var_os("LAB_TO_BE_KILLED") {
-                Some(tell) => wait_to_be_killed(tell),
-                None => see_a_killed_lab_off(),
-            });
-        },
-    );
+    alone("leaving::a_killed_lab_takes_its_hosts_with_it_and_the_next_one_tidies_up", || {
+        story(|| match std::env::var_os("LAB_TO_BE_KILLED") {
+            Some(tell) => wait_to_be_killed(tell),
+            None => see_a_killed_lab_off(),
+        });
+    });
 }
 
 fn wait_to_be_killed(place: std::ffi::OsString) -> Result<(), Box<dyn std::error::Error>> {

@@ -27,11 +27,7 @@ const ON_ITS_WAY: Duration = Duration::from_millis(1500);
 
 /// Sends `count` datagrams from one host to an address of another and counts what arrives.
 fn deliver(from: &Host, to: &Host, address: &str, count: u32) -> u32 {
-    let any: IpAddr = if address.contains(':') {
-        ip("::")
-    } else {
-        ip("0.0.0.0")
-    };
+    let any: IpAddr = if address.contains(':') { ip("::") } else { ip("0.0.0.0") };
     let receiver = to.in_netns(|| UdpSocket::bind((any, 0))).unwrap();
     receiver.set_nonblocking(true).unwrap();
     let port = receiver.local_addr().unwrap().port();
@@ -64,13 +60,7 @@ fn alone(test: &str, body: impl FnOnce()) {
         return body();
     }
     let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-    let output = again
-        .args(["--exact", test, "--nocapture"])
-        .output()
-        .unwrap();
+    let output = again.args(["--exact", test, "--nocapture"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }

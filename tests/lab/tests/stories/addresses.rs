@@ -26,11 +26,7 @@ fn an_address_taken_away_by_others_is_back_at_once() {
             pair.lab.owners().of(vip()) == ["hadev1"] && pair.lab.owners().of(vip6()) == ["hadev1"]
         })?;
         pair.wait_event("hadev1", "172.16.9.61")?;
-        assert!(
-            pair.outage(gone) < Duration::from_millis(500),
-            "{:?}",
-            pair.outage(gone)
-        );
+        assert!(pair.outage(gone) < Duration::from_millis(500), "{:?}", pair.outage(gone));
         assert_eq!(pair.role("hadev1"), "active");
         pair.never_two_owners()
     });
@@ -47,8 +43,7 @@ fn a_node_whose_service_network_is_gone_gives_the_group_away() {
         assert_eq!(status["groups"][0]["able"], false, "{status}");
         pair.lab.heal_all()?;
         wait_until(SOON, "hadev1 to be able again", || {
-            pair.status("hadev1")
-                .is_ok_and(|status| status["groups"][0]["able"] == true)
+            pair.status("hadev1").is_ok_and(|status| status["groups"][0]["able"] == true)
         })?;
         assert_eq!(pair.role("hadev2"), "active", "it stays where it is");
         pair.never_two_owners()
@@ -80,15 +75,10 @@ fn leftovers_of_an_earlier_life_are_removed_at_the_start() {
         let mut pair = Pair::install_all(Plan::pair(), &config("", SLEEPER))?;
         pair.start_daemon("hadev1")?;
         pair.wait_role("hadev1", "active")?;
-        pair.node("hadev2")?
-            .add_addresses("eth1", &[cidr("172.16.9.61/24")])?;
-        wait_until(SOON, "two owners, by somebody's hand", || {
-            pair.lab.owners().of(vip()).len() == 2
-        })?;
+        pair.node("hadev2")?.add_addresses("eth1", &[cidr("172.16.9.61/24")])?;
+        wait_until(SOON, "two owners, by somebody's hand", || pair.lab.owners().of(vip()).len() == 2)?;
         pair.start_daemon("hadev2")?;
-        wait_until(SOON, "only hadev1 to own it", || {
-            pair.lab.owners().of(vip()) == ["hadev1"]
-        })?;
+        wait_until(SOON, "only hadev1 to own it", || pair.lab.owners().of(vip()) == ["hadev1"])?;
         pair.wait_role("hadev2", "standby")
     });
 }
@@ -101,14 +91,8 @@ fn a_whole_prefix_moves_as_one_resource() {
         let inside: IpAddr = "172.16.9.133".parse()?;
         assert_eq!(pair.lab.owners().of(inside), ["hadev1"]);
         let output = pair.avamgr("hadev1", &["switchover"])?;
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
-        wait_until(SOON, "the prefix on hadev2", || {
-            pair.lab.owners().of(inside) == ["hadev2"]
-        })?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        wait_until(SOON, "the prefix on hadev2", || pair.lab.owners().of(inside) == ["hadev2"])?;
         pair.never_two_owners()
     });
 }

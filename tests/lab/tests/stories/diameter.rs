@@ -31,16 +31,10 @@ fn install(host: &Host, identity: &str, listen: &str, rest: &str) -> Outcome {
     let subject = format!("/CN={identity}");
     let output = host
         .command("openssl")
-        .args([
-            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", &subject,
-        ])
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", &subject])
         .args(["-keyout", &key, "-out", &certificate])
         .output()?;
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = format!(
         "Identity = \"{identity}\";\nRealm = \"lab\";\nPort = 3868;\nSecPort = 0;\nNo_SCTP;\nListenOn = \"{listen}\";\n\
          TLS_Cred = \"{certificate}\", \"{key}\";\nTLS_CA = \"{certificate}\";\nAppServThreads = 1;\n{rest}"
@@ -56,10 +50,7 @@ fn diameter(pair: &Pair) -> Result<Process, Box<dyn std::error::Error>> {
     let peer = "TwTimer = 6;\nTcTimer = 1;\n\
                 ConnectPeer = \"dre.lab\" { ConnectTo = \"172.16.9.61\"; Port = 3868; No_TLS; };\n";
     install(&client, "client.lab", "172.16.9.1", peer)?;
-    Ok(client
-        .command("freeDiameterd")
-        .args(["-c", "/etc/freeDiameter/client.conf"])
-        .spawn()?)
+    Ok(client.command("freeDiameterd").args(["-c", "/etc/freeDiameter/client.conf"]).spawn()?)
 }
 
 fn start() -> Result<(Pair, Process), Box<dyn std::error::Error>> {
@@ -72,20 +63,13 @@ fn start() -> Result<(Pair, Process), Box<dyn std::error::Error>> {
         )
     })?;
     let client = diameter(&pair)?;
-    wait_until(SOON, "the client to peer with the DRE", || {
-        opened(&pair) == 1
-    })?;
+    wait_until(SOON, "the client to peer with the DRE", || opened(&pair) == 1)?;
     Ok((pair, client))
 }
 
 /// How often the client's peer has reached the state OPEN.
 fn opened(pair: &Pair) -> usize {
-    pair.node("client").map_or(0, |client| {
-        client
-            .log("freeDiameterd")
-            .matches("-> 'STATE_OPEN'")
-            .count()
-    })
+    pair.node("client").map_or(0, |client| client.log("freeDiameterd").matches("-> 'STATE_OPEN'").count())
 }
 
 #[test]
@@ -94,26 +78,14 @@ fn a_diameter_client_follows_the_vip_over_switchover_and_power_off() {
         let (pair, _client) = start()?;
         let begin = mark();
         let output = pair.avamgr("hadev2", &["switchover", "dre"])?;
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         pair.wait_role("hadev2", "active")?;
-        wait_until(
-            Duration::from_secs(30),
-            "the client to peer again after the switchover",
-            || opened(&pair) == 2,
-        )?;
+        wait_until(Duration::from_secs(30), "the client to peer again after the switchover", || opened(&pair) == 2)?;
         println!("peered again {:?} after the switchover", begin.elapsed());
         let begin = mark();
         pair.lab.power_off("hadev2")?;
         pair.wait_role("hadev1", "active")?;
-        wait_until(
-            Duration::from_secs(60),
-            "the client to peer again after the power-off",
-            || opened(&pair) == 3,
-        )?;
+        wait_until(Duration::from_secs(60), "the client to peer again after the power-off", || opened(&pair) == 3)?;
         println!("peered again {:?} after the power-off", begin.elapsed());
         pair.never_two_owners()
     });
@@ -125,47 +97,29 @@ fn a_router_that_dies_is_restarted_and_one_that_keeps_dying_moves() {
         let (pair, _client) = start()?;
         kill_router(&pair, "hadev1")?;
         pair.wait_event("hadev1", "dre/dre: will be restarted")?;
-        wait_until(SOON, "the router to be up again", || {
-            resource(&pair, "hadev1") == "started"
-        })?;
-        assert_eq!(
-            pair.role("hadev2"),
-            "standby",
-            "one death is no reason to move"
-        );
+        wait_until(SOON, "the router to be up again", || resource(&pair, "hadev1") == "started")?;
+        assert_eq!(pair.role("hadev2"), "standby", "one death is no reason to move");
         kill_router(&pair, "hadev1")?;
         pair.wait_role("hadev2", "active")?;
         pair.wait_role("hadev1", "fault")?;
         assert!(pair.probe.wait_for_answer(vip(), "hadev2", SOON).is_ok());
         let output = pair.avamgr("hadev1", &["resource", "clear", "dre/dre"])?;
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         pair.wait_role("hadev1", "standby")?;
         pair.never_two_owners()
     });
 }
 
 fn resource(pair: &Pair, name: &str) -> String {
-    pair.status(name).map_or_else(
-        |_| String::new(),
-        |status| crate::pair::text(&status["groups"][0]["resources"][1]["state"]),
-    )
+    pair.status(name)
+        .map_or_else(|_| String::new(), |status| crate::pair::text(&status["groups"][0]["resources"][1]["state"]))
 }
 
 /// Kills the router of a node from outside, as the kernel would for want of memory.
 fn kill_router(pair: &Pair, name: &str) -> Outcome {
     let is_router = |pid: &i32| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm"))
-            .is_ok_and(|comm| comm.trim() == "freeDiameterd")
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "freeDiameterd")
     };
-    let pid = pair
-        .node(name)?
-        .pids()?
-        .into_iter()
-        .find(is_router)
-        .ok_or("there is no router to kill")?;
+    let pid = pair.node(name)?.pids()?.into_iter().find(is_router).ok_or("there is no router to kill")?;
     Ok(kill(Pid::from_raw(pid), Signal::SIGKILL)?)
 }

@@ -22,27 +22,16 @@ fn power_off_of_the_active_node_ends_in_a_takeover_and_its_return_changes_nothin
         pair.lab.power_off("hadev1")?;
         pair.wait_role("hadev2", "active")?;
         pair.probe.wait_for_answer(vip(), "hadev2", SOON)?;
-        println!(
-            "outage after power-off with carrier loss: {:?}",
-            pair.outage(off)
-        );
+        println!("outage after power-off with carrier loss: {:?}", pair.outage(off));
         let changes = pair.role_changes("hadev2")?;
         pair.lab.power_on("hadev1")?;
         pair.start_daemon("hadev1")?;
         pair.wait_role("hadev1", "standby")?;
         let back = mark();
         settle();
-        assert_eq!(
-            pair.role("hadev1"),
-            "standby",
-            "the role does not come back by itself"
-        );
+        assert_eq!(pair.role("hadev1"), "standby", "the role does not come back by itself");
         assert_eq!(pair.role_changes("hadev2")?, changes, "nothing moved");
-        assert!(
-            pair.outage(back) < Duration::from_millis(200),
-            "{:?}",
-            pair.outage(back)
-        );
+        assert!(pair.outage(back) < Duration::from_millis(200), "{:?}", pair.outage(back));
         pair.never_two_owners()
     });
 }
@@ -50,18 +39,12 @@ fn power_off_of_the_active_node_ends_in_a_takeover_and_its_return_changes_nothin
 #[test]
 fn power_off_behind_switches_is_found_by_silence() {
     story(|| {
-        let pair = Pair::start(
-            Plan::pair().switched(),
-            &config("heartbeat_interval = \"50ms\"", SLEEPER),
-        )?;
+        let pair = Pair::start(Plan::pair().switched(), &config("heartbeat_interval = \"50ms\"", SLEEPER))?;
         let off = mark();
         pair.lab.power_off("hadev1")?;
         pair.wait_role("hadev2", "active")?;
         pair.probe.wait_for_answer(vip(), "hadev2", SOON)?;
-        println!(
-            "outage after power-off behind switches, 50 ms heartbeats: {:?}",
-            pair.outage(off)
-        );
+        println!("outage after power-off behind switches, 50 ms heartbeats: {:?}", pair.outage(off));
         pair.never_two_owners()
     });
 }
@@ -81,11 +64,7 @@ fn one_cable_cut_moves_nothing() {
             pair.lab.plug(link)?;
             settle();
         }
-        assert!(
-            pair.outage(cut) < Duration::from_millis(200),
-            "{:?}",
-            pair.outage(cut)
-        );
+        assert!(pair.outage(cut) < Duration::from_millis(200), "{:?}", pair.outage(cut));
         pair.never_two_owners()
     });
 }
@@ -104,11 +83,7 @@ fn both_cables_cut_the_neutral_path_keeps_the_peace() {
         pair.lab.heal_all()?;
         pair.wait_event("hadev1", "link primary to hadev2 is up")?;
         settle();
-        assert!(
-            pair.outage(cut) < Duration::from_millis(200),
-            "{:?}",
-            pair.outage(cut)
-        );
+        assert!(pair.outage(cut) < Duration::from_millis(200), "{:?}", pair.outage(cut));
         pair.never_two_owners()
     });
 }
@@ -138,9 +113,7 @@ fn a_killed_daemon_leaves_no_address_behind_for_ever() {
         let mut pair = pair()?;
         pair.daemon("hadev1").kill9()?;
         pair.wait_role("hadev2", "active")?;
-        wait_until(SOON, "only hadev2 to own the VIP", || {
-            pair.lab.owners().of(vip()) == ["hadev2"]
-        })?;
+        wait_until(SOON, "only hadev2 to own the VIP", || pair.lab.owners().of(vip()) == ["hadev2"])?;
         pair.never_two_owners()?;
         pair.start_daemon("hadev1")?;
         pair.wait_role("hadev1", "standby")?;
@@ -156,9 +129,7 @@ fn a_stopped_daemon_loses_its_addresses_and_yields_when_it_goes_on() {
         let pair = pair()?;
         pair.daemon("hadev1").stop()?;
         pair.wait_role("hadev2", "active")?;
-        wait_until(SOON, "only hadev2 to own the VIP", || {
-            pair.lab.owners().of(vip()) == ["hadev2"]
-        })?;
+        wait_until(SOON, "only hadev2 to own the VIP", || pair.lab.owners().of(vip()) == ["hadev2"])?;
         settle();
         let resumed = mark();
         pair.daemon("hadev1").cont()?;
@@ -166,11 +137,7 @@ fn a_stopped_daemon_loses_its_addresses_and_yields_when_it_goes_on() {
         settle();
         assert_eq!(pair.role("hadev2"), "active");
         println!("outage after the hang: {:?}", pair.outage(resumed));
-        assert!(
-            pair.outage(resumed) < Duration::from_millis(300),
-            "{:?}",
-            pair.outage(resumed)
-        );
+        assert!(pair.outage(resumed) < Duration::from_millis(300), "{:?}", pair.outage(resumed));
         Ok(())
     });
 }
@@ -202,11 +169,7 @@ fn a_third_of_all_heartbeats_lost_moves_nothing() {
         std::thread::sleep(Duration::from_secs(6));
         let after = pair.role_changes("hadev1")? + pair.role_changes("hadev2")?;
         assert_eq!(before, after);
-        assert!(
-            pair.outage(begin) < Duration::from_millis(200),
-            "{:?}",
-            pair.outage(begin)
-        );
+        assert!(pair.outage(begin) < Duration::from_millis(200), "{:?}", pair.outage(begin));
         pair.never_two_owners()
     });
 }
@@ -222,23 +185,12 @@ fn both_see_the_arbitrator_and_not_each_other_the_known_exception_of_the_ping_cl
             chain in {\n type filter hook input priority 0;\n ip saddr 172.16.8.51 drop\n }\n\
             chain out {\n type filter hook output priority 0;\n ip daddr 172.16.8.51 drop\n }\n}\n";
         node.write("/run/story.nft", rules)?;
-        let output = node
-            .command("nft")
-            .args(["-f", "/run/story.nft"])
-            .output()?;
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let output = node.command("nft").args(["-f", "/run/story.nft"]).output()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         pair.lab.silence_at("lan", "hadev1")?;
         pair.lab.pull_all(&["hb1", "hb2"])?;
         pair.wait_role("hadev2", "active")?;
-        assert_eq!(
-            pair.role("hadev1"),
-            "active",
-            "this is what the ping class cannot prevent"
-        );
+        assert_eq!(pair.role("hadev1"), "active", "this is what the ping class cannot prevent");
         let healed = pair.lab.heal_all()?;
         pair.wait_event("hadev2", "at the same time")?;
         pair.wait_role("hadev1", "standby")?;

@@ -1,8 +1,5 @@
 //! Stories: the real daemons as nodes in network namespaces, with faults from outside.
-#![expect(
-    clippy::expect_used,
-    reason = "a story fails by panicking, its helpers too"
-)]
+#![expect(clippy::expect_used, reason = "a story fails by panicking, its helpers too")]
 
 mod addresses;
 mod diameter;

@@ -63,22 +63,13 @@ interface = "eth1"
 }
 
 /// A service that needs nothing.
-pub(crate) const SLEEPER: &str =
-    "[[group.resource]]\nname = \"service\"\nexec = \"sleep 100000\"\n";
+pub(crate) const SLEEPER: &str = "[[group.resource]]\nname = \"service\"\nexec = \"sleep 100000\"\n";
 
 /// A program of this workspace, built beside the tests.
 pub(crate) fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this program");
-    let path = test
-        .parent()
-        .and_then(|deps| deps.parent())
-        .expect("target/PROFILE/deps")
-        .join(name);
-    assert!(
-        path.exists(),
-        "{} is not built: run cargo build --workspace first",
-        path.display()
-    );
+    let path = test.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps").join(name);
+    assert!(path.exists(), "{} is not built: run cargo build --workspace first", path.display());
     path
 }
 
@@ -119,12 +110,7 @@ impl Pair {
     pub(crate) fn install_all(plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
         let lab = Lab::start(plan)?;
         let probe = Probe::start(&lab.host("client")?, &[vip()])?;
-        let pair = Self {
-            lab,
-            probe,
-            daemons: BTreeMap::new(),
-            begun: mark(),
-        };
+        let pair = Self { lab, probe, daemons: BTreeMap::new(), begun: mark() };
         for name in ["hadev1", "hadev2"] {
             pair.install(name, config)?;
         }
@@ -135,13 +121,8 @@ impl Pair {
     pub(crate) fn install(&self, name: &str, config: &str) -> Outcome {
         let node = self.node(name)?;
         node.write("/etc/avamgr/avamgr.toml", config)?;
-        node.write(
-            "/etc/avamgr/keys",
-            format!("1 {} send\n", "0123456789abcdef".repeat(4)),
-        )?;
-        node.command("chmod")
-            .args(["600", "/etc/avamgr/keys"])
-            .output()?;
+        node.write("/etc/avamgr/keys", format!("1 {} send\n", "0123456789abcdef".repeat(4)))?;
+        node.command("chmod").args(["600", "/etc/avamgr/keys"]).output()?;
         Ok(())
     }
 
@@ -160,16 +141,8 @@ impl Pair {
     }
 
     /// A command of the operator on a node.
-    pub(crate) fn avamgr(
-        &self,
-        name: &str,
-        arguments: &[&str],
-    ) -> Result<std::process::Output, Box<dyn Error>> {
-        Ok(self
-            .node(name)?
-            .command(program("avamgr"))
-            .args(arguments)
-            .output()?)
+    pub(crate) fn avamgr(&self, name: &str, arguments: &[&str]) -> Result<std::process::Output, Box<dyn Error>> {
+        Ok(self.node(name)?.command(program("avamgr")).args(arguments).output()?)
     }
 
     /// One request over the control socket, as a program would ask.
@@ -199,16 +172,11 @@ impl Pair {
 
     /// The role of the first group.
     pub(crate) fn role(&self, name: &str) -> String {
-        self.status(name).map_or_else(
-            |_| "unknown".into(),
-            |status| text(&status["groups"][0]["role"]),
-        )
+        self.status(name).map_or_else(|_| "unknown".into(), |status| text(&status["groups"][0]["role"]))
     }
 
     pub(crate) fn wait_role(&self, name: &str, role: &str) -> Outcome {
-        let waited = wait_until(SOON, format!("{name} to be {role}"), || {
-            self.role(name) == role
-        });
+        let waited = wait_until(SOON, format!("{name} to be {role}"), || self.role(name) == role);
         if waited.is_err() {
             self.tell();
         }
@@ -218,11 +186,7 @@ impl Pair {
     /// Waits until an event of a node contains `words`.
     pub(crate) fn wait_event(&self, name: &str, words: &str) -> Result<String, Box<dyn Error>> {
         let found = wait_for(SOON, format!("an event of {name} with: {words}"), || {
-            self.events(name)
-                .ok()?
-                .into_iter()
-                .rev()
-                .find(|event| event.contains(words))
+            self.events(name).ok()?.into_iter().rev().find(|event| event.contains(words))
         });
         if found.is_err() {
             self.tell();
@@ -243,11 +207,7 @@ impl Pair {
 
     /// Events that changed a role, since the begin of the story.
     pub(crate) fn role_changes(&self, name: &str) -> Result<usize, Box<dyn Error>> {
-        Ok(self
-            .events(name)?
-            .iter()
-            .filter(|event| event.contains(" -> "))
-            .count())
+        Ok(self.events(name)?.iter().filter(|event| event.contains(" -> ")).count())
     }
 
     /// The client's longest outage since a moment, and a check that the measuring itself was not late.
@@ -259,10 +219,7 @@ impl Pair {
     pub(crate) fn never_two_owners(&self) -> Outcome {
         self.lab.settle()?;
         for address in [avamgr_lab::VIP, avamgr_lab::VIP6] {
-            let owned = self
-                .lab
-                .owners()
-                .between(address.parse()?, self.begun, mark());
+            let owned = self.lab.owners().between(address.parse()?, self.begun, mark());
             if owned.dual > Duration::ZERO {
                 self.tell();
                 return Err(format!("{address} was on two nodes for {:?}", owned.dual).into());

@@ -16,14 +16,8 @@ fn refused(pair: &Pair, name: &str, cause: &str) -> u64 {
     let Ok(status) = pair.status(name) else {
         return 0;
     };
-    let links = status["peers"][0]["links"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    links
-        .iter()
-        .filter_map(|link| link["refused"][cause].as_u64())
-        .sum()
+    let links = status["peers"][0]["links"].as_array().cloned().unwrap_or_default();
+    links.iter().filter_map(|link| link["refused"][cause].as_u64()).sum()
 }
 
 #[test]
@@ -34,9 +28,7 @@ fn noise_on_a_link_is_counted_and_changes_nothing() {
         pair.node("hadev2")?.in_netns(|| {
             let socket = UdpSocket::bind("172.16.11.55:0")?;
             for round in 0..2000_u32 {
-                let noise: Vec<u8> = (0..round % 300)
-                    .map(|byte| (byte.wrapping_mul(round) >> 3) as u8)
-                    .collect();
+                let noise: Vec<u8> = (0..round % 300).map(|byte| (byte.wrapping_mul(round) >> 3) as u8).collect();
                 socket.send_to(&noise, ("172.16.11.54", PORT))?;
                 if round % 50 == 0 {
                     std::thread::sleep(Duration::from_millis(5));
@@ -48,22 +40,11 @@ fn noise_on_a_link_is_counted_and_changes_nothing() {
         let counted: u64 = status["driver"]["bad_datagrams"]
             .as_object()
             .map(|causes| {
-                causes
-                    .iter()
-                    .filter(|(name, _)| name.starts_with("primary"))
-                    .filter_map(|(_, n)| n.as_u64())
-                    .sum()
+                causes.iter().filter(|(name, _)| name.starts_with("primary")).filter_map(|(_, n)| n.as_u64()).sum()
             })
             .unwrap_or_default();
-        assert!(
-            counted >= 100,
-            "the noise was counted: {}",
-            status["driver"]["bad_datagrams"]
-        );
-        assert_eq!(
-            pair.role_changes("hadev1")? + pair.role_changes("hadev2")?,
-            before
-        );
+        assert!(counted >= 100, "the noise was counted: {}", status["driver"]["bad_datagrams"]);
+        assert_eq!(pair.role_changes("hadev1")? + pair.role_changes("hadev2")?, before);
         assert_eq!(pair.role("hadev1"), "active");
         Ok(())
     });
@@ -75,14 +56,9 @@ fn recorded_heartbeats_played_back_are_counted_and_change_nothing() {
         let pair = Pair::start(Plan::pair(), &config("", SLEEPER))?;
         let node = pair.node("hadev2")?;
         let frames = record(&node, 60)?;
-        let before = (
-            refused(&pair, "hadev1", "replayed"),
-            pair.role_changes("hadev1")?,
-        );
+        let before = (refused(&pair, "hadev1", "replayed"), pair.role_changes("hadev1")?);
         play(&node, &frames)?;
-        wait_until(SOON, "the recordings to be counted", || {
-            refused(&pair, "hadev1", "replayed") >= before.0 + 20
-        })?;
+        wait_until(SOON, "the recordings to be counted", || refused(&pair, "hadev1", "replayed") >= before.0 + 20)?;
         // Also in another life of the receiver, where their numbers would be new.
         assert_eq!(pair.role_changes("hadev1")?, before.1);
         assert_eq!(pair.role("hadev1"), "active");
@@ -94,19 +70,12 @@ fn recorded_heartbeats_played_back_are_counted_and_change_nothing() {
 fn a_node_with_another_key_is_not_believed_and_makes_no_second_owner() {
     story(|| {
         let mut pair = Pair::install_all(Plan::pair(), &config("", SLEEPER))?;
-        pair.node("hadev2")?.write(
-            "/etc/avamgr/keys",
-            format!("1 {} send\n", "fedcba9876543210".repeat(4)),
-        )?;
+        pair.node("hadev2")?.write("/etc/avamgr/keys", format!("1 {} send\n", "fedcba9876543210".repeat(4)))?;
         pair.start_daemon("hadev1")?;
         pair.wait_role("hadev1", "active")?;
         pair.start_daemon("hadev2")?;
         std::thread::sleep(Duration::from_secs(4));
-        assert_eq!(
-            pair.role("hadev2"),
-            "standby",
-            "somebody answers for the address"
-        );
+        assert_eq!(pair.role("hadev2"), "standby", "somebody answers for the address");
         assert!(refused(&pair, "hadev1", "digest") > 0);
         pair.never_two_owners()
     });
@@ -125,20 +94,12 @@ fn a_full_disk_is_an_alarm_and_no_reason_to_fall() {
         pair.wait_role("hadev1", "active")?;
         pair.wait_role("hadev2", "standby")?;
         let alarmed = |status: &Value| status["alarms"].to_string().contains("writ");
-        wait_until(SOON, "an alarm about the disk", || {
-            pair.status("hadev2").is_ok_and(|status| alarmed(&status))
-        })?;
+        wait_until(SOON, "an alarm about the disk", || pair.status("hadev2").is_ok_and(|status| alarmed(&status)))?;
         let why = pair.avamgr("hadev2", &["why"])?;
-        assert!(
-            String::from_utf8_lossy(&why.stdout).contains("disk"),
-            "{}",
-            String::from_utf8_lossy(&why.stdout)
-        );
+        assert!(String::from_utf8_lossy(&why.stdout).contains("disk"), "{}", String::from_utf8_lossy(&why.stdout));
         let output = node.command("rm").args(["/var/lib/avamgr/full"]).output()?;
         assert!(output.status.success());
-        wait_until(SOON, "the alarm to be over", || {
-            pair.status("hadev2").is_ok_and(|status| !alarmed(&status))
-        })?;
+        wait_until(SOON, "the alarm to be over", || pair.status("hadev2").is_ok_and(|status| !alarmed(&status)))?;
         Ok(())
     });
 }
@@ -178,19 +139,11 @@ fn record(node: &Host, count: usize) -> Result<Vec<Vec<u8>>, Box<dyn std::error:
         let (mut frames, begin) = (Vec::new(), Instant::now());
         while frames.len() < count && begin.elapsed() < Duration::from_secs(20) {
             let mut frame = vec![0; 2048];
-            let length = nix::sys::socket::recv(
-                socket.as_raw_fd(),
-                &mut frame,
-                nix::sys::socket::MsgFlags::empty(),
-            )
-            .map_err(std::io::Error::from)?;
+            let length = nix::sys::socket::recv(socket.as_raw_fd(), &mut frame, nix::sys::socket::MsgFlags::empty())
+                .map_err(std::io::Error::from)?;
             frame.truncate(length);
             // IPv4, UDP, from hadev2.
-            if frame.len() > 42
-                && frame[12..14] == [8, 0]
-                && frame[23] == 17
-                && frame[26..30] == [172, 16, 11, 55]
-            {
+            if frame.len() > 42 && frame[12..14] == [8, 0] && frame[23] == 17 && frame[26..30] == [172, 16, 11, 55] {
                 // The network card would have filled in the checksum later; none is allowed too.
                 frame[40..42].fill(0);
                 frames.push(frame);
@@ -206,12 +159,8 @@ fn play(node: &Host, frames: &[Vec<u8>]) -> Result<(), Box<dyn std::error::Error
     node.in_netns(|| {
         let socket = raw()?;
         for frame in frames {
-            nix::sys::socket::send(
-                socket.as_raw_fd(),
-                frame,
-                nix::sys::socket::MsgFlags::empty(),
-            )
-            .map_err(std::io::Error::from)?;
+            nix::sys::socket::send(socket.as_raw_fd(), frame, nix::sys::socket::MsgFlags::empty())
+                .map_err(std::io::Error::from)?;
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(())
