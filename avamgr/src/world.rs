@@ -51,7 +51,7 @@ pub struct Start {
     /// Which node of it we are.
     pub node: NodeId,
     /// How the config is read again.
-    pub read: fn(&Start) -> Result<Config>,
+    pub read: fn(&Self) -> Result<Config>,
     /// The state directory instead of the config's.
     pub state_dir: Option<PathBuf>,
     /// The control socket instead of the config's.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 #[path = "operator/status.rs"]
+#[expect(dead_code, reason = "only its history is needed here")]
 mod status;
 
 use std::fs;

@@ -1,4 +1,5 @@
 //! The newcomer's first command, end to end: as the account that tests, as an ordinary one, on a terminal, sabotaged.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};

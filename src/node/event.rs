@@ -429,6 +429,7 @@ pub enum SwitchoverStep {
 
 impl Fact {
     /// Names the alarm a fact raises, so that it is raised once and can be cleared.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is no standing alarm is its own name")]
     pub fn alarm_key(&self) -> String {
         match self {
             Self::ConfigMismatch { peer } => format!("config {}", peer.0),

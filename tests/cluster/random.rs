@@ -17,6 +17,9 @@ use crate::liveness::{
 use crate::shape::{GroupShape, Shape};
 
 /// Seeds tried unless `RUNS` says otherwise.
+/// Runs one seed; the cluster is left for a look when it fails.
+type RunSeed = fn(u64, &mut Option<Checked>, Option<Detail>) -> Result<(), String>;
+
 const RUNS: u64 = 10_000;
 
 #[test]
@@ -25,11 +28,7 @@ fn random_faults_break_no_rule_and_end_well() {
 }
 
 /// Tries seeds on every processor; the first one that fails is played again with everything written down.
-pub(crate) fn try_seeds(
-    name: &str,
-    runs: u64,
-    run: fn(u64, &mut Option<Checked>, Option<Detail>) -> Result<(), String>,
-) {
+pub(crate) fn try_seeds(name: &str, runs: u64, run: RunSeed) {
     if let Some(seed) = number("SEED") {
         replay(name, seed, run);
         return;
@@ -63,7 +62,7 @@ pub(crate) fn try_seeds(
 }
 
 /// Plays one seed with everything written down.
-fn replay(name: &str, seed: u64, run: fn(u64, &mut Option<Checked>, Option<Detail>) -> Result<(), String>) {
+fn replay(name: &str, seed: u64, run: RunSeed) {
     let (result, lines) = attempt(seed, Some(Detail::Full), run);
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{seed}.log"));
     let error = result.as_ref().err().cloned().unwrap_or_default();
@@ -77,11 +76,7 @@ fn replay(name: &str, seed: u64, run: fn(u64, &mut Option<Checked>, Option<Detai
 }
 
 /// One seed; a panic of the decision is a failure as well.
-fn attempt(
-    seed: u64,
-    detail: Option<Detail>,
-    run: fn(u64, &mut Option<Checked>, Option<Detail>) -> Result<(), String>,
-) -> (Result<(), String>, Vec<String>) {
+fn attempt(seed: u64, detail: Option<Detail>, run: RunSeed) -> (Result<(), String>, Vec<String>) {
     let mut world = None;
     let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, &mut world, detail)));
     let result = outcome.unwrap_or_else(|panic| {

@@ -41,7 +41,7 @@ pub(crate) fn plan(line: &str) -> Plan {
     for word in line.split_whitespace().skip(1) {
         match word.split_once('=').unwrap_or((word, "")) {
             ("nodes", count) => shape.nodes = number(count),
-            ("interval", time) => shape.interval_ms = u64::try_from(duration(time).as_millis()).unwrap(),
+            ("interval", time) => shape.interval_ms = u64::try_from(duration(time).as_millis()).expect("a short time"),
             ("neutral", _) => shape.neutral = true,
             ("switched", _) => cable = Cable::Switched,
             ("standalone", _) => shape.standalone = true,
@@ -55,7 +55,7 @@ pub(crate) fn plan(line: &str) -> Plan {
             (other, _) => panic!("a cluster has no {other}"),
         }
     }
-    shape.groups = vec![group; groups];
+    shape.groups = vec![group; usize::from(groups)];
     if shape.standalone {
         shape.nodes = 1;
     }
@@ -65,7 +65,7 @@ pub(crate) fn plan(line: &str) -> Plan {
 /// Carries out one order.
 pub(crate) fn order(world: &mut Checked, line: &str) -> Told {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let is_on = |word: &&str| **word == "on";
+    let is_on = |word: &str| word == "on";
     match words.as_slice() {
         ["settle"] => return Told::Settle(Duration::from_secs(2)),
         ["settle", time] => return Told::Settle(duration(time)),
@@ -79,7 +79,10 @@ pub(crate) fn order(world: &mut Checked, line: &str) -> Told {
         ["arbitrator", "all", state] => {
             world.config().clone().node_ids().for_each(|node| world.set_arbitrator(node, is_on(state)));
         }
-        ["arbitrator", name, state] => world.set_arbitrator(node(world, name), is_on(state)),
+        ["arbitrator", name, state] => {
+            let node = node(world, name);
+            world.set_arbitrator(node, is_on(state));
+        }
         ["isolate", name] => isolate(world, node(world, name)),
         ["boot", "all"] => world.boot_all(),
         [verb @ ("boot" | "power-off" | "kill" | "start" | "stop" | "pause" | "freeze"), name, rest @ ..] => {
@@ -89,7 +92,8 @@ pub(crate) fn order(world: &mut Checked, line: &str) -> Told {
             wire(world, verb, link(world, name), rest);
         }
         [verb @ ("switchover" | "offline" | "online" | "maintenance" | "resource"), name, rest @ ..] => {
-            world.command(node(world, name), command(verb, rest));
+            let node = node(world, name);
+            world.command(node, command(verb, rest));
         }
         [verb, name, rest @ ..] => circumstance(world, verb, node(world, name), rest),
         _ => panic!("what is meant by: {line}"),
@@ -126,8 +130,14 @@ fn wire(world: &mut Checked, verb: &str, link: LinkId, rest: &[&str]) {
             let (from, to) = direction(world, word);
             world.mend(link, from, to);
         }
-        ("unplug", [name]) => world.unplug(link, node(world, name)),
-        ("plug", [name]) => world.plug(link, node(world, name)),
+        ("unplug", [name]) => {
+            let node = node(world, name);
+            world.unplug(link, node);
+        }
+        ("plug", [name]) => {
+            let node = node(world, name);
+            world.plug(link, node);
+        }
         ("lossy", [percent]) => {
             let loss_ppm = u32::from(number(percent)) * 10_000;
             for (from, to) in pairs(&world.config().clone()) {
@@ -153,7 +163,10 @@ fn isolate(world: &mut Checked, node: NodeId) {
 fn circumstance(world: &mut Checked, verb: &str, node: NodeId, rest: &[&str]) {
     match (verb, rest) {
         ("lan-plug", [state]) => world.set_lan_plug(node, *state == "on"),
-        ("lose", [name]) => world.lose(node, resource(world, name)),
+        ("lose", [name]) => {
+            let resource = resource(world, name);
+            world.lose(node, resource);
+        }
         ("start-of", [name, how]) => behave(world, node, name, &|it| it.start = conduct(how)),
         ("stop-of", [name, how]) => behave(world, node, name, &|it| it.stop = conduct(how)),
         ("unable", [name]) => behave(world, node, name, &|it| it.unable = Some("it is not installed".to_owned())),

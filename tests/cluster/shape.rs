@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use avamgr_core::cluster::{GroupId, LinkId, NodeId, ResourceId};
-use avamgr_core::config::{Config, LinkKind, parse};
+use avamgr_core::cluster::{NodeId, ResourceId};
+use avamgr_core::config::{Config, parse};
 
 /// A cluster in few words.
 #[derive(Clone, Debug)]
@@ -116,10 +116,6 @@ impl GroupShape {
     }
 }
 
-/// The nodes by their names in the stories.
-pub(crate) const N1: NodeId = NodeId(0);
-pub(crate) const N2: NodeId = NodeId(1);
-
 /// Every resource of a config.
 pub(crate) fn all_resources(config: &Config) -> Vec<ResourceId> {
     config.group_ids().flat_map(|group| config.resource_ids(group).collect::<Vec<_>>()).collect()
@@ -129,13 +125,4 @@ pub(crate) fn all_resources(config: &Config) -> Vec<ResourceId> {
 pub(crate) fn pairs(config: &Config) -> Vec<(NodeId, NodeId)> {
     let others = |one: NodeId| config.node_ids().filter(move |other| *other != one).map(move |other| (one, other));
     config.node_ids().flat_map(others).collect()
-}
-
-pub(crate) fn dedicated_links(config: &Config) -> Vec<LinkId> {
-    let dedicated = |id: &LinkId| config.links[id.index()].kind == LinkKind::Dedicated;
-    config.link_ids().filter(dedicated).collect()
-}
-
-pub(crate) fn first_group() -> GroupId {
-    GroupId(0)
 }
