@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use avamgr_lab::{ARBITRATOR, Cidr, Lab};
+use nix::time::{ClockId, clock_gettime};
+use serde_json::Value;
 
 use crate::measure::Scenario;
 use crate::peer::{Peer, Vips};
@@ -112,6 +114,26 @@ impl Peer for Avamgr {
 
     fn interval(&self) -> Duration {
         self.interval
+    }
+
+    fn program(&self) -> &'static str {
+        "avamgrd"
+    }
+
+    fn heartbeats(&self) -> &'static str {
+        "udp dport 6940"
+    }
+
+    /// From its history: nodes of a lab share the kernel's clock.
+    fn decided_ago(&self, lab: &Lab, node: &str) -> Result<Option<Duration>> {
+        let mut history = lab.host(node)?.command(&self.cli);
+        let output = history.args(["--socket", SOCKET, "history", "--last", "20", "--json"]).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let decisions = events.filter(|entry| entry["event"]["fact"]["to"] == "activating");
+        let last = decisions.filter_map(|entry| entry["event"]["at"].as_u64()).max();
+        let now: Duration = clock_gettime(ClockId::CLOCK_BOOTTIME)?.into();
+        Ok(last.map(|at| now.saturating_sub(Duration::from_nanos(at))))
     }
 
     fn can(&self, _scenario: Scenario) -> bool {

@@ -84,6 +84,14 @@ impl Peer for Keepalived {
         self.interval
     }
 
+    fn program(&self) -> &'static str {
+        "keepalived"
+    }
+
+    fn heartbeats(&self) -> &'static str {
+        "meta l4proto vrrp"
+    }
+
     fn can(&self, scenario: Scenario) -> bool {
         scenario != Scenario::Prefix
     }

@@ -5,10 +5,13 @@
 
 mod avamgr;
 mod bed;
+mod grip;
 mod keepalived;
 mod measure;
 mod peer;
 mod report;
+mod second_phase;
+mod steady;
 mod summary;
 
 use std::path::PathBuf;

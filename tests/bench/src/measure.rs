@@ -11,9 +11,11 @@ use clap::ValueEnum;
 use crate::Options;
 use crate::bed::{Bed, Load};
 use crate::peer::Peer;
+use crate::second_phase::{self, Fault};
+use crate::steady::{self, Hardship};
 
 /// The silence of a client begins with the last answer before the fault.
-const BEFORE: Duration = Duration::from_millis(200);
+pub(crate) const BEFORE: Duration = Duration::from_millis(200);
 
 /// A takeover that is not complete by then is none.
 const GIVE_UP: Duration = Duration::from_secs(30);
@@ -40,14 +42,76 @@ pub(crate) enum Scenario {
     Many,
     /// The same with the addresses as one prefix.
     Prefix,
+    /// The daemon is killed, and started again eight seconds later.
+    Killed,
+    /// The daemon hangs for eight seconds and goes on.
+    Hung,
+    /// No heartbeat gets through for eight seconds, everything else does.
+    Split,
+    /// Eight processor hogs and two disk hogs for a minute.
+    Hogs,
+    /// 30 % of all heartbeats are lost for half a minute.
+    Loss30,
+    /// 50 % of them.
+    Loss50,
     /// Nothing happens, and what that costs.
     Idle,
 }
 
 impl Scenario {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Power, Self::PowerCarrier, Self::Switchover, Self::Many, Self::Prefix, Self::Idle];
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Power,
+        Self::PowerCarrier,
+        Self::Switchover,
+        Self::Many,
+        Self::Prefix,
+        Self::Killed,
+        Self::Hung,
+        Self::Split,
+        Self::Hogs,
+        Self::Loss30,
+        Self::Loss50,
+        Self::Idle,
+    ];
+}
+
+/// How a scenario is played.
+enum Course {
+    Takeover,
+    Switchover,
+    Return(Fault),
+    Hard(Hardship),
+    Idle,
+}
+
+impl Scenario {
+    fn course(self) -> Course {
+        match self {
+            Self::Power | Self::PowerCarrier | Self::Many | Self::Prefix => Course::Takeover,
+            Self::Switchover => Course::Switchover,
+            Self::Killed => Course::Return(Fault::Killed),
+            Self::Hung => Course::Return(Fault::Hung),
+            Self::Split => Course::Return(Fault::Split),
+            Self::Hogs => Course::Hard(Hardship::Hogs),
+            Self::Loss30 => Course::Hard(Hardship::LossPercent(30)),
+            Self::Loss50 => Course::Hard(Hardship::LossPercent(50)),
+            Self::Idle => Course::Idle,
+        }
+    }
+
+    fn place(self, options: &Options) -> (Plan, Load) {
+        let switched = Plan::pair().switched();
+        if self == Self::PowerCarrier {
+            (Plan::pair(), Load::One)
+        } else if self == Self::Many {
+            (switched, Load::Many(options.vips))
+        } else if self == Self::Prefix {
+            (switched, Load::Prefix(options.vips))
+        } else {
+            (switched, Load::One)
+        }
+    }
 }
 
 impl fmt::Display for Scenario {
@@ -58,6 +122,12 @@ impl fmt::Display for Scenario {
             Self::Switchover => "switchover",
             Self::Many => "power-off, many addresses",
             Self::Prefix => "power-off, one prefix",
+            Self::Killed => "daemon killed, restarted",
+            Self::Hung => "daemon hung, goes on",
+            Self::Split => "heartbeats cut, healed",
+            Self::Hogs => "8 CPU + 2 disk hogs, 60 s",
+            Self::Loss30 => "30 % loss, 30 s",
+            Self::Loss50 => "50 % loss, 30 s",
             Self::Idle => "idle",
         })
     }
@@ -75,32 +145,35 @@ pub(crate) struct Outcome {
 }
 
 /// A run, or why it must not count.
-enum Verdict {
+pub(crate) enum Verdict {
     Good(Run),
     Discard(String),
 }
 
 /// Measures one scenario of one peer.
 pub(crate) fn run(scenario: Scenario, peer: &dyn Peer, options: &Options) -> Result<Outcome> {
-    let (plan, load) = match scenario {
-        Scenario::Power | Scenario::Switchover | Scenario::Idle => (Plan::pair().switched(), Load::One),
-        Scenario::PowerCarrier => (Plan::pair(), Load::One),
-        Scenario::Many => (Plan::pair().switched(), Load::Many(options.vips)),
-        Scenario::Prefix => (Plan::pair().switched(), Load::Prefix(options.vips)),
-    };
+    let (plan, load) = scenario.place(options);
     let bed = Bed::make(peer, plan, load)?;
-    if scenario == Scenario::Idle {
-        return Ok(Outcome { runs: vec![idle(&bed, options)?], discarded: Vec::new() });
+    let once = |run: Run| Outcome { runs: vec![run], discarded: Vec::new() };
+    let title = format!("{}: {scenario}", peer.profile());
+    match scenario.course() {
+        Course::Takeover => repeated(&title, options.runs, || power(&bed)),
+        Course::Switchover => repeated(&title, options.runs, || switchover(&bed)),
+        Course::Return(fault) => repeated(&title, options.runs, || second_phase::run(&bed, fault)),
+        Course::Hard(hardship) => Ok(once(steady::run(&bed, hardship)?)),
+        Course::Idle => Ok(once(idle(&bed, options)?)),
     }
+}
+
+fn repeated(title: &str, runs: usize, measure: impl Fn() -> Result<Verdict>) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    while outcome.runs.len() < options.runs {
-        eprintln!("{}: {scenario}: run {} of {}", peer.profile(), outcome.runs.len() + 1, options.runs);
-        let verdict = if scenario == Scenario::Switchover { switchover(&bed)? } else { power(&bed)? };
-        match verdict {
+    while outcome.runs.len() < runs {
+        eprintln!("{title}: run {} of {runs}", outcome.runs.len() + 1);
+        match measure()? {
             Verdict::Good(run) => outcome.runs.push(run),
             Verdict::Discard(reason) => outcome.discarded.push(reason),
         }
-        if outcome.discarded.len() > options.runs * PATIENCE {
+        if outcome.discarded.len() > runs * PATIENCE {
             bail!("{} runs had to be thrown away, the last one because {}", outcome.discarded.len(), {
                 outcome.discarded.last().map_or("", String::as_str)
             });
@@ -168,9 +241,17 @@ fn observe(bed: &Bed<'_>, probe: &Probe, from: Instant, at: Instant, standby: &s
     let outage = sightings.worst_outage(from, to).map(|(_, outage)| outage.longest).unwrap_or_default();
     let duals = bed.probed.iter().map(|ip| bed.lab.owners().between(*ip, at, to).dual);
     let mut run = vec![("outage_ms", ms(outage)), ("dual_ms", ms(duals.max().unwrap_or_default()))];
+    let ago = bed.peer.decided_ago(&bed.lab, standby)?;
+    let decided =
+        ago.and_then(|ago| Instant::now().checked_sub(ago)).map(|decision| decision.saturating_duration_since(at));
+    run.extend(decided.map(|decided| ("decided_ms", ms(decided))));
     if bed.probed.len() > 1 {
-        run.push(("first_ms", taken.first.map(ms).unwrap_or_default()));
-        run.push(("last_ms", taken.last.map(ms).unwrap_or_default()));
+        let (first, last) = (taken.first.unwrap_or_default(), taken.last.unwrap_or_default());
+        run.extend([("first_ms", ms(first)), ("last_ms", ms(last))]);
+        if let Some(decided) = decided {
+            run.push(("first_after_decision_ms", ms(first.saturating_sub(decided))));
+            run.push(("last_after_decision_ms", ms(last.saturating_sub(decided))));
+        }
     }
     Ok(Verdict::Good(run))
 }
@@ -196,6 +277,6 @@ fn idle(bed: &Bed<'_>, options: &Options) -> Result<Run> {
     ])
 }
 
-fn ms(time: Duration) -> f64 {
+pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }

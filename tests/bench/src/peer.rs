@@ -27,6 +27,17 @@ pub(crate) trait Peer {
     /// Its heartbeat or advert interval.
     fn interval(&self) -> Duration;
 
+    /// How the names of its processes begin.
+    fn program(&self) -> &'static str;
+
+    /// What an nftables rule matches its heartbeats by.
+    fn heartbeats(&self) -> &'static str;
+
+    /// How long ago `node` decided to take over, where the peer tells.
+    fn decided_ago(&self, _lab: &Lab, _node: &str) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
     /// Whether it can do what a scenario asks.
     fn can(&self, scenario: Scenario) -> bool;
 
