@@ -70,6 +70,8 @@ struct Loop {
     daemon: Daemon,
     alarm: Alarm,
     waiting: Vec<Input>,
+    /// The node's next deadline, while nothing has happened since it was asked.
+    deadline: Option<Instant>,
     published: Instant,
     news: bool,
     ended: bool,
@@ -83,7 +85,7 @@ impl Daemon {
     pub async fn run(self) -> io::Result<()> {
         let alarm = Alarm::new()?;
         let published = Instant::BOOT;
-        let mut this = Loop { daemon: self, alarm, waiting: Vec::new(), published, news: true, ended: false };
+        let mut this = Loop { daemon: self, alarm, waiting: Vec::new(), deadline: None, published, news: true, ended: false };
         this.drain();
         while !this.ended {
             this.turn();
@@ -98,15 +100,18 @@ impl Daemon {
 
 impl Loop {
     async fn wait(&mut self) -> io::Result<()> {
-        let (deadline, _) = self.daemon.node.poll_deadline();
+        let deadline = self.deadline();
         self.alarm.set(deadline.min(self.published + PUBLISH))?;
-        let Self { daemon, alarm, waiting, .. } = self;
+        let Self { daemon, alarm, waiting, deadline, .. } = self;
         tokio::select! {
             biased;
             () = daemon.links.readable() => {}
             Some(input) = daemon.inputs.recv() => waiting.push(input),
             () = poll_fn(|cx| alarm.poll_ring(cx)) => {}
-            Some(tune) = daemon.tunes.recv() => tune_in(daemon, tune),
+            Some(tune) = daemon.tunes.recv() => {
+                tune_in(daemon, tune);
+                *deadline = None;
+            }
         }
         Ok(())
     }
@@ -133,15 +138,21 @@ impl Loop {
         }
     }
 
-    fn is_due(&self) -> bool {
-        clock::now() >= self.daemon.node.poll_deadline().0
+    fn deadline(&mut self) -> Instant {
+        *self.deadline.get_or_insert_with(|| self.daemon.node.poll_deadline().0)
+    }
+
+    fn is_due(&mut self) -> bool {
+        clock::now() >= self.deadline()
     }
 
     fn handle_waiting(&mut self) {
         while !self.waiting.is_empty() {
-            for input in std::mem::take(&mut self.waiting) {
-                self.handle(input);
-            }
+            let mut inputs = std::mem::take(&mut self.waiting);
+            inputs.drain(..).for_each(|input| self.handle(input));
+            inputs.append(&mut self.waiting);
+            // Its room is used again.
+            self.waiting = inputs;
         }
     }
 
@@ -155,6 +166,7 @@ impl Loop {
     /// One input, then every action it leads to.
     fn handle(&mut self, input: Input) {
         self.daemon.node.handle(clock::now(), input);
+        self.deadline = None;
         self.drain();
     }
 
