@@ -99,7 +99,8 @@ impl Node {
         let (rtt, extra_sent) = (link.rtt, link.extra_sent);
         peer.heard = Some(peer.heard.map_or(arrived, |heard| heard.max(arrived)));
         let newer = peer.learn(frame);
-        peer.left = frame.leaving && !config.group_ids().any(|group| peer.holds(group));
+        // A goodbye is the last word of a run: what arrives after it was sent before it.
+        peer.left |= frame.leaving && !config.group_ids().any(|group| peer.holds(group));
         if peer.left {
             for link in peer.links.values_mut() {
                 let _ = link.down(LinkDownCause::Left, now);
@@ -279,6 +280,7 @@ impl Node {
                 term: group.told_term(),
                 claim: group.claim.is_some(),
                 able: self.is_able(group.id),
+                addresses: self.may_own_addresses(group.id),
                 released_to: group.released_to(),
                 handover: group.word,
             })

@@ -71,8 +71,10 @@ pub(super) struct Probe {
     pub(super) in_flight: Option<(ProbeId, Instant)>,
     /// When the next one may start.
     pub(super) next: Instant,
-    /// When the last probe that nobody answered was asked.
+    /// When the last probe was asked, if nobody answered it.
     pub(super) unanswered: Option<Instant>,
+    /// When it ended.
+    pub(super) ended: Option<Instant>,
     /// Who answered the last one.
     pub(super) owner: Option<VipOwner>,
     /// Why the last one could not be asked.

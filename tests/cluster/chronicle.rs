@@ -7,7 +7,7 @@ use avamgr_core::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, Resour
 use avamgr_core::control::{Answer, Command};
 use avamgr_core::node::action::RequestId;
 use avamgr_core::node::event::{Cause, HoldKind};
-use avamgr_core::node::{Action, Fact, Input, Order, Report};
+use avamgr_core::node::{Action, Event, Fact, Input, Order, Report};
 use avamgr_core::sim::{DaemonChange, KernelChange, Note, What, World};
 use avamgr_core::time::Instant;
 
@@ -75,11 +75,11 @@ impl Chronicle {
             What::Handled(input) => record.run.on_input(world, node, note.at, input),
             What::Did(action) => {
                 record.run.on_action(world, note.at, action);
-                if let Action::Resource { resource, order: Order::Start } = action
-                    && record.run.leads.insert(resource.group)
+                if let Some(group) = launched(action)
+                    && record.run.leads.insert(group)
                 {
-                    let term = world.term(node, resource.group).unwrap_or_default();
-                    let before = record.launched.entry(resource.group).or_default();
+                    let term = world.term(node, group).unwrap_or_default();
+                    let before = record.launched.entry(group).or_default();
                     *before = term.max(*before);
                 }
             }
@@ -244,6 +244,16 @@ impl Run {
     /// Whether this peer was heard within `time`.
     pub(crate) fn heard_within(&self, now: Instant, peer: NodeId, time: Duration) -> bool {
         self.last_heard(peer).is_some_and(|heard| now.since(heard) <= time)
+    }
+}
+
+/// The group that is served from here on: something of it is started, or an operator has stopped all of it and there is
+/// nothing to start.
+pub(crate) fn launched(action: &Action) -> Option<GroupId> {
+    match action {
+        Action::Resource { resource, order: Order::Start } => Some(resource.group),
+        Action::Event(Event { fact: Fact::RoleChanged { group, to: Role::Active, .. }, .. }) => Some(*group),
+        _ => None,
     }
 }
 

@@ -42,6 +42,8 @@ struct Overlap {
 pub(crate) struct Owners {
     /// Per node and address: whom it could see, and how, when it last began to take it.
     seen: BTreeMap<(NodeId, ResourceId), Seen>,
+    /// Per node and resource: how long the stop under way may take.
+    stops: BTreeMap<(NodeId, ResourceId), Duration>,
     overlaps: Vec<Overlap>,
     /// Announcements that are due after a conflict: who, what, whom it was with, since when.
     due: Vec<(NodeId, ResourceId, NodeId, Instant)>,
@@ -59,7 +61,10 @@ impl Owners {
                     self.seen.insert((node, *resource), seen);
                 }
                 Order::Announce => self.due.retain(|due| (due.0, due.1) != (node, *resource)),
-                Order::Stop { .. } => {}
+                Order::Stop { .. } => {
+                    let bound = stop_time(world, node, *resource).unwrap_or_default();
+                    self.stops.insert((node, *resource), bound);
+                }
             }
         }
         if let What::Kernel(
@@ -101,7 +106,7 @@ impl Owners {
         for overlap in &self.overlaps {
             let Overlap { resource, one, other } = overlap;
             let heard = sight.clean_for(world.now(), *one, *other).min(sight.clean_for(world.now(), *other, *one));
-            let bounds = [*one, *other].map(|node| stop_bound(world, node, *resource));
+            let bounds = [*one, *other].map(|node| self.stop_bound(world, node, *resource));
             // What cannot be stopped stays, with an alarm, until a later attempt.
             let [Some(here), Some(there)] = bounds else {
                 continue;
@@ -113,6 +118,17 @@ impl Owners {
             }
         }
         Ok(())
+    }
+
+    /// How long a node may take to let go of an address once it knows; `None` when it cannot. A stop under way goes on as
+    /// it was when it was ordered, whatever a later one would be like.
+    fn stop_bound(&self, world: &World, node: NodeId, resource: ResourceId) -> Option<Duration> {
+        let mut bound = SLACK * 4;
+        for id in world.config().resource_ids(resource.group) {
+            let under_way = self.stops.get(&(node, id)).copied().unwrap_or_default();
+            bound += stop_time(world, node, id)?.max(under_way);
+        }
+        Some(bound)
     }
 
     /// DESIGN 4.2: an isolated ACTIVE node has stepped down before its peer's hold time ends.
@@ -159,6 +175,13 @@ impl Owners {
         self.due.retain(|(survivor, resource, gone, _)| {
             world.is_running(*survivor) && world.is_running(*gone) && world.owns(*survivor, *resource)
         });
+        // A node tells of a group whether any of its addresses is left, not which.
+        for (_, resource, gone, since) in &mut self.due {
+            let mut group = addresses(world.config()).filter(|id| id.group == resource.group);
+            if group.any(|id| world.owns(*gone, id)) {
+                *since = now;
+            }
+        }
         let bound = acquainted_after(&world.config().timers) + SLACK * 4;
         for (survivor, resource, gone, since) in &self.due {
             let heard = sight.clean_for(now, *gone, *survivor).min(now.since(*since));
@@ -205,20 +228,14 @@ fn could_see(world: &World, sight: &Sight, chronicle: &Chronicle, taker: NodeId,
     seen
 }
 
-/// How long a node may take to let go of an address once it knows; `None` when it cannot.
-fn stop_bound(world: &World, node: NodeId, resource: ResourceId) -> Option<Duration> {
-    let config = world.config();
-    let mut bound = SLACK * 4;
-    for id in config.resource_ids(resource.group) {
-        let behaviour = world.behaviour(node, id)?;
-        let timeout = config.resource(id)?.stop_timeout;
-        bound += match behaviour.stop {
-            Conduct::Well => behaviour.stop_time,
-            Conduct::Hangs => timeout,
-            Conduct::Fails => return None,
-        };
+/// How long a stop takes; `None` when it does not work.
+fn stop_time(world: &World, node: NodeId, resource: ResourceId) -> Option<Duration> {
+    let behaviour = world.behaviour(node, resource)?;
+    match behaviour.stop {
+        Conduct::Well => Some(behaviour.stop_time),
+        Conduct::Hangs => Some(world.config().resource(resource)?.stop_timeout),
+        Conduct::Fails => None,
     }
-    Some(bound)
 }
 
 /// Whether a node knows, and says, that it could not stop something of this group.
@@ -250,7 +267,7 @@ fn is_real(world: &World, overlap: &Overlap) -> bool {
 }
 
 /// What is owned by answering for it on the service network.
-fn addresses(config: &Config) -> impl Iterator<Item = ResourceId> {
+pub(crate) fn addresses(config: &Config) -> impl Iterator<Item = ResourceId> {
     let is_vip =
         |id: &ResourceId| matches!(config.resource(*id).map(|resource| &resource.kind), Some(ResourceKind::Vip(_)));
     all_resources(config).into_iter().filter(move |id| is_vip(id))
