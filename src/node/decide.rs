@@ -24,8 +24,10 @@ impl Node {
             return;
         };
         if let Some(change) = resource.on_report(now, report, wanted, &settings.restart) {
+            // Beyond the limit it is tried here only as long as no other node can have the group.
+            let goes_on = self.maintenance.is_none() && !resource.is_exhausted(&settings.restart);
             let restarting = match (&change, resource.state) {
-                (ResourceChange::Stopped | ResourceChange::StartFailed { .. }, RunState::Backoff(until)) => {
+                (ResourceChange::Stopped | ResourceChange::StartFailed { .. }, RunState::Backoff(until)) if goes_on => {
                     Some(ResourceChange::Restarting {
                         after: until.since(now),
                         attempt: u32::try_from(resource.failures.len()).unwrap_or(u32::MAX),
@@ -89,9 +91,13 @@ impl Node {
             return;
         };
         let now = self.now;
-        let group = self.group_mut(id);
-        if group.role == Role::Standby || group.role == Role::Fault || group.claim.is_some() {
-            return;
+        let group = self.group(id);
+        match group.role {
+            Role::Standby | Role::Fault => return,
+            // Maintenance: what has failed stays as it is. A start under way ends, and what has to go still goes.
+            Role::Active if self.maintenance.is_some() => return,
+            Role::Activating if group.claim.is_some() => return,
+            Role::Activating | Role::Active | Role::Deactivating => {}
         }
         let orders = resources::next_orders(&group.resources, settings, group.wants_up(), group.stop_within, now);
         let is_address = |index: &usize| settings.resources.get(*index).is_some_and(resources::is_vip);

@@ -77,6 +77,8 @@ pub(super) struct Probe {
     pub(super) ended: Option<Instant>,
     /// Who answered the last one.
     pub(super) owner: Option<VipOwner>,
+    /// That has been told.
+    pub(super) owner_told: bool,
     /// Why the last one could not be asked.
     pub(super) error: Option<String>,
 }

@@ -326,6 +326,7 @@ impl Node {
         if let Some((_, end)) = group.probe.in_flight {
             deadlines.push((end, "VIP probe overdue"));
         }
+        deadlines.extend(self.timely_probe(id).map(|at| (at, "probe VIPs in time")));
         if group.claim.is_some() {
             deadlines.push((group.since + self.config.timers.switchover_timeout, "claim overdue"));
         }

@@ -72,7 +72,12 @@ impl Node {
     pub(super) fn wants_probe(&self, id: GroupId) -> bool {
         let group = self.group(id);
         let takes = group.role == Role::Standby || group.claim.is_some();
-        self.has_vips(id) && (takes || (group.serves() && self.lacks_addresses(id)))
+        // An owner that says so need not be looked for.
+        let owned = self.peers.values().any(|peer| {
+            let well = matches!(peer.state, PeerState::Alive | PeerState::Degraded);
+            well && peer.heard >= Some(self.floor) && peer.has_addresses(id)
+        });
+        self.has_vips(id) && !owned && (takes || (group.serves() && self.lacks_addresses(id)))
     }
 
     /// The last sign of life of the peers in doubt; none while it does not matter who answers for the VIPs.
@@ -90,6 +95,7 @@ impl Node {
     pub(super) fn probe_vips(&mut self, id: GroupId) {
         let (now, pace) = (self.now, self.config.timers.arbitrator_pace);
         let basis = self.probe_basis(id);
+        let timely = self.timely_probe(id).is_some_and(|at| now >= at);
         let probe = &mut self.group_mut(id).probe;
         if probe.in_flight.is_some_and(|(_, end)| now >= end) {
             // Its prober never came back: what it saw is not known.
@@ -98,15 +104,37 @@ impl Node {
         }
         let Some(basis) = basis else {
             probe.owner = None;
+            probe.owner_told = false;
             probe.error = None;
             return;
         };
         let stale =
             probe.unanswered.is_none_or(|asked| asked < basis) && probe.owner.is_none() && probe.error.is_none();
-        if probe.in_flight.is_some() || (now < probe.next && !stale) {
+        if probe.in_flight.is_some() || (now < probe.next && !stale && !timely) {
             return;
         }
         self.ask_who_owns(id);
+    }
+
+    /// When a probe has to begin so that its answer is there, and new, at the moment when silence turns into a right. The
+    /// usual pace would make the takeover wait for one more probe.
+    pub(super) fn timely_probe(&self, id: GroupId) -> Option<Instant> {
+        let timers = &self.config.timers;
+        let time = timers.vip_probe_time;
+        let waits = self.group(id).role == Role::Standby && self.has_vips(id);
+        let silences = self.peers.values().filter(|_| waits).filter_map(|peer| match peer.state {
+            PeerState::Suspect => peer.links.values().filter_map(|link| link.dead_at(self.floor, timers)).max(),
+            PeerState::Silent => Some(self.last_sign(peer) + timers.hold_time),
+            PeerState::Unknown => {
+                Some((self.last_sign(peer) + timers.hold_time).max(self.started + timers.start_grace))
+            }
+            PeerState::Alive | PeerState::Degraded | PeerState::OneWay | PeerState::Left => None,
+        });
+        let right = silences.max().filter(|at| *at > self.now)?;
+        let probe = &self.group(id).probe;
+        let covered = probe.ended.is_some_and(|ended| ended + time >= right);
+        // One eighth for the way to the prober and back.
+        (!covered && probe.in_flight.is_none()).then(|| right - (time + time / 8))
     }
 
     fn ask_who_owns(&mut self, id: GroupId) {
@@ -129,6 +157,7 @@ impl Node {
             return;
         }
         let matters = self.probe_basis(id).is_some();
+        let late = self.peers.values().all(|peer| peer.state.is_alive());
         let probe = &mut self.group_mut(id).probe;
         if probe.in_flight.take_if(|(wanted, _)| *wanted == name).is_none() {
             return;
@@ -138,7 +167,10 @@ impl Node {
             // The peer was heard again while we asked, and says itself what it owns.
             return;
         }
-        let (news_owner, news_error) = (probe.owner.is_none(), probe.error != error);
+        // That the owner answers while its frames are merely late is as it should be.
+        let news_owner = !late && owner.is_some() && !probe.owner_told;
+        let news_error = probe.error != error;
+        probe.owner_told = owner.is_some() && (probe.owner_told || news_owner);
         probe.owner.clone_from(&owner);
         probe.error.clone_from(&error);
         // What was true before the last question is true no more.

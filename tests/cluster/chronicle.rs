@@ -8,7 +8,7 @@ use avamgr_core::control::{Answer, Command};
 use avamgr_core::node::action::RequestId;
 use avamgr_core::node::event::{Cause, HoldKind};
 use avamgr_core::node::{Action, Event, Fact, Input, Order, Report};
-use avamgr_core::sim::{DaemonChange, KernelChange, Note, What, World};
+use avamgr_core::sim::{DaemonChange, Note, What, World};
 use avamgr_core::time::Instant;
 
 /// Everything seen of one node. What a restart of its daemon makes void is in [`Run`].
@@ -17,8 +17,6 @@ pub(crate) struct Record {
     pub(crate) run: Run,
     /// The highest term in which it ever began to start a group.
     pub(crate) launched: BTreeMap<GroupId, Term>,
-    /// When each thing came up in its kernel.
-    pub(crate) up: BTreeMap<ResourceId, Instant>,
     pub(crate) paused: Option<Instant>,
 }
 
@@ -45,6 +43,8 @@ pub(crate) struct Run {
     pub(crate) takeovers: BTreeMap<GroupId, Vec<Instant>>,
     pub(crate) holds: BTreeMap<HoldKind, Hold>,
     commands: BTreeMap<RequestId, (Instant, Command)>,
+    /// When the last `online` came that was carried out.
+    online: Instant,
 }
 
 /// A hold that has been set; it may end by itself.
@@ -84,7 +84,7 @@ impl Chronicle {
                 }
             }
             What::Daemon(change) => record.on_daemon(note.at, *change),
-            What::Kernel(change) => record.on_kernel(note.at, *change),
+            What::Kernel(_) => {}
         }
     }
 
@@ -109,19 +109,6 @@ impl Record {
             }
             DaemonChange::Paused => self.paused = Some(at),
             DaemonChange::Resumed => self.paused = None,
-        }
-    }
-
-    fn on_kernel(&mut self, at: Instant, change: KernelChange) {
-        match change {
-            KernelChange::Booted => {}
-            KernelChange::PowerLost => self.up.clear(),
-            KernelChange::Up(resource) => {
-                self.up.insert(resource, at);
-            }
-            KernelChange::Down(resource) | KernelChange::Expired(resource) | KernelChange::Lost(resource) => {
-                self.up.remove(&resource);
-            }
         }
     }
 }
@@ -154,7 +141,10 @@ impl Run {
             Input::Command { request, command, .. } => {
                 self.commands.insert(*request, (at, command.clone()));
                 if *command == Command::Online {
-                    self.holds.remove(&HoldKind::Flap);
+                    // Whoever lifts the hold grants as many takeovers again.
+                    if self.holds.remove(&HoldKind::Flap).is_some() {
+                        self.takeovers.clear();
+                    }
                 }
             }
             Input::BadDatagram { .. }
@@ -218,12 +208,15 @@ impl Run {
     fn on_done(&mut self, at: Instant, command: &Command) {
         let forever = Hold { until: Instant::NEVER };
         match command {
+            // It is done when the group has gone; an operator may have thought better of it meanwhile.
+            Command::Offline { .. } if at < self.online => {}
             Command::Offline { duration } => {
                 // One thousandth less: clocks may run fast.
                 let until = duration.map_or(Instant::NEVER, |time| at + (time - time / 1_000));
                 self.holds.insert(HoldKind::Offline, Hold { until });
             }
             Command::Online => {
+                self.online = at;
                 self.holds.remove(&HoldKind::Offline);
             }
             Command::Maintenance { on: true } => {

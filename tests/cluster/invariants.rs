@@ -53,7 +53,7 @@ impl Invariants {
                 rule("a standby owns nothing", a_standby_owns_nothing(world, node))?;
             }
             self.chronicle.forget_ended(world);
-            let taken = self.owners.nobody_takes_an_address_from_an_owner_it_could_see(world, &self.chronicle);
+            let taken = self.owners.nobody_takes_an_address_from_an_owner_it_could_see(world);
             rule("S1 nobody takes an address from an owner it could see", taken)?;
         }
         self.check_owners(world)
@@ -83,6 +83,10 @@ impl Invariants {
             What::Did(action) if launched(action).is_some_and(|group| !run.leads.contains(&group)) => {
                 launched(action).map_or(Ok(()), |group| self.check_launch(world, node, group))
             }
+            What::Did(Action::Resource { resource, order: Order::Start | Order::Stop { .. } }) => rule(
+                "in maintenance nothing is done to a service",
+                nothing_is_done_in_maintenance(world, node, run, resource.group),
+            ),
             What::Did(Action::Event(_)) => {
                 rule("S11 no more automatic takeovers than the limit", takeovers_are_limited(world, run))
             }
@@ -238,6 +242,15 @@ fn every_peer_had_its_time(world: &World, node: NodeId, run: &Run) -> Result<(),
             Err(format!("{peer:?} was not heard, and the start is only {:?} ago", world.now().since(run.started)))
         }
         None => Ok(()),
+    }
+}
+
+fn nothing_is_done_in_maintenance(world: &World, node: NodeId, run: &Run, group: GroupId) -> Result<(), String> {
+    match world.role(node, group) {
+        Some(Role::Active) if run.holds.contains_key(&HoldKind::Maintenance) => {
+            Err(format!("{node:?} is ACTIVE and orders something"))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use avamgr_core::cluster::{NodeId, ResourceId};
+use avamgr_core::cluster::{NodeId, ResourceId, Role};
 use avamgr_core::config::{Config, ResourceKind};
 use avamgr_core::node::{Action, Order};
 use avamgr_core::sim::{Conduct, KernelChange, Note, What, World};
@@ -26,8 +26,12 @@ use crate::sight::{Sight, acquainted_after};
 /// Delays of the world itself between a fact and a node's knowledge of it.
 const SLACK: Duration = Duration::from_millis(5);
 
-/// What the taker of an address could see of another node when it began.
-type Seen = BTreeMap<NodeId, String>;
+/// When a node last began to take an address, and whom it could see then, and how.
+#[derive(Clone, Debug)]
+struct Taken {
+    at: Instant,
+    seen: BTreeMap<NodeId, String>,
+}
 
 /// Two nodes own one address.
 #[derive(Clone, Debug)]
@@ -40,8 +44,7 @@ struct Overlap {
 /// The watch over all addresses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Owners {
-    /// Per node and address: whom it could see, and how, when it last began to take it.
-    seen: BTreeMap<(NodeId, ResourceId), Seen>,
+    taken: BTreeMap<(NodeId, ResourceId), Taken>,
     /// Per node and resource: how long the stop under way may take.
     stops: BTreeMap<(NodeId, ResourceId), Duration>,
     overlaps: Vec<Overlap>,
@@ -58,7 +61,7 @@ impl Owners {
             match order {
                 Order::Start => {
                     let seen = could_see(world, sight, chronicle, node, *resource);
-                    self.seen.insert((node, *resource), seen);
+                    self.taken.insert((node, *resource), Taken { at: note.at, seen });
                 }
                 Order::Announce => self.due.retain(|due| (due.0, due.1) != (node, *resource)),
                 Order::Stop { .. } => {
@@ -76,22 +79,18 @@ impl Owners {
     }
 
     /// S1: at most one node owns an address, but for those that could not see each other.
-    pub(crate) fn nobody_takes_an_address_from_an_owner_it_could_see(
-        &mut self,
-        world: &World,
-        chronicle: &Chronicle,
-    ) -> Result<(), String> {
+    pub(crate) fn nobody_takes_an_address_from_an_owner_it_could_see(&mut self, world: &World) -> Result<(), String> {
         for overlap in overlaps(world) {
             if self.overlaps.iter().any(|known| known.is(&overlap)) {
                 continue;
             }
             let Overlap { resource, one, other } = overlap;
-            let up = |node: NodeId| chronicle.of(node).up.get(&resource).copied();
-            // The one who came later is the taker.
-            let (taker, owner) = if up(one) >= up(other) { (one, other) } else { (other, one) };
+            let begun = |node: NodeId| self.taken.get(&(node, resource)).map(|taken| taken.at);
+            // Who began later is the taker: a node that stood still in the middle may end what it began much later.
+            let (taker, owner) = if begun(one) >= begun(other) { (one, other) } else { (other, one) };
             self.overlaps.push(overlap);
             self.exceptions += 1;
-            if let Some(how) = self.seen.get(&(taker, resource)).and_then(|seen| seen.get(&owner)) {
+            if let Some(how) = self.taken.get(&(taker, resource)).and_then(|taken| taken.seen.get(&owner)) {
                 let config = world.config();
                 let (taker, owner) = (config.node_name(taker), config.node_name(owner));
                 return Err(format!("{taker} took {} while {owner} owned it: {how}", config.resource_name(resource)));
@@ -173,7 +172,8 @@ impl Owners {
         }
         // It counts only while the survivor can know.
         self.due.retain(|(survivor, resource, gone, _)| {
-            world.is_running(*survivor) && world.is_running(*gone) && world.owns(*survivor, *resource)
+            let serves = matches!(world.role(*survivor, resource.group), Some(Role::Activating | Role::Active));
+            serves && world.is_running(*survivor) && world.is_running(*gone) && world.owns(*survivor, *resource)
         });
         // A node tells of a group whether any of its addresses is left, not which.
         for (_, resource, gone, since) in &mut self.due {
@@ -202,11 +202,17 @@ impl Overlap {
 }
 
 /// Every way in which `taker` could see the others when it began.
-fn could_see(world: &World, sight: &Sight, chronicle: &Chronicle, taker: NodeId, resource: ResourceId) -> Seen {
+fn could_see(
+    world: &World,
+    sight: &Sight,
+    chronicle: &Chronicle,
+    taker: NodeId,
+    resource: ResourceId,
+) -> BTreeMap<NodeId, String> {
     let config = world.config();
     let (now, timers) = (world.now(), &config.timers);
     let run = &chronicle.of(taker).run;
-    let mut seen = Seen::new();
+    let mut seen = BTreeMap::new();
     for owner in config.node_ids().filter(|node| *node != taker) {
         let visible = sight.visible_for(now, taker, owner, resource.group);
         if visible > timers.vip_probe_time + SLACK {
