@@ -9,7 +9,8 @@ use avamgr_core::sim::{DaemonChange, World};
 use avamgr_core::time::Instant;
 use avamgr_core::wire::Heartbeat;
 
-use crate::shape::{all_resources, pairs};
+use crate::owners::addresses;
+use crate::shape::pairs;
 
 /// Since when something has been so without a break.
 type Since<K> = BTreeMap<K, Instant>;
@@ -70,7 +71,7 @@ impl Sight {
         }
         for (viewer, owner) in pairs(config) {
             let sees = world.lan_open(viewer, owner) && world.is_awake(viewer) && world.is_awake(owner);
-            for resource in all_resources(config) {
+            for resource in addresses(config) {
                 let visible = sees && world.owns(owner, resource);
                 keep(&mut self.visible, (viewer, owner, resource), visible, world.now());
             }
