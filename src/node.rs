@@ -8,12 +8,16 @@
 
 pub mod action;
 mod arbitration;
+mod conflict;
+mod decide;
 pub mod event;
 mod frames;
 mod group;
 mod handover;
 pub mod input;
+mod judge;
 mod link;
+mod obstacle;
 mod operator;
 mod peer;
 mod persistence;
@@ -21,6 +25,7 @@ mod resources;
 pub mod role;
 mod status;
 mod takeover;
+mod vip_probe;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,18 +34,17 @@ pub use action::{Action, Durable, Order};
 pub use event::{Event, Fact};
 pub use input::{Input, Report};
 
-use crate::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, ResourceId, Role, Term};
-use crate::config::{Config, LinkKind};
-use crate::node::action::{AskId, ProbeId};
-use crate::node::arbitration::{Arbitrator, Reachability};
-use crate::node::event::{Cause, HoldKind, LinkDownCause, ResourceChange};
+use crate::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, Role, Term};
+use crate::config::Config;
+use crate::node::action::ProbeId;
+use crate::node::arbitration::Arbitrator;
+use crate::node::event::HoldKind;
 use crate::node::group::Group;
-use crate::node::link::LinkState;
 use crate::node::operator::PendingRequest;
-use crate::node::peer::{Peer, PeerState};
+use crate::node::peer::Peer;
 use crate::node::persistence::Persistence;
-use crate::node::role::Trigger;
 use crate::time::Instant;
+use crate::wire::GroupState;
 
 /// The decision of one node. A plain value: clone it, compare it, hash it, run it anywhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +73,7 @@ pub struct Node {
     shutdown: Option<Shutdown>,
     /// Number of what we tell about ourselves.
     revision: u32,
-    told: Vec<crate::wire::GroupState>,
+    told: Vec<GroupState>,
     next_heartbeat: Instant,
     next_probe: Instant,
     counter: u64,
@@ -221,187 +225,6 @@ impl Node {
         }
     }
 
-    /// Our own loop did not run for longer than the dead time: nobody is blamed for the silence of that time, and the
-    /// first thing we do is to ask everybody whether we still have our right.
-    fn notice_stall(&mut self, now: Instant) {
-        let (deadline, _) = self.poll_deadline();
-        let pause = now.since(deadline);
-        if pause < self.config.timers.dead_time {
-            return;
-        }
-        self.now = self.now.max(now);
-        self.floor = self.now;
-        self.next_heartbeat = self.now;
-        if let Some(arbitrator) = &mut self.arbitrator {
-            arbitrator.forgive();
-            arbitrator.at_once(now);
-        }
-        for group in &mut self.groups {
-            group.probe.in_flight = None;
-            group.probe.unanswered = None;
-        }
-        self.tell(Fact::Stalled { duration: pause });
-        self.judge_arbitrator();
-        self.probe_everybody();
-    }
-
-    fn on_carrier(&mut self, link: LinkId, up: bool) {
-        self.carriers.insert(link, up);
-        if !up {
-            self.links_down(link, None, LinkDownCause::NoCarrier);
-        }
-    }
-
-    fn on_refused(&mut self, link: LinkId, from: NodeId) {
-        self.links_down(link, Some(from), LinkDownCause::Refused);
-    }
-
-    /// Takes one link down, for one peer or for all.
-    fn links_down(&mut self, id: LinkId, only: Option<NodeId>, cause: LinkDownCause) {
-        let mut facts = Vec::new();
-        for peer in self.peers.values_mut().filter(|peer| only.is_none_or(|only| only == peer.id)) {
-            if let Some(link) = peer.links.get_mut(&id)
-                && link.down(cause, self.now).is_some()
-            {
-                facts.push(Fact::LinkDown { link: id, peer: peer.id, cause });
-            }
-        }
-        self.tell_all(facts);
-    }
-
-    fn on_report(&mut self, id: ResourceId, report: Report) {
-        let config = self.config.clone();
-        let Some(settings) = config.resource(id) else {
-            return;
-        };
-        let now = self.now;
-        let Some(group) = self.groups.get_mut(id.group.index()) else {
-            return;
-        };
-        let wanted = group.wants_up();
-        let Some(resource) = group.resources.get_mut(usize::from(id.index)) else {
-            return;
-        };
-        if let Some(change) = resource.on_report(now, report, wanted, &settings.restart) {
-            let restarting = match (&change, resource.state) {
-                (ResourceChange::Stopped | ResourceChange::StartFailed { .. }, resources::RunState::Backoff(until)) => {
-                    Some(ResourceChange::Restarting {
-                        after: until.since(now),
-                        attempt: u32::try_from(resource.failures.len()).unwrap_or(u32::MAX),
-                        max: settings.restart.max,
-                    })
-                }
-                (_, _) => None,
-            };
-            self.tell(Fact::Resource { resource: id, change });
-            if let Some(change) = restarting.filter(|_| wanted) {
-                self.tell(Fact::Resource { resource: id, change });
-            }
-        }
-    }
-
-    fn on_ready(&mut self, check: CheckId, result: Result<(), String>) {
-        if check.index() >= self.config.ready.len() {
-            return;
-        }
-        let before = self.ready.insert(check, (self.now, result.clone()));
-        if before.as_ref().map(|(_, result)| result) == Some(&result) {
-            return;
-        }
-        self.tell(match result {
-            Ok(()) => Fact::CheckReady { check },
-            Err(reason) => Fact::CheckFailed { check, reason },
-        });
-    }
-
-    fn judge_links(&mut self) {
-        let (now, floor) = (self.now, self.floor);
-        let mut facts = Vec::new();
-        for peer in self.peers.values_mut() {
-            for (id, link) in &mut peer.links {
-                let silence = link.heard.map_or(now.since(link.since), |heard| now.since(heard));
-                // The neutral path is silent by design while a dedicated link is up: nothing to tell.
-                let rests = peer.state == PeerState::Alive
-                    && self.config.links.get(id.index()).is_some_and(|link| link.kind == LinkKind::Neutral);
-                match link.judge(now, floor, &self.config.timers) {
-                    Some(LinkState::Suspect | LinkState::Down(_)) if rests => {}
-                    Some(LinkState::Suspect) => facts.push(Fact::LinkSuspect { link: *id, peer: peer.id, silence }),
-                    Some(LinkState::Down(cause)) => facts.push(Fact::LinkDown { link: *id, peer: peer.id, cause }),
-                    Some(LinkState::Up) | None => {}
-                }
-            }
-        }
-        self.tell_all(facts);
-    }
-
-    fn judge_peers(&mut self) {
-        let mut facts = Vec::new();
-        let mut ask = false;
-        let mut returned = false;
-        for peer in self.peers.values_mut() {
-            let state = peer.judge(&self.config, self.now, self.floor);
-            let before = peer.state;
-            if state == before {
-                continue;
-            }
-            peer.state = state;
-            peer.since = self.now;
-            match state {
-                PeerState::Alive if before != PeerState::Suspect => facts.push(Fact::PeerAlive { peer: peer.id }),
-                PeerState::Degraded => facts.push(Fact::PeerDegraded { peer: peer.id }),
-                PeerState::Silent => facts.push(Fact::PeerSilent { peer: peer.id }),
-                PeerState::Left => facts.push(Fact::PeerLeft { peer: peer.id }),
-                PeerState::Alive | PeerState::Suspect | PeerState::OneWay | PeerState::Unknown => {}
-            }
-            ask |= state != PeerState::Alive;
-            returned |= state.is_alive() && !before.is_alive();
-        }
-        self.tell_all(facts);
-        // It may have served unheard of.
-        for group in self.groups.iter_mut().filter(|_| returned) {
-            group.unsettled = true;
-        }
-        if ask && let Some(arbitrator) = &mut self.arbitrator {
-            arbitrator.at_once(self.now);
-        }
-    }
-
-    /// Some peer is neither well nor orderly gone.
-    fn is_attentive(&self) -> bool {
-        self.peers.values().any(|peer| match peer.state {
-            PeerState::Unknown | PeerState::Degraded | PeerState::Suspect | PeerState::OneWay | PeerState::Silent => {
-                true
-            }
-            PeerState::Alive | PeerState::Left => false,
-        })
-    }
-
-    fn judge_arbitrator(&mut self) {
-        let (now, attentive) = (self.now, self.is_attentive());
-        let id = AskId(self.counter + 1);
-        let timers = &self.config.timers;
-        let pace = if attentive { timers.arbitrator_pace } else { timers.arbitrator_interval };
-        let timeout = timers.arbitrator_timeout;
-        let Some(arbitrator) = &mut self.arbitrator else {
-            return;
-        };
-        arbitrator.give_up(now, timers);
-        if attentive {
-            arbitrator.hurry(now, pace);
-        }
-        let asks = arbitrator.ask(id, now, pace);
-        let state = arbitrator.state;
-        if asks {
-            self.counter += 1;
-            self.outbox.push_back(Action::Ask { ask: id, timeout });
-        }
-        self.alarm(state == Reachability::Unreachable, Fact::ArbitratorUnreachable, Fact::ArbitratorReachable);
-        let alone = !self.peers.values().any(|peer| peer.state.is_alive());
-        let missed = self.peers.values().any(|peer| peer.state != PeerState::Left);
-        self.isolated = alone && missed && state == Reachability::Unreachable;
-        self.alarm(self.isolated, Fact::Isolated, Fact::NotIsolated);
-    }
-
     fn expire_holds(&mut self) {
         if let Some((_, offline)) = self.offline
             && offline.until.is_some_and(|until| self.now >= until)
@@ -409,133 +232,6 @@ impl Node {
             self.offline = None;
             self.tell(Fact::Hold { hold: HoldKind::Offline, on: false, by: "its end was reached".to_owned() });
         }
-    }
-
-    /// Everything about one group, most urgent first.
-    /// Until a role is where what is known wants it; each round takes one edge of the state machine at most.
-    fn decide_group(&mut self, id: GroupId) {
-        for _ in Role::ALL {
-            let before = (self.group(id).role, self.group(id).claim, self.group(id).release.clone());
-            self.decide_once(id);
-            let group = self.group(id);
-            if before == (group.role, group.claim, group.release.clone()) {
-                break;
-            }
-        }
-    }
-
-    fn decide_once(&mut self, id: GroupId) {
-        self.learn_terms(id);
-        self.resolve_conflict(id);
-        self.yield_when_isolated(id);
-        self.yield_answered_addresses(id);
-        self.follow_release(id);
-        self.give_up_when_failed(id);
-        self.fail_back(id);
-        self.probe_vips(id);
-        self.take_over(id);
-        self.order_resources(id);
-        self.settle_role(id);
-    }
-
-    /// Orders the next starts and stops.
-    fn order_resources(&mut self, id: GroupId) {
-        let config = self.config.clone();
-        let Some(settings) = config.groups.get(id.index()) else {
-            return;
-        };
-        let now = self.now;
-        let addresses_free = self.addresses_are_free(id);
-        let group = self.group_mut(id);
-        if group.role == Role::Standby || group.role == Role::Fault || group.claim.is_some() {
-            return;
-        }
-        let orders = resources::next_orders(&group.resources, settings, group.wants_up(), group.stop_within, now);
-        for (index, order) in orders {
-            let is_vip = settings.resources.get(index).is_some_and(resources::is_vip);
-            if order == Order::Start && is_vip && !addresses_free {
-                continue;
-            }
-            let Some(resource) = self.group_mut(id).resources.get_mut(index) else {
-                continue;
-            };
-            resource.turn(
-                if order == Order::Start { resources::RunState::Starting } else { resources::RunState::Stopping },
-                now,
-            );
-            let resource = ResourceId { group: id, index: u16::try_from(index).unwrap_or(u16::MAX) };
-            self.outbox.push_back(Action::Resource { resource, order });
-        }
-    }
-
-    /// Moves on when every resource is where the role wants it.
-    fn settle_role(&mut self, id: GroupId) {
-        let faulty = self.is_exhausted(id);
-        let group = self.group(id);
-        match group.role {
-            Role::Activating if group.claim.is_none() && resources::all_up(&group.resources) => {
-                self.turn(id, Trigger::ResourcesUp, Cause::ResourcesUp);
-                self.reclaimed(id);
-            }
-            Role::Deactivating if resources::all_down(&group.resources) => {
-                let cause = if group.cause == Cause::Start { Cause::LeftoversRemoved } else { Cause::ResourcesDown };
-                let trigger = if faulty { Trigger::ResourcesDownFaulty } else { Trigger::ResourcesDown };
-                self.turn(id, trigger, cause);
-                self.released(id);
-            }
-            Role::Fault if !faulty => self.turn(id, Trigger::Cleared, Cause::FaultCleared),
-            Role::Standby | Role::Activating | Role::Active | Role::Deactivating | Role::Fault => {}
-        }
-    }
-
-    /// The one place where a role changes.
-    fn turn(&mut self, id: GroupId, trigger: Trigger, cause: Cause) {
-        let now = self.now;
-        let group = self.group_mut(id);
-        let from = group.role;
-        let Some(to) = role::next(from, trigger) else {
-            return;
-        };
-        group.role = to;
-        group.since = now;
-        group.cause = cause.clone();
-        let term = group.told_term();
-        self.tell(Fact::RoleChanged { group: id, from, to, term, cause });
-    }
-
-    /// Leaves the role, whatever it is, because of `cause`; `within` bounds the stops.
-    fn step_down(&mut self, id: GroupId, cause: Cause, within: Option<std::time::Duration>) {
-        let now = self.now;
-        let group = self.group_mut(id);
-        match group.role {
-            Role::Activating if group.claim.is_some() => {
-                group.claim = None;
-                self.turn(id, Trigger::ClaimLost, cause);
-            }
-            Role::Activating | Role::Active => {
-                group.stop_within = within;
-                group.conflict = None;
-                self.turn(id, Trigger::StepDown, cause);
-            }
-            Role::Deactivating if within.is_some() && group.stop_within.is_none() => {
-                // Time has become short: stops under way are ordered again with their bound.
-                group.stop_within = within;
-                for resource in &mut group.resources {
-                    if resource.state == resources::RunState::Stopping {
-                        resource.turn(resources::RunState::Stuck(now), now);
-                    }
-                }
-            }
-            Role::Standby | Role::Deactivating | Role::Fault => {}
-        }
-    }
-
-    fn is_exhausted(&self, id: GroupId) -> bool {
-        let Some(settings) = self.config.groups.get(id.index()) else {
-            return false;
-        };
-        let group = self.group(id);
-        group.resources.iter().zip(&settings.resources).any(|(resource, config)| resource.is_exhausted(&config.restart))
     }
 
     /// Sets or clears an alarm; tells when that is news.

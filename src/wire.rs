@@ -66,6 +66,8 @@ pub struct GroupState {
     pub claim: bool,
     /// It could take over: healthy, not held, resources present.
     pub able: bool,
+    /// Some virtual address of the group may be up at the sender.
+    pub addresses: bool,
     /// It owns nothing of the group any more and leaves the role to this node (the next holder).
     pub released_to: Option<NodeId>,
     /// How the last switchover request ended or where it stands, for the node that asked.

@@ -99,7 +99,8 @@ impl Node {
         let (rtt, extra_sent) = (link.rtt, link.extra_sent);
         peer.heard = Some(peer.heard.map_or(arrived, |heard| heard.max(arrived)));
         let newer = peer.learn(frame);
-        peer.left = frame.leaving && !config.group_ids().any(|group| peer.holds(group));
+        // A goodbye is the last word of a run: what arrives after it was sent before it.
+        peer.left |= frame.leaving && !config.group_ids().any(|group| peer.holds(group));
         if peer.left {
             for link in peer.links.values_mut() {
                 let _ = link.down(LinkDownCause::Left, now);
@@ -202,10 +203,13 @@ impl Node {
         }
     }
 
-    /// Links to send on: those with a carrier; the neutral path only to peers no dedicated link is up to.
+    /// Links to send on: those with a carrier; the neutral path only to peers to which every dedicated link is late or down.
     fn usable_links(&self) -> Vec<(NodeId, LinkId)> {
         let mut usable = Vec::new();
         for peer in self.peers.values() {
+            let is_dedicated =
+                |id: &LinkId| self.config.links.get(id.index()).is_some_and(|link| link.kind == LinkKind::Dedicated);
+            let dedicated_up = peer.links.iter().any(|(id, link)| link.state == LinkState::Up && is_dedicated(id));
             for id in peer.links.keys() {
                 let Some(config) = self.config.links.get(id.index()) else {
                     continue;
@@ -213,11 +217,7 @@ impl Node {
                 let carrier = self.carriers.get(id).copied().unwrap_or(true);
                 let wanted = match config.kind {
                     LinkKind::Dedicated => true,
-                    LinkKind::Neutral => match peer.state {
-                        PeerState::Alive => false,
-                        PeerState::Unknown | PeerState::Degraded | PeerState::Suspect => true,
-                        PeerState::OneWay | PeerState::Silent | PeerState::Left => true,
-                    },
+                    LinkKind::Neutral => !dedicated_up,
                 };
                 if carrier && wanted {
                     usable.push((peer.id, *id));
@@ -279,6 +279,7 @@ impl Node {
                 term: group.told_term(),
                 claim: group.claim.is_some(),
                 able: self.is_able(group.id),
+                addresses: self.may_own_addresses(group.id),
                 released_to: group.released_to(),
                 handover: group.word,
             })

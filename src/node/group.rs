@@ -71,10 +71,14 @@ pub(super) struct Probe {
     pub(super) in_flight: Option<(ProbeId, Instant)>,
     /// When the next one may start.
     pub(super) next: Instant,
-    /// When the last probe that nobody answered was asked.
+    /// When the last probe was asked, if nobody answered it.
     pub(super) unanswered: Option<Instant>,
+    /// When it ended.
+    pub(super) ended: Option<Instant>,
     /// Who answered the last one.
     pub(super) owner: Option<VipOwner>,
+    /// That has been told.
+    pub(super) owner_told: bool,
     /// Why the last one could not be asked.
     pub(super) error: Option<String>,
 }

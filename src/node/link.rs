@@ -103,6 +103,10 @@ impl Link {
         self.arrivals = 0;
         self.expected = 0;
         self.streak = 0;
+        // Why the last run was not heard says nothing about the new one.
+        if let LinkState::Down(LinkDownCause::Left | LinkDownCause::Refused) = self.state {
+            self.state = LinkState::Down(LinkDownCause::Restarted);
+        }
     }
 
     pub(super) fn refuse(&mut self, cause: &'static str) {
@@ -154,6 +158,11 @@ impl Link {
             LinkState::Suspect => Some((self.basis(floor) + timers.dead_time, "link dead")),
             LinkState::Down(_) => None,
         }
+    }
+
+    /// When silence alone takes the link down.
+    pub(super) fn dead_at(&self, floor: Instant, timers: &Timers) -> Option<Instant> {
+        self.is_alive().then(|| self.basis(floor) + timers.dead_time)
     }
 
     /// Takes the link down. `None` when it was down already.

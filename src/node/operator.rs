@@ -140,6 +140,8 @@ impl Node {
         } else if let Some(peer) = self.peers.get(&to) {
             if !peer.state.is_alive() || peer.state == PeerState::Suspect {
                 obstacles.push(format!("{name} is {}", peer.state.word()));
+            } else if peer.holds(id) {
+                obstacles.push(format!("{name} is {} still", peer.role(id)));
             } else if !peer.is_able(id) {
                 obstacles.push(format!("{name} says it is not able (avamgr why there tells the reason)"));
             }

@@ -147,6 +147,11 @@ impl Peer {
         })
     }
 
+    /// Some address of the group may be up there.
+    pub(super) fn has_addresses(&self, group: GroupId) -> bool {
+        self.group(group).is_some_and(|state| state.addresses)
+    }
+
     /// It asks for consent to become ACTIVE.
     pub(super) fn claims(&self, group: GroupId) -> bool {
         self.group(group).is_some_and(|state| state.claim)

@@ -57,7 +57,8 @@ impl Node {
         }
         durable.offline = self.offline.map(|(_, offline)| offline);
         durable.maintenance = self.maintenance.is_some();
-        if durable == self.persistence.on_disk {
+        // After a failure something is written even if nothing has changed: only that shows that the disk works again.
+        if durable == self.persistence.on_disk && self.persistence.failed.is_none() {
             return;
         }
         self.persistence.order += 1;

@@ -250,7 +250,7 @@ impl Node {
                 let count = u32::try_from(group.failovers.len()).unwrap_or(u32::MAX);
                 facts.push((since, Fact::FlapLimit { group: group.id, count }));
             }
-            if let Some(owner) = &group.probe.owner {
+            if let Some(owner) = group.probe.owner.as_ref().filter(|_| group.probe.owner_told) {
                 facts.push((group.probe.next, Fact::VipAnswered { group: group.id, owner: owner.clone() }));
             }
             facts.extend(self.resource_alarms(group.id));

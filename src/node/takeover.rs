@@ -6,41 +6,15 @@
 
 use std::time::Duration;
 
-use crate::cluster::{CheckId, GroupId, NodeId, ResourceId, Role};
-use crate::config::{Config, LinkKind, ResourceKind};
-use crate::node::action::ProbeId;
+use crate::cluster::{CheckId, GroupId, NodeId, Role};
+use crate::config::LinkKind;
+use crate::node::Node;
 use crate::node::arbitration::Reachability;
 use crate::node::event::{Cause, Fact, HoldKind};
-use crate::node::input::VipOwner;
+use crate::node::obstacle::Obstacle;
 use crate::node::peer::{Peer, PeerState};
-use crate::node::resources::{self, RunState};
 use crate::node::role::Trigger;
-use crate::node::{Action, Node, Order};
 use crate::time::Instant;
-
-/// One thing that stands between a node and being ACTIVE.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Obstacle {
-    Faulty,
-    Held(HoldKind),
-    ShuttingDown,
-    ResourceUnable { resource: ResourceId, reason: String },
-    ResourceNotSeen { resource: ResourceId },
-    CheckNotReady { check: CheckId, reason: String },
-    CheckNotSeen { check: CheckId },
-    TermNotOnDisk { error: Option<String> },
-    PeerHolds { peer: NodeId, role: Role },
-    PeerFirst { peer: NodeId },
-    LeftTo { peer: NodeId },
-    WaitingForPeer { peer: NodeId, until: Instant },
-    PeerSuspect { peer: NodeId },
-    OneWay { peer: NodeId },
-    ArbitratorNotAsked,
-    Isolated,
-    VipAnswered(VipOwner),
-    VipNotAsked { error: Option<String> },
-    HoldTime { peer: NodeId, until: Instant },
-}
 
 /// The right to take over when nothing stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,61 +22,6 @@ struct Right {
     cause: Cause,
     /// Living peers that have to consent first.
     needs_consent: bool,
-}
-
-impl Obstacle {
-    /// It goes away by itself right after the start.
-    fn is_passing(&self) -> bool {
-        match self {
-            Self::ResourceNotSeen { .. } | Self::CheckNotSeen { .. } | Self::TermNotOnDisk { error: None } => true,
-            Self::Faulty | Self::Held(_) | Self::ShuttingDown | Self::TermNotOnDisk { error: Some(_) } => false,
-            Self::ResourceUnable { .. } | Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
-            Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
-            Self::PeerSuspect { .. } | Self::OneWay { .. } | Self::ArbitratorNotAsked | Self::Isolated => false,
-            Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. } => false,
-        }
-    }
-
-    /// For humans.
-    pub(super) fn sentence(&self, config: &Config, now: Instant) -> String {
-        let left = |until: &Instant| format!("{} ms", until.since(now).as_millis());
-        let node = |id: &NodeId| config.node_name(*id).to_owned();
-        match self {
-            Self::Faulty => {
-                "a resource failed here and its failures are not forgotten yet (resource clear forgets them)".into()
-            }
-            Self::Held(HoldKind::Offline) => {
-                "an operator took this node offline (online lets it take part again)".into()
-            }
-            Self::Held(HoldKind::Maintenance) => "maintenance is on (maintenance off ends it)".into(),
-            Self::Held(HoldKind::Flap) => "too many automatic takeovers (online lifts the hold)".into(),
-            Self::ShuttingDown => "the daemon is stopping".into(),
-            Self::ResourceUnable { resource, reason } => format!("{}: {reason}", config.resource_name(*resource)),
-            Self::ResourceNotSeen { resource } => {
-                format!("{}: not looked at yet", config.resource_name(*resource))
-            }
-            Self::CheckNotReady { check, reason } => format!("{} is not ready: {reason}", config.check_name(*check)),
-            Self::CheckNotSeen { check } => format!("{}: not looked at yet", config.check_name(*check)),
-            Self::TermNotOnDisk { error: None } => "the next term is being written to disk".into(),
-            Self::TermNotOnDisk { error: Some(error) } => format!("the next term cannot be written to disk: {error}"),
-            Self::PeerHolds { peer, role } => format!("{} is {role}", node(peer)),
-            Self::PeerFirst { peer } => format!("{} comes first and is able", node(peer)),
-            Self::LeftTo { peer } => format!("the group is being left to {}", node(peer)),
-            Self::WaitingForPeer { peer, until } => format!("{} may still speak up, for {}", node(peer), left(until)),
-            Self::PeerSuspect { peer } => format!("{} is late, not silent yet", node(peer)),
-            Self::OneWay { peer } => format!("{} is heard but does not hear us", node(peer)),
-            Self::ArbitratorNotAsked => "the arbitrator has not answered since the peer's last sign of life".into(),
-            Self::Isolated => "isolated: every link is silent and the arbitrator does not answer".into(),
-            Self::VipAnswered(owner) => format!("{} answers for {}", owner.mac, owner.address),
-            Self::VipNotAsked { error: None } => "the service network is being asked who owns the addresses".into(),
-            Self::VipNotAsked { error: Some(error) } => {
-                format!("the service network cannot be asked who owns the addresses: {error}")
-            }
-            Self::HoldTime { peer, until } => {
-                format!("{} may still be ACTIVE, for {} (hold time)", node(peer), left(until))
-            }
-        }
-    }
 }
 
 impl Node {
@@ -213,7 +132,7 @@ impl Node {
     }
 
     /// Its last word, a moment ago, was that the group is ours.
-    fn has_just_left_it_to_us(&self, id: GroupId, peer: &Peer) -> bool {
+    pub(super) fn has_just_left_it_to_us(&self, id: GroupId, peer: &Peer) -> bool {
         let recent =
             peer.heard.is_some_and(|heard| heard >= self.floor && self.now.since(heard) < self.config.timers.dead_time);
         recent && peer.group(id).and_then(|state| state.released_to) == Some(self.me)
@@ -297,15 +216,6 @@ impl Node {
         peer.heard.unwrap_or(self.started).max(self.floor)
     }
 
-    pub(super) fn has_vips(&self, id: GroupId) -> bool {
-        self.config.groups.get(id.index()).is_some_and(|group| {
-            group.resources.iter().any(|resource| match resource.kind {
-                ResourceKind::Vip(_) => true,
-                ResourceKind::Exec(_) | ResourceKind::Lsb(_) | ResourceKind::Systemd(_) => false,
-            })
-        })
-    }
-
     /// Everything that stands in the way, for humans.
     pub(super) fn obstacles(&self, id: GroupId) -> Vec<Obstacle> {
         let mut obstacles = self.local_obstacles(id);
@@ -335,6 +245,10 @@ impl Node {
         let Ok(right) = self.judge_right(id) else {
             return;
         };
+        // What is granted by others is proven when they have granted it.
+        if !right.needs_consent && !self.secure_addresses(id) {
+            return;
+        }
         if self.is_automatic(id, &right.cause) && !self.count_failover(id) {
             return;
         }
@@ -368,7 +282,7 @@ impl Node {
         if !self.local_obstacles_to_claim(id).is_empty() || overdue {
             return self.step_down(id, Cause::RightLost, None);
         }
-        if consent && self.judge_right(id).is_ok() {
+        if consent && self.judge_right(id).is_ok() && self.secure_addresses(id) {
             self.group_mut(id).claim = None;
         }
     }
@@ -387,7 +301,7 @@ impl Node {
             let word = self.peers.get(by).and_then(|peer| peer.group(id)).and_then(|state| state.handover);
             return word.is_none_or(|word| word.to != self.me);
         }
-        matches!(cause, Cause::PeerSilent { .. }) && self.peers.values().any(|peer| peer.heard.is_some())
+        matches!(cause, Cause::PeerSilent { .. })
     }
 
     /// Counts an automatic takeover. `false`: it would be one too many, the group is held.
@@ -405,172 +319,6 @@ impl Node {
         false
     }
 
-    /// Two nodes serve: the older term yields at once; the winner announces again when it is over.
-    pub(super) fn resolve_conflict(&mut self, id: GroupId) {
-        let group = self.group(id);
-        if !group.serves() {
-            self.group_mut(id).unsettled = false;
-            return;
-        }
-        let (ours, conflict) = (group.term, group.conflict);
-        let holders = || {
-            self.peers.values().filter(|peer| {
-                let heard = peer.state.is_alive() || peer.state == PeerState::OneWay;
-                heard && peer.holds(id)
-            })
-        };
-        let somebody_holds = holders().next().is_some();
-        let rival = holders().find(|peer| peer.role(id) != Role::Deactivating);
-        let rival = rival.map(|peer| (peer.id, peer.term(id)));
-        let group = self.group_mut(id);
-        group.unsettled |= somebody_holds;
-        if let Some((peer, theirs)) = rival {
-            if conflict != Some(peer) {
-                group.conflict = Some(peer);
-                self.tell(Fact::DualActive { group: id, peer, ours, theirs });
-            }
-            if theirs > ours || (theirs == ours && peer < self.me) {
-                self.step_down(id, Cause::OlderTerm { peer, term: theirs }, None);
-            }
-        } else if group.unsettled && !somebody_holds {
-            group.unsettled = false;
-            let ended = group.conflict.take().is_some();
-            self.announce(id);
-            if ended {
-                self.tell(Fact::ConflictEnded { group: id });
-            }
-        }
-    }
-
-    fn announce(&mut self, id: GroupId) {
-        let config = self.config.clone();
-        for resource in config.resource_ids(id) {
-            if config.resource(resource).is_some_and(|resource| matches!(resource.kind, ResourceKind::Vip(_))) {
-                self.outbox.push_back(Action::Resource { resource, order: Order::Announce });
-            }
-        }
-    }
-
-    pub(super) fn yield_when_isolated(&mut self, id: GroupId) {
-        let group = self.group(id);
-        let started = group.role == Role::Deactivating && group.cause == Cause::Start;
-        if self.isolated && !started {
-            let within = self.config.timers.stop_bound;
-            self.step_down(id, Cause::Isolated, Some(within));
-        }
-    }
-
-    /// Nobody else can have the addresses: every peer says so now, or the service network has just been asked.
-    pub(super) fn addresses_are_free(&self, id: GroupId) -> bool {
-        let timers = &self.config.timers;
-        let fresh = timers.arbitrator_pace + timers.vip_probe_time * 2;
-        let probe = &self.group(id).probe;
-        let asked = probe.owner.is_none() && probe.unanswered.is_some_and(|asked| self.now.since(asked) <= fresh);
-        self.peers.values().all(|peer| match peer.state {
-            PeerState::Alive | PeerState::Degraded => peer.heard >= Some(self.floor),
-            PeerState::Left if self.has_just_left_it_to_us(id, peer) => true,
-            PeerState::Unknown | PeerState::Silent | PeerState::Left => asked,
-            PeerState::Suspect | PeerState::OneWay => false,
-        })
-    }
-
-    /// Somebody answers for addresses that have gone from our own kernel: while we stood still, or were slow, another
-    /// node has taken over.
-    pub(super) fn yield_answered_addresses(&mut self, id: GroupId) {
-        let group = self.group(id);
-        if group.serves() && group.probe.owner.is_some() && self.lacks_addresses(id) {
-            self.step_down(id, Cause::RightLost, None);
-        }
-    }
-
-    /// Some address that should be up here is not.
-    fn lacks_addresses(&self, id: GroupId) -> bool {
-        let Some(settings) = self.config.groups.get(id.index()) else {
-            return false;
-        };
-        let resources = self.group(id).resources.iter().zip(&settings.resources);
-        resources
-            .filter(|(_, settings)| resources::is_vip(settings))
-            .any(|(resource, _)| resource.state != RunState::Started && !resource.held)
-    }
-
-    /// Whether it matters who owns the addresses.
-    fn wants_probe(&self, id: GroupId) -> bool {
-        let group = self.group(id);
-        let takes = group.role == Role::Standby || group.claim.is_some();
-        self.has_vips(id) && (takes || (group.serves() && self.lacks_addresses(id)))
-    }
-
-    /// The last sign of life of the peers in doubt; none while it does not matter who answers for the VIPs.
-    fn probe_basis(&self, id: GroupId) -> Option<Instant> {
-        let in_doubt = self.peers.values().filter(|peer| match peer.state {
-            PeerState::Unknown | PeerState::Suspect | PeerState::OneWay => true,
-            PeerState::Silent | PeerState::Left => true,
-            PeerState::Alive | PeerState::Degraded => false,
-        });
-        let basis = in_doubt.map(|peer| self.last_sign(peer)).max();
-        basis.filter(|_| self.wants_probe(id))
-    }
-
-    /// Asks the service network who owns the VIPs, as soon as a peer is in doubt and as long as the answer matters.
-    pub(super) fn probe_vips(&mut self, id: GroupId) {
-        let (now, timers) = (self.now, self.config.timers.clone());
-        let basis = self.probe_basis(id);
-        let probe = &mut self.group_mut(id).probe;
-        if probe.in_flight.is_some_and(|(_, end)| now >= end) {
-            // Its prober never came back: what it saw is not known.
-            probe.in_flight = None;
-            probe.next = now + timers.arbitrator_pace;
-        }
-        let Some(basis) = basis else {
-            probe.owner = None;
-            probe.error = None;
-            return;
-        };
-        let stale =
-            probe.unanswered.is_none_or(|asked| asked < basis) && probe.owner.is_none() && probe.error.is_none();
-        if probe.in_flight.is_some() || (now < probe.next && !stale) {
-            return;
-        }
-        let name = self.next_probe_id();
-        let time = timers.vip_probe_time;
-        self.group_mut(id).probe.in_flight = Some((name, now + time * 4 + timers.arbitrator_timeout));
-        self.outbox.push_back(Action::ProbeVips { probe: name, group: id, time });
-    }
-
-    pub(super) fn on_vip_probe(
-        &mut self,
-        name: ProbeId,
-        id: GroupId,
-        asked: Instant,
-        owner: Option<VipOwner>,
-        error: Option<String>,
-    ) {
-        let next = self.now + self.config.timers.arbitrator_pace;
-        if id.index() >= self.groups.len() {
-            return;
-        }
-        let matters = self.probe_basis(id).is_some();
-        let probe = &mut self.group_mut(id).probe;
-        if probe.in_flight.take_if(|(wanted, _)| *wanted == name).is_none() {
-            return;
-        }
-        probe.next = next;
-        if !matters {
-            // The peer was heard again while we asked, and says itself what it owns.
-            return;
-        }
-        let (news_owner, news_error) = (probe.owner.is_none(), probe.error != error);
-        probe.owner.clone_from(&owner);
-        probe.error.clone_from(&error);
-        match (owner, error) {
-            (Some(owner), _) if news_owner => self.tell(Fact::VipAnswered { group: id, owner }),
-            (None, Some(error)) if news_error => self.tell(Fact::VipProbeFailed { group: id, error }),
-            (None, None) => probe.unanswered = Some(asked),
-            (Some(_) | None, _) => {}
-        }
-    }
-
     /// When a takeover that waits for time alone may go on.
     pub(super) fn takeover_deadline(&self, id: GroupId) -> Option<(Instant, &'static str)> {
         let group = self.group(id);
@@ -578,6 +326,7 @@ impl Node {
         if let Some((_, end)) = group.probe.in_flight {
             deadlines.push((end, "VIP probe overdue"));
         }
+        deadlines.extend(self.timely_probe(id).map(|at| (at, "probe VIPs in time")));
         if group.claim.is_some() {
             deadlines.push((group.since + self.config.timers.switchover_timeout, "claim overdue"));
         }

@@ -75,6 +75,7 @@ const CLAIM: u8 = 1;
 const ABLE: u8 = 1 << 1;
 const HAS_RELEASED: u8 = 1 << 2;
 const HAS_HANDOVER: u8 = 1 << 3;
+const ADDRESSES: u8 = 1 << 4;
 
 /// A heartbeat that cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -160,6 +161,7 @@ fn encode_body(heartbeat: &Heartbeat, groups: u8, out: &mut Vec<u8>) {
 fn encode_group(group: &GroupState, out: &mut Vec<u8>) {
     let flags = flag(group.claim, CLAIM)
         | flag(group.able, ABLE)
+        | flag(group.addresses, ADDRESSES)
         | flag(group.released_to.is_some(), HAS_RELEASED)
         | flag(group.handover.is_some(), HAS_HANDOVER);
     out.extend_from_slice(&[role_code(group.role), flags]);
@@ -299,6 +301,7 @@ impl Reader<'_> {
             term,
             claim: flags & CLAIM != 0,
             able: flags & ABLE != 0,
+            addresses: flags & ADDRESSES != 0,
             released_to: (flags & HAS_RELEASED != 0).then_some(released_to),
             handover,
         })

@@ -30,13 +30,21 @@ const GOLDEN: &str = "4156010003000101356bb71cbf19c9ae00a10b02150000000700000009
                       2b";
 
 fn golden_heartbeat() -> Heartbeat {
-    let active =
-        GroupState { role: Role::Active, term: Term(5), claim: false, able: true, released_to: None, handover: None };
+    let active = GroupState {
+        role: Role::Active,
+        term: Term(5),
+        claim: false,
+        able: true,
+        addresses: true,
+        released_to: None,
+        handover: None,
+    };
     let handed_over = GroupState {
         role: Role::Standby,
         term: Term(6),
         claim: false,
         able: true,
+        addresses: false,
         released_to: Some(NodeId(1)),
         handover: Some(Handover { nonce: 0xabcd, to: NodeId(1), stage: HandoverStage::Released }),
     };
@@ -341,11 +349,12 @@ prop_compose! {
         term: u64,
         claim: bool,
         able: bool,
+        addresses: bool,
         released_to: Option<u8>,
         handover in proptest::option::of(any_handover()),
     ) -> GroupState {
         let released_to = released_to.map(NodeId);
-        GroupState { role: Role::ALL[role], term: Term(term), claim, able, released_to, handover }
+        GroupState { role: Role::ALL[role], term: Term(term), claim, able, addresses, released_to, handover }
     }
 }
 

@@ -7,8 +7,8 @@ use avamgr_core::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, Resour
 use avamgr_core::control::{Answer, Command};
 use avamgr_core::node::action::RequestId;
 use avamgr_core::node::event::{Cause, HoldKind};
-use avamgr_core::node::{Action, Fact, Input, Order, Report};
-use avamgr_core::sim::{DaemonChange, KernelChange, Note, What, World};
+use avamgr_core::node::{Action, Event, Fact, Input, Order, Report};
+use avamgr_core::sim::{DaemonChange, Note, What, World};
 use avamgr_core::time::Instant;
 
 /// Everything seen of one node. What a restart of its daemon makes void is in [`Run`].
@@ -17,8 +17,6 @@ pub(crate) struct Record {
     pub(crate) run: Run,
     /// The highest term in which it ever began to start a group.
     pub(crate) launched: BTreeMap<GroupId, Term>,
-    /// When each thing came up in its kernel.
-    pub(crate) up: BTreeMap<ResourceId, Instant>,
     pub(crate) paused: Option<Instant>,
 }
 
@@ -45,6 +43,8 @@ pub(crate) struct Run {
     pub(crate) takeovers: BTreeMap<GroupId, Vec<Instant>>,
     pub(crate) holds: BTreeMap<HoldKind, Hold>,
     commands: BTreeMap<RequestId, (Instant, Command)>,
+    /// When the last `online` came that was carried out.
+    online: Instant,
 }
 
 /// A hold that has been set; it may end by itself.
@@ -75,16 +75,16 @@ impl Chronicle {
             What::Handled(input) => record.run.on_input(world, node, note.at, input),
             What::Did(action) => {
                 record.run.on_action(world, note.at, action);
-                if let Action::Resource { resource, order: Order::Start } = action
-                    && record.run.leads.insert(resource.group)
+                if let Some(group) = launched(action)
+                    && record.run.leads.insert(group)
                 {
-                    let term = world.term(node, resource.group).unwrap_or_default();
-                    let before = record.launched.entry(resource.group).or_default();
+                    let term = world.term(node, group).unwrap_or_default();
+                    let before = record.launched.entry(group).or_default();
                     *before = term.max(*before);
                 }
             }
             What::Daemon(change) => record.on_daemon(note.at, *change),
-            What::Kernel(change) => record.on_kernel(note.at, *change),
+            What::Kernel(_) => {}
         }
     }
 
@@ -109,19 +109,6 @@ impl Record {
             }
             DaemonChange::Paused => self.paused = Some(at),
             DaemonChange::Resumed => self.paused = None,
-        }
-    }
-
-    fn on_kernel(&mut self, at: Instant, change: KernelChange) {
-        match change {
-            KernelChange::Booted => {}
-            KernelChange::PowerLost => self.up.clear(),
-            KernelChange::Up(resource) => {
-                self.up.insert(resource, at);
-            }
-            KernelChange::Down(resource) | KernelChange::Expired(resource) | KernelChange::Lost(resource) => {
-                self.up.remove(&resource);
-            }
         }
     }
 }
@@ -154,7 +141,10 @@ impl Run {
             Input::Command { request, command, .. } => {
                 self.commands.insert(*request, (at, command.clone()));
                 if *command == Command::Online {
-                    self.holds.remove(&HoldKind::Flap);
+                    // Whoever lifts the hold grants as many takeovers again.
+                    if self.holds.remove(&HoldKind::Flap).is_some() {
+                        self.takeovers.clear();
+                    }
                 }
             }
             Input::BadDatagram { .. }
@@ -218,12 +208,15 @@ impl Run {
     fn on_done(&mut self, at: Instant, command: &Command) {
         let forever = Hold { until: Instant::NEVER };
         match command {
+            // It is done when the group has gone; an operator may have thought better of it meanwhile.
+            Command::Offline { .. } if at < self.online => {}
             Command::Offline { duration } => {
                 // One thousandth less: clocks may run fast.
                 let until = duration.map_or(Instant::NEVER, |time| at + (time - time / 1_000));
                 self.holds.insert(HoldKind::Offline, Hold { until });
             }
             Command::Online => {
+                self.online = at;
                 self.holds.remove(&HoldKind::Offline);
             }
             Command::Maintenance { on: true } => {
@@ -244,6 +237,16 @@ impl Run {
     /// Whether this peer was heard within `time`.
     pub(crate) fn heard_within(&self, now: Instant, peer: NodeId, time: Duration) -> bool {
         self.last_heard(peer).is_some_and(|heard| now.since(heard) <= time)
+    }
+}
+
+/// The group that is served from here on: something of it is started, or an operator has stopped all of it and there is
+/// nothing to start.
+pub(crate) fn launched(action: &Action) -> Option<GroupId> {
+    match action {
+        Action::Resource { resource, order: Order::Start } => Some(resource.group),
+        Action::Event(Event { fact: Fact::RoleChanged { group, to: Role::Active, .. }, .. }) => Some(*group),
+        _ => None,
     }
 }
 

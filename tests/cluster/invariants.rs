@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use avamgr_core::cluster::{GroupId, NodeId, Role};
 use avamgr_core::node::event::HoldKind;
-use avamgr_core::node::{Action, Fact, Order};
+use avamgr_core::node::{Action, Fact, Input, Order};
 use avamgr_core::sim::{DaemonChange, Note, What, World};
 use avamgr_core::time::Instant;
 
-use crate::chronicle::{Chronicle, Run, leads};
-use crate::owners::Owners;
+use crate::chronicle::{Chronicle, Run, launched, leads};
+use crate::owners::{Owners, addresses};
 use crate::shape::all_resources;
 use crate::sight::Sight;
 
@@ -28,8 +28,12 @@ impl Invariants {
     /// Checks every rule against what has just been seen; the error names the rule.
     pub(crate) fn check(&mut self, world: &World, notes: &[Note]) -> Result<(), String> {
         for note in notes {
-            if let (Some(node), What::Daemon(change)) = (note.host, &note.what) {
-                self.sight.note_daemon(world, node, *change);
+            match (note.host, &note.what) {
+                (Some(node), What::Daemon(change)) => self.sight.note_daemon(node, *change),
+                (Some(node), What::Handled(Input::Heartbeat { heartbeat, .. })) => {
+                    self.sight.note_frame(node, heartbeat, self.chronicle.of(node).run.incarnation);
+                }
+                (_, _) => {}
             }
         }
         if notes.iter().any(|note| changes_sight(&note.what)) {
@@ -49,7 +53,7 @@ impl Invariants {
                 rule("a standby owns nothing", a_standby_owns_nothing(world, node))?;
             }
             self.chronicle.forget_ended(world);
-            let taken = self.owners.nobody_takes_an_address_from_an_owner_it_could_see(world, &self.chronicle);
+            let taken = self.owners.nobody_takes_an_address_from_an_owner_it_could_see(world);
             rule("S1 nobody takes an address from an owner it could see", taken)?;
         }
         self.check_owners(world)
@@ -76,9 +80,13 @@ impl Invariants {
                 rule("S4 terms never fall", terms_never_fall(world, run, action))?;
                 rule("who says that it owns nothing owns nothing", the_word_is_true(world, node, action))
             }
-            What::Did(Action::Resource { resource, order: Order::Start }) if !run.leads.contains(&resource.group) => {
-                self.check_launch(world, node, resource.group)
+            What::Did(action) if launched(action).is_some_and(|group| !run.leads.contains(&group)) => {
+                launched(action).map_or(Ok(()), |group| self.check_launch(world, node, group))
             }
+            What::Did(Action::Resource { resource, order: Order::Start | Order::Stop { .. } }) => rule(
+                "in maintenance nothing is done to a service",
+                nothing_is_done_in_maintenance(world, node, run, resource.group),
+            ),
             What::Did(Action::Event(_)) => {
                 rule("S11 no more automatic takeovers than the limit", takeovers_are_limited(world, run))
             }
@@ -173,6 +181,11 @@ fn the_word_is_true(world: &World, node: NodeId, action: &Action) -> Result<(), 
             let name = world.config().resource_name(resource);
             return Err(format!("{node:?} says {:?} and owns {name}", state.role));
         }
+        let owned = addresses(world.config()).find(|id| id.group == group && world.owns(node, *id));
+        if let Some(resource) = owned.filter(|_| !state.addresses) {
+            let name = world.config().resource_name(resource);
+            return Err(format!("{node:?} says that it has no address and owns {name}"));
+        }
     }
     Ok(())
 }
@@ -229,6 +242,15 @@ fn every_peer_had_its_time(world: &World, node: NodeId, run: &Run) -> Result<(),
             Err(format!("{peer:?} was not heard, and the start is only {:?} ago", world.now().since(run.started)))
         }
         None => Ok(()),
+    }
+}
+
+fn nothing_is_done_in_maintenance(world: &World, node: NodeId, run: &Run, group: GroupId) -> Result<(), String> {
+    match world.role(node, group) {
+        Some(Role::Active) if run.holds.contains_key(&HoldKind::Maintenance) => {
+            Err(format!("{node:?} is ACTIVE and orders something"))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

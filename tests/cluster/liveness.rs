@@ -76,7 +76,17 @@ pub(crate) fn recovery_bound(world: &World) -> Duration {
     let resources = || world.config().groups.iter().flat_map(|group| &group.resources);
     let slowest = resources().map(|resource| resource.start_timeout + resource.stop_timeout).max().unwrap_or_default();
     let backoff = resources().map(|resource| resource.restart.backoff_max).max().unwrap_or_default();
-    timers.start_grace + timers.guard_lifetime + timers.hold_time + slowest + backoff + Duration::from_secs(2)
+    // What could not be stopped is tried again every five seconds.
+    let stop_again = if is_something_stuck(world) { Duration::from_secs(6) } else { Duration::ZERO };
+    let rest = Duration::from_secs(2);
+    timers.start_grace + timers.guard_lifetime + timers.hold_time + slowest + backoff + stop_again + rest
+}
+
+fn is_something_stuck(world: &World) -> bool {
+    let config = world.config();
+    let states = config.node_ids().filter_map(|node| Some(world.node(node)?.status(world.local(node))));
+    let mut resources = states.flat_map(|status| status.groups).flat_map(|group| group.resources);
+    resources.any(|resource| resource.state == "stuck" || resource.state == "stopping")
 }
 
 /// L3: a group that nobody serves has no node that could: each has its reason, which an operator can see.

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use avamgr_core::cluster::{NodeId, ResourceId};
+use avamgr_core::cluster::{NodeId, ResourceId, Role};
 use avamgr_core::config::{Config, ResourceKind};
 use avamgr_core::node::{Action, Order};
 use avamgr_core::sim::{Conduct, KernelChange, Note, What, World};
@@ -26,8 +26,12 @@ use crate::sight::{Sight, acquainted_after};
 /// Delays of the world itself between a fact and a node's knowledge of it.
 const SLACK: Duration = Duration::from_millis(5);
 
-/// What the taker of an address could see of another node when it began.
-type Seen = BTreeMap<NodeId, String>;
+/// When a node last began to take an address, and whom it could see then, and how.
+#[derive(Clone, Debug)]
+struct Taken {
+    at: Instant,
+    seen: BTreeMap<NodeId, String>,
+}
 
 /// Two nodes own one address.
 #[derive(Clone, Debug)]
@@ -40,8 +44,9 @@ struct Overlap {
 /// The watch over all addresses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Owners {
-    /// Per node and address: whom it could see, and how, when it last began to take it.
-    seen: BTreeMap<(NodeId, ResourceId), Seen>,
+    taken: BTreeMap<(NodeId, ResourceId), Taken>,
+    /// Per node and resource: how long the stop under way may take.
+    stops: BTreeMap<(NodeId, ResourceId), Duration>,
     overlaps: Vec<Overlap>,
     /// Announcements that are due after a conflict: who, what, whom it was with, since when.
     due: Vec<(NodeId, ResourceId, NodeId, Instant)>,
@@ -56,10 +61,13 @@ impl Owners {
             match order {
                 Order::Start => {
                     let seen = could_see(world, sight, chronicle, node, *resource);
-                    self.seen.insert((node, *resource), seen);
+                    self.taken.insert((node, *resource), Taken { at: note.at, seen });
                 }
                 Order::Announce => self.due.retain(|due| (due.0, due.1) != (node, *resource)),
-                Order::Stop { .. } => {}
+                Order::Stop { .. } => {
+                    let bound = stop_time(world, node, *resource).unwrap_or_default();
+                    self.stops.insert((node, *resource), bound);
+                }
             }
         }
         if let What::Kernel(
@@ -71,22 +79,18 @@ impl Owners {
     }
 
     /// S1: at most one node owns an address, but for those that could not see each other.
-    pub(crate) fn nobody_takes_an_address_from_an_owner_it_could_see(
-        &mut self,
-        world: &World,
-        chronicle: &Chronicle,
-    ) -> Result<(), String> {
+    pub(crate) fn nobody_takes_an_address_from_an_owner_it_could_see(&mut self, world: &World) -> Result<(), String> {
         for overlap in overlaps(world) {
             if self.overlaps.iter().any(|known| known.is(&overlap)) {
                 continue;
             }
             let Overlap { resource, one, other } = overlap;
-            let up = |node: NodeId| chronicle.of(node).up.get(&resource).copied();
-            // The one who came later is the taker.
-            let (taker, owner) = if up(one) >= up(other) { (one, other) } else { (other, one) };
+            let begun = |node: NodeId| self.taken.get(&(node, resource)).map(|taken| taken.at);
+            // Who began later is the taker: a node that stood still in the middle may end what it began much later.
+            let (taker, owner) = if begun(one) >= begun(other) { (one, other) } else { (other, one) };
             self.overlaps.push(overlap);
             self.exceptions += 1;
-            if let Some(how) = self.seen.get(&(taker, resource)).and_then(|seen| seen.get(&owner)) {
+            if let Some(how) = self.taken.get(&(taker, resource)).and_then(|taken| taken.seen.get(&owner)) {
                 let config = world.config();
                 let (taker, owner) = (config.node_name(taker), config.node_name(owner));
                 return Err(format!("{taker} took {} while {owner} owned it: {how}", config.resource_name(resource)));
@@ -101,7 +105,7 @@ impl Owners {
         for overlap in &self.overlaps {
             let Overlap { resource, one, other } = overlap;
             let heard = sight.clean_for(world.now(), *one, *other).min(sight.clean_for(world.now(), *other, *one));
-            let bounds = [*one, *other].map(|node| stop_bound(world, node, *resource));
+            let bounds = [*one, *other].map(|node| self.stop_bound(world, node, *resource));
             // What cannot be stopped stays, with an alarm, until a later attempt.
             let [Some(here), Some(there)] = bounds else {
                 continue;
@@ -113,6 +117,17 @@ impl Owners {
             }
         }
         Ok(())
+    }
+
+    /// How long a node may take to let go of an address once it knows; `None` when it cannot. A stop under way goes on as
+    /// it was when it was ordered, whatever a later one would be like.
+    fn stop_bound(&self, world: &World, node: NodeId, resource: ResourceId) -> Option<Duration> {
+        let mut bound = SLACK * 4;
+        for id in world.config().resource_ids(resource.group) {
+            let under_way = self.stops.get(&(node, id)).copied().unwrap_or_default();
+            bound += stop_time(world, node, id)?.max(under_way);
+        }
+        Some(bound)
     }
 
     /// DESIGN 4.2: an isolated ACTIVE node has stepped down before its peer's hold time ends.
@@ -157,8 +172,16 @@ impl Owners {
         }
         // It counts only while the survivor can know.
         self.due.retain(|(survivor, resource, gone, _)| {
-            world.is_running(*survivor) && world.is_running(*gone) && world.owns(*survivor, *resource)
+            let serves = matches!(world.role(*survivor, resource.group), Some(Role::Activating | Role::Active));
+            serves && world.is_running(*survivor) && world.is_running(*gone) && world.owns(*survivor, *resource)
         });
+        // A node tells of a group whether any of its addresses is left, not which.
+        for (_, resource, gone, since) in &mut self.due {
+            let mut group = addresses(world.config()).filter(|id| id.group == resource.group);
+            if group.any(|id| world.owns(*gone, id)) {
+                *since = now;
+            }
+        }
         let bound = acquainted_after(&world.config().timers) + SLACK * 4;
         for (survivor, resource, gone, since) in &self.due {
             let heard = sight.clean_for(now, *gone, *survivor).min(now.since(*since));
@@ -179,11 +202,17 @@ impl Overlap {
 }
 
 /// Every way in which `taker` could see the others when it began.
-fn could_see(world: &World, sight: &Sight, chronicle: &Chronicle, taker: NodeId, resource: ResourceId) -> Seen {
+fn could_see(
+    world: &World,
+    sight: &Sight,
+    chronicle: &Chronicle,
+    taker: NodeId,
+    resource: ResourceId,
+) -> BTreeMap<NodeId, String> {
     let config = world.config();
     let (now, timers) = (world.now(), &config.timers);
     let run = &chronicle.of(taker).run;
-    let mut seen = Seen::new();
+    let mut seen = BTreeMap::new();
     for owner in config.node_ids().filter(|node| *node != taker) {
         let visible = sight.visible_for(now, taker, owner, resource.group);
         if visible > timers.vip_probe_time + SLACK {
@@ -205,20 +234,14 @@ fn could_see(world: &World, sight: &Sight, chronicle: &Chronicle, taker: NodeId,
     seen
 }
 
-/// How long a node may take to let go of an address once it knows; `None` when it cannot.
-fn stop_bound(world: &World, node: NodeId, resource: ResourceId) -> Option<Duration> {
-    let config = world.config();
-    let mut bound = SLACK * 4;
-    for id in config.resource_ids(resource.group) {
-        let behaviour = world.behaviour(node, id)?;
-        let timeout = config.resource(id)?.stop_timeout;
-        bound += match behaviour.stop {
-            Conduct::Well => behaviour.stop_time,
-            Conduct::Hangs => timeout,
-            Conduct::Fails => return None,
-        };
+/// How long a stop takes; `None` when it does not work.
+fn stop_time(world: &World, node: NodeId, resource: ResourceId) -> Option<Duration> {
+    let behaviour = world.behaviour(node, resource)?;
+    match behaviour.stop {
+        Conduct::Well => Some(behaviour.stop_time),
+        Conduct::Hangs => Some(world.config().resource(resource)?.stop_timeout),
+        Conduct::Fails => None,
     }
-    Some(bound)
 }
 
 /// Whether a node knows, and says, that it could not stop something of this group.
@@ -250,7 +273,7 @@ fn is_real(world: &World, overlap: &Overlap) -> bool {
 }
 
 /// What is owned by answering for it on the service network.
-fn addresses(config: &Config) -> impl Iterator<Item = ResourceId> {
+pub(crate) fn addresses(config: &Config) -> impl Iterator<Item = ResourceId> {
     let is_vip =
         |id: &ResourceId| matches!(config.resource(*id).map(|resource| &resource.kind), Some(ResourceKind::Vip(_)));
     all_resources(config).into_iter().filter(move |id| is_vip(id))

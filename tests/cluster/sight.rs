@@ -1,14 +1,16 @@
 //! Who could see whom, and since when: judged by what the world was, never by what a node believed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use avamgr_core::cluster::{GroupId, LinkId, NodeId, ResourceId};
+use avamgr_core::cluster::{GroupId, Incarnation, LinkId, NodeId, ResourceId};
 use avamgr_core::config::Timers;
 use avamgr_core::sim::{DaemonChange, World};
 use avamgr_core::time::Instant;
+use avamgr_core::wire::Heartbeat;
 
-use crate::shape::{all_resources, pairs};
+use crate::owners::addresses;
+use crate::shape::pairs;
 
 /// Since when something has been so without a break.
 type Since<K> = BTreeMap<K, Instant>;
@@ -24,18 +26,30 @@ pub(crate) struct Sight {
     visible: Since<(NodeId, NodeId, ResourceId)>,
     /// No frame of anybody gets to this running daemon, and the arbitrator does not answer it.
     cut_off: Since<NodeId>,
-    /// Who has been told goodbye by whom and has not heard from it since: such silence means nothing bad.
-    left: BTreeSet<(NodeId, NodeId)>,
+    /// Who has been told goodbye by which run of whom, and has heard of no other run since: such silence means nothing
+    /// bad. A run that cannot prove itself, because it does not hear us, might as well be a recording (S14).
+    left: BTreeMap<(NodeId, NodeId), Incarnation>,
 }
 
 impl Sight {
     /// Takes note of a daemon that ends or begins.
-    pub(crate) fn note_daemon(&mut self, world: &World, node: NodeId, change: DaemonChange) {
-        let others = || world.config().node_ids().filter(|other| *other != node);
+    pub(crate) fn note_daemon(&mut self, node: NodeId, change: DaemonChange) {
         match change {
-            DaemonChange::Exited => self.left.extend(others().map(|other| (other, node))),
-            DaemonChange::Started => self.left.retain(|(told, _)| *told != node),
-            DaemonChange::Died | DaemonChange::Paused | DaemonChange::Resumed => {}
+            DaemonChange::Started => self.left.retain(|(told, _), _| *told != node),
+            DaemonChange::Exited | DaemonChange::Died | DaemonChange::Paused | DaemonChange::Resumed => {}
+        }
+    }
+
+    /// Takes note of a frame that `told`, in its present run, has got.
+    pub(crate) fn note_frame(&mut self, told: NodeId, frame: &Heartbeat, run: Option<Incarnation>) {
+        if frame.to != told || run.is_none() || frame.echo != run {
+            return;
+        }
+        let pair = (told, frame.from);
+        if frame.leaving {
+            self.left.insert(pair, frame.incarnation);
+        } else if self.left.get(&pair).is_some_and(|gone| *gone != frame.incarnation) {
+            self.left.remove(&pair);
         }
     }
 
@@ -57,15 +71,14 @@ impl Sight {
         }
         for (viewer, owner) in pairs(config) {
             let sees = world.lan_open(viewer, owner) && world.is_awake(viewer) && world.is_awake(owner);
-            for resource in all_resources(config) {
+            for resource in addresses(config) {
                 let visible = sees && world.owns(owner, resource);
                 keep(&mut self.visible, (viewer, owner, resource), visible, world.now());
             }
         }
-        self.left.retain(|(told, gone)| !self.open.keys().any(|(_, from, to)| (from, to) == (gone, told)));
         for node in config.node_ids() {
             let heard = self.open.keys().any(|(_, _, to)| *to == node);
-            let missed = config.node_ids().any(|peer| peer != node && !self.left.contains(&(node, peer)));
+            let missed = config.node_ids().any(|peer| peer != node && !self.left.contains_key(&(node, peer)));
             let cut_off = world.is_running(node) && !world.arbitrator_open(node) && !heard && missed;
             keep(&mut self.cut_off, node, cut_off, world.now());
         }

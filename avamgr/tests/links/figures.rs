@@ -16,8 +16,15 @@ use crate::world::{A, B, FIRST, SECOND, heartbeat, in_namespaces, ring, two_link
 
 /// A heartbeat of two groups.
 fn usual(from: NodeId, to: NodeId) -> Heartbeat {
-    let group =
-        GroupState { role: Role::Active, term: Term(7), claim: false, able: true, released_to: None, handover: None };
+    let group = GroupState {
+        role: Role::Active,
+        term: Term(7),
+        claim: false,
+        able: true,
+        addresses: true,
+        released_to: None,
+        handover: None,
+    };
     Heartbeat { groups: vec![group; 2], ..heartbeat(from, to, FIRST, 1) }
 }
 

@@ -1,0 +1,87 @@
+//! Everything that can stand between a node and being ACTIVE, with its sentence: `avamgr why` prints what the decision
+//! itself goes by.
+
+use crate::cluster::{CheckId, NodeId, ResourceId, Role};
+use crate::config::Config;
+use crate::node::event::HoldKind;
+use crate::node::input::VipOwner;
+use crate::time::Instant;
+
+/// One thing that stands between a node and being ACTIVE.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Obstacle {
+    Faulty,
+    Held(HoldKind),
+    ShuttingDown,
+    ResourceUnable { resource: ResourceId, reason: String },
+    ResourceNotSeen { resource: ResourceId },
+    CheckNotReady { check: CheckId, reason: String },
+    CheckNotSeen { check: CheckId },
+    TermNotOnDisk { error: Option<String> },
+    PeerHolds { peer: NodeId, role: Role },
+    PeerFirst { peer: NodeId },
+    LeftTo { peer: NodeId },
+    WaitingForPeer { peer: NodeId, until: Instant },
+    PeerSuspect { peer: NodeId },
+    OneWay { peer: NodeId },
+    ArbitratorNotAsked,
+    Isolated,
+    VipAnswered(VipOwner),
+    VipNotAsked { error: Option<String> },
+    HoldTime { peer: NodeId, until: Instant },
+}
+
+impl Obstacle {
+    /// It goes away by itself right after the start.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::ResourceNotSeen { .. } | Self::CheckNotSeen { .. } | Self::TermNotOnDisk { error: None } => true,
+            Self::Faulty | Self::Held(_) | Self::ShuttingDown | Self::TermNotOnDisk { error: Some(_) } => false,
+            Self::ResourceUnable { .. } | Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
+            Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
+            Self::PeerSuspect { .. } | Self::OneWay { .. } | Self::ArbitratorNotAsked | Self::Isolated => false,
+            Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. } => false,
+        }
+    }
+
+    /// For humans.
+    pub(super) fn sentence(&self, config: &Config, now: Instant) -> String {
+        let left = |until: &Instant| format!("{} ms", until.since(now).as_millis());
+        let node = |id: &NodeId| config.node_name(*id).to_owned();
+        match self {
+            Self::Faulty => {
+                "a resource failed here and its failures are not forgotten yet (resource clear forgets them)".into()
+            }
+            Self::Held(HoldKind::Offline) => {
+                "an operator took this node offline (online lets it take part again)".into()
+            }
+            Self::Held(HoldKind::Maintenance) => "maintenance is on (maintenance off ends it)".into(),
+            Self::Held(HoldKind::Flap) => "too many automatic takeovers (online lifts the hold)".into(),
+            Self::ShuttingDown => "the daemon is stopping".into(),
+            Self::ResourceUnable { resource, reason } => format!("{}: {reason}", config.resource_name(*resource)),
+            Self::ResourceNotSeen { resource } => {
+                format!("{}: not looked at yet", config.resource_name(*resource))
+            }
+            Self::CheckNotReady { check, reason } => format!("{} is not ready: {reason}", config.check_name(*check)),
+            Self::CheckNotSeen { check } => format!("{}: not looked at yet", config.check_name(*check)),
+            Self::TermNotOnDisk { error: None } => "the next term is being written to disk".into(),
+            Self::TermNotOnDisk { error: Some(error) } => format!("the next term cannot be written to disk: {error}"),
+            Self::PeerHolds { peer, role } => format!("{} is {role}", node(peer)),
+            Self::PeerFirst { peer } => format!("{} comes first and is able", node(peer)),
+            Self::LeftTo { peer } => format!("the group is being left to {}", node(peer)),
+            Self::WaitingForPeer { peer, until } => format!("{} may still speak up, for {}", node(peer), left(until)),
+            Self::PeerSuspect { peer } => format!("{} is late, not silent yet", node(peer)),
+            Self::OneWay { peer } => format!("{} is heard but does not hear us", node(peer)),
+            Self::ArbitratorNotAsked => "the arbitrator has not answered since the peer's last sign of life".into(),
+            Self::Isolated => "isolated: every link is silent and the arbitrator does not answer".into(),
+            Self::VipAnswered(owner) => format!("{} answers for {}", owner.mac, owner.address),
+            Self::VipNotAsked { error: None } => "the service network is being asked who owns the addresses".into(),
+            Self::VipNotAsked { error: Some(error) } => {
+                format!("the service network cannot be asked who owns the addresses: {error}")
+            }
+            Self::HoldTime { peer, until } => {
+                format!("{} may still be ACTIVE, for {} (hold time)", node(peer), left(until))
+            }
+        }
+    }
+}
