@@ -6,4 +6,5 @@ mod diameter;
 mod failover;
 mod operator;
 mod pair;
+mod second_phase;
 mod strangers;
