@@ -121,6 +121,9 @@ struct Task {
     /// The second burst, and the next slow repetition.
     second_burst: Option<Instant>,
     slow_round: Option<Instant>,
+    /// From one slow repetition to the next. It grows: a network that was broken when the addresses came is told soon
+    /// after it is mended, although nothing here tells us that it was either.
+    slow_pause: Duration,
     mending: Mending,
     /// Taken off by ourselves: the kernel's word about it is still to come.
     own_removals: BTreeSet<IpAddr>,
@@ -186,6 +189,7 @@ impl Task {
             filling: None,
             second_burst: None,
             slow_round: None,
+            slow_pause: Duration::ZERO,
             mending: Mending::default(),
             own_removals: BTreeSet::new(),
             in_trouble: false,
@@ -210,7 +214,10 @@ impl Task {
                 Event::Order(None) => return,
                 Event::Order(Some(Order::Start)) => self.start().await,
                 Event::Order(Some(Order::Stop { within })) => self.stop(within).await,
-                Event::Order(Some(Order::Announce)) => self.announce_all(),
+                Event::Order(Some(Order::Announce)) => {
+                    self.announce_all();
+                    self.begin_slow_rounds();
+                }
                 Event::Change(Ok(change)) => self.changed(change).await,
                 Event::Change(Err(error)) => self.deaf(&error).await,
                 Event::Responder(error) => self.mute(&error).await,
@@ -260,7 +267,8 @@ impl Task {
             self.second_burst = None;
             self.announce_all();
         } else if is_due(self.slow_round) {
-            self.slow_round = Some(now + self.timers.announce_refresh);
+            self.slow_pause = (self.slow_pause * 2).min(self.timers.announce_refresh);
+            self.slow_round = Some(now + self.slow_pause);
             self.announcer.round(&self.wanted.addresses, &self.wanted.ranges, Form::Request, Haste::Routine);
         } else if is_due(self.v6.due) {
             self.refresh_v6().await;
@@ -288,6 +296,14 @@ impl Task {
     fn announce_all(&mut self) {
         if self.phase == Phase::Up {
             self.announcer.burst(&self.wanted.addresses, &self.wanted.ranges);
+        }
+    }
+
+    /// Slow repetitions from now on, the first ones soon.
+    fn begin_slow_rounds(&mut self) {
+        if self.phase == Phase::Up && !self.timers.announce_refresh.is_zero() {
+            self.slow_pause = (self.timers.announce_delay * 2).min(self.timers.announce_refresh);
+            self.slow_round = Some(clock::now() + self.slow_pause);
         }
     }
 

@@ -63,18 +63,19 @@ in_namespaces! {
         let (node, client) = pair();
         let mut timers = timers();
         timers.announce_delay = Duration::from_millis(300);
-        timers.announce_refresh = Duration::from_millis(700);
+        timers.announce_refresh = Duration::from_millis(1_000);
         let ear = Ear::new(&client);
         let vip = Vip::with(&node, config(&["172.16.9.61/24"], &[]), timers);
         vip.expect(avamgr_core::node::Report::Able);
         let ordered = vip.order(Order::Start);
-        std::thread::sleep(Duration::from_millis(1_700));
+        std::thread::sleep(Duration::from_millis(2_900));
         vip.expect(avamgr_core::node::Report::Started);
         vip.stop();
         let claims = ear.until_quiet(Duration::from_millis(1_000));
         let at: Vec<_> = claims.iter().map(|(at, _)| at.since(ordered).as_millis() / 100).collect();
-        // Both forms in a burst, one form each time in the slow repetition, nothing after the stop.
-        assert_eq!(at, [0, 0, 3, 3, 7, 14]);
+        // Both forms in a burst; one form each time in the slow repetition, whose pauses grow to the one asked for; nothing
+        // after the stop.
+        assert_eq!(at, [0, 0, 3, 3, 6, 16, 26]);
     }
 
     fn an_owner_answers_a_probe_in_both_families() {

@@ -146,8 +146,7 @@ impl Task {
         self.v6.begin(now);
         self.announcer.round(&self.wanted.addresses, &self.wanted.ranges, Form::Reply, Haste::Routine);
         self.second_burst = Some(now + self.timers.announce_delay);
-        let slow = self.timers.announce_refresh;
-        self.slow_round = (!slow.is_zero()).then(|| now + slow);
+        self.begin_slow_rounds();
         self.report(Report::Started).await;
     }
 

@@ -4,6 +4,10 @@
 mod addresses;
 mod diameter;
 mod failover;
+mod groups;
 mod operator;
 mod pair;
+mod paths;
+mod second_phase;
 mod strangers;
+mod three;

@@ -1,4 +1,4 @@
-//! Two nodes with real daemons in the lab, and what one asks of them.
+//! Nodes with real daemons in the lab, two unless a story wants more, and what one asks of them.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -22,33 +22,16 @@ pub(crate) fn vip() -> IpAddr {
     avamgr_lab::VIP.parse().expect("an address")
 }
 
+/// The nodes of the pair, in the order of their rank.
+pub(crate) const PAIR: &[&str] = &["hadev1", "hadev2"];
+
 /// The config of the pair: `timers` goes into `[timers]`, `resources` behind the address.
 pub(crate) fn config(timers: &str, resources: &str) -> String {
-    format!(
-        r#"
-[cluster]
-name = "hadev"
-nodes = ["hadev1", "hadev2"]
-failover_budget = "1s"
+    format!("{}{GROUP}{resources}\n", cluster(PAIR, timers, &V4_AND_V6))
+}
 
-[timers]
-{timers}
-
-[[link]]
-name = "primary"
-interface = "eth3"
-address = {{ hadev1 = "172.16.11.54", hadev2 = "172.16.11.55" }}
-
-[[link]]
-name = "secondary"
-interface = "eth4"
-address = {{ hadev1 = "fd00:13::54", hadev2 = "fd00:13::55" }}
-
-[arbitrator]
-ping = ["172.16.6.250", "2001:db8:8::250"]
-interface = "eth0"
-address = {{ hadev1 = "172.16.8.50", hadev2 = "172.16.8.51" }}
-
+/// The group of the stories with its addresses.
+pub(crate) const GROUP: &str = r#"
 [[group]]
 name = "dre"
 
@@ -57,7 +40,57 @@ name = "traffic"
 vip = ["172.16.9.61/24", "2001:db8:9::61/64"]
 interface = "eth1"
 
-{resources}
+"#;
+
+/// Prefixes of the networks a cluster talks over; the number of the node follows.
+pub(crate) struct Paths {
+    pub(crate) primary: &'static str,
+    pub(crate) secondary: &'static str,
+    pub(crate) neutral: &'static str,
+    pub(crate) arbitrators: &'static str,
+}
+
+/// One link of each family, as in the plan of the lab.
+pub(crate) const V4_AND_V6: Paths = Paths {
+    primary: "172.16.11.",
+    secondary: "fd00:13::",
+    neutral: "172.16.8.",
+    arbitrators: r#""172.16.6.250", "2001:db8:8::250""#,
+};
+
+/// Everything of a config but its groups.
+pub(crate) fn cluster(nodes: &[&str], timers: &str, paths: &Paths) -> String {
+    // The plan of the lab counts service and link addresses from 54, neutral ones from 50.
+    let each = |prefix: &str, first: usize| {
+        let one = |(place, node): (usize, &&str)| format!("{node} = \"{prefix}{}\"", first + place);
+        nodes.iter().enumerate().map(one).collect::<Vec<_>>().join(", ")
+    };
+    let (primary, secondary, neutral) = (each(paths.primary, 54), each(paths.secondary, 54), each(paths.neutral, 50));
+    let arbitrators = paths.arbitrators;
+    format!(
+        r#"
+[cluster]
+name = "hadev"
+nodes = {nodes:?}
+failover_budget = "1s"
+
+[timers]
+{timers}
+
+[[link]]
+name = "primary"
+interface = "eth3"
+address = {{ {primary} }}
+
+[[link]]
+name = "secondary"
+interface = "eth4"
+address = {{ {secondary} }}
+
+[arbitrator]
+ping = [{arbitrators}]
+interface = "eth0"
+address = {{ {neutral} }}
 "#
     )
 }
@@ -77,6 +110,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
 pub(crate) struct Pair {
     pub(crate) lab: Lab,
     pub(crate) probe: Probe,
+    nodes: &'static [&'static str],
     daemons: BTreeMap<String, Process>,
     begun: Instant,
 }
@@ -93,13 +127,24 @@ impl Pair {
         config: &str,
         prepare: impl Fn(&Self, &str) -> Outcome,
     ) -> Result<Self, Box<dyn Error>> {
-        let mut pair = Self::install_all(plan, config)?;
-        for name in ["hadev1", "hadev2"] {
+        Self::start_nodes(PAIR, plan, config, prepare)
+    }
+
+    /// As [`Self::start_with`] for any nodes of the plan; hosts that are not named get no daemon.
+    pub(crate) fn start_nodes(
+        nodes: &'static [&'static str],
+        plan: Plan,
+        config: &str,
+        prepare: impl Fn(&Self, &str) -> Outcome,
+    ) -> Result<Self, Box<dyn Error>> {
+        let mut pair = Self::install_nodes(nodes, plan, config)?;
+        for name in nodes {
             prepare(&pair, name)?;
             pair.start_daemon(name)?;
         }
-        pair.wait_role("hadev1", "active")?;
-        pair.wait_role("hadev2", "standby")?;
+        for (name, role) in nodes.iter().zip(std::iter::once("active").chain(std::iter::repeat("standby"))) {
+            pair.wait_role(name, role)?;
+        }
         pair.probe.wait_for_answer(vip(), "hadev1", SOON)?;
         // The neutral path falls silent again; what it heard at the start would count as a sign of life.
         std::thread::sleep(Duration::from_millis(1200));
@@ -108,10 +153,14 @@ impl Pair {
 
     /// Both nodes with config and keys, no daemon started.
     pub(crate) fn install_all(plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
+        Self::install_nodes(PAIR, plan, config)
+    }
+
+    fn install_nodes(nodes: &'static [&'static str], plan: Plan, config: &str) -> Result<Self, Box<dyn Error>> {
         let lab = Lab::start(plan)?;
         let probe = Probe::start(&lab.host("client")?, &[vip()])?;
-        let pair = Self { lab, probe, daemons: BTreeMap::new(), begun: mark() };
-        for name in ["hadev1", "hadev2"] {
+        let pair = Self { lab, probe, nodes, daemons: BTreeMap::new(), begun: mark() };
+        for name in nodes {
             pair.install(name, config)?;
         }
         Ok(pair)
@@ -210,6 +259,22 @@ impl Pair {
         Ok(self.events(name)?.iter().filter(|event| event.contains(" -> ")).count())
     }
 
+    /// The same, of all nodes that are on.
+    pub(crate) fn all_role_changes(&self) -> usize {
+        self.nodes.iter().filter_map(|name| self.role_changes(name).ok()).sum()
+    }
+
+    /// Waits until the status of a node has an alarm with these words, or has none any more.
+    pub(crate) fn wait_alarm(&self, name: &str, words: &str, there: bool) -> Outcome {
+        let what = format!("{} alarm of {name} with: {words}", if there { "an" } else { "no" });
+        let alarmed = |status: Value| status["alarms"].to_string().contains(words) == there;
+        let waited = wait_until(SOON, what, || self.status(name).is_ok_and(alarmed));
+        if waited.is_err() {
+            self.tell();
+        }
+        Ok(waited?)
+    }
+
     /// The client's longest outage since a moment, and a check that the measuring itself was not late.
     pub(crate) fn outage(&self, from: Instant) -> Duration {
         self.probe.outage_since(vip(), from).longest
@@ -230,7 +295,7 @@ impl Pair {
 
     /// What both daemons logged, for whoever reads a failed story.
     pub(crate) fn tell(&self) {
-        for name in ["hadev1", "hadev2"] {
+        for name in self.nodes {
             if let Ok(node) = self.node(name) {
                 println!("--- {name}\n{}", node.log("avamgrd"));
             }
