@@ -9,61 +9,31 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use avamgr_core::config::{self, Config};
 use clap::Parser;
+use thiserror::Error;
 
+use crate::cli::Exit;
+use crate::cli::args::DaemonArgs;
 use crate::journal::{self, Settings};
 use crate::world::{self, Start};
 
 /// How long the log may take to be written at the end.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
 
-/// Availability manager: keeps a service and its addresses on one node of a pair.
-///
-/// Stays in the foreground. SIGTERM hands over and stops, SIGHUP reads the config and the keys again.
-#[derive(Debug, Parser)]
-#[command(name = "avamgrd", version)]
-struct Arguments {
-    /// The config file; avamgr.toml in the config directory unless given.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The config directory.
-    #[arg(long, value_name = "DIR", env = "AVAMGR_CONFDIR", default_value = "/etc/avamgr")]
-    conf_dir: PathBuf,
-    /// Which node this is; the host's name unless given.
-    #[arg(long, value_name = "NAME")]
-    node: Option<String>,
-    /// Where terms, holds and history live, instead of daemon.state_dir.
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    /// The control socket, instead of daemon.socket.
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Run this node alone, without peer or arbitrator.
-    #[arg(long)]
-    standalone: bool,
-    /// Log level: error, warn, info, debug or trace.
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<String>,
-    /// Where the log goes: stderr, journald, syslog or syslog-bsd.
-    #[arg(long, value_name = "TARGET")]
-    log_target: Option<String>,
-    /// Write the process number here; removed at the end.
-    #[arg(long, value_name = "FILE")]
-    pid_file: Option<PathBuf>,
-}
-
 /// The program: arguments of the process in, exit code out.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = DaemonArgs::parse();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             crate::complain(&format!("avamgrd: {error:#}"));
-            ExitCode::FAILURE
+            // A restart does not mend a config: the unit does not try.
+            let exit = if error.is::<BadConfig>() { Exit::ConfigInvalid } else { Exit::Failed };
+            ExitCode::from(exit.code())
         }
     }
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+fn run(arguments: &DaemonArgs) -> Result<()> {
     let variable = std::env::var("AVAMGR_LOG").ok();
     let settings =
         Settings::choose(variable.as_deref(), arguments.log_target.as_deref(), arguments.log_level.as_deref())?;
@@ -76,8 +46,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     result
 }
 
-fn start(arguments: &Arguments) -> Result<()> {
-    let file = arguments.config.clone().unwrap_or_else(|| arguments.conf_dir.join("avamgr.toml"));
+fn start(arguments: &DaemonArgs) -> Result<()> {
+    let file = arguments.config_file();
     let standalone = arguments.standalone;
     let config = load(&file, standalone)?;
     let name = match &arguments.node {
@@ -95,10 +65,16 @@ fn start(arguments: &Arguments) -> Result<()> {
     world::run(&Start { file, config, node, read, state_dir, socket, standalone })
 }
 
+/// The config cannot be used; the text says all that is wrong.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct BadConfig(String);
+
 fn load(file: &PathBuf, standalone: bool) -> Result<Config> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|error| BadConfig(format!("cannot read {}: {error}", file.display())))?;
     let (config, warnings) = config::parse_with_warnings(&text, &file.display().to_string())
-        .map_err(|errors| anyhow::anyhow!("the config is not valid\n{}", errors.render(false)))?;
+        .map_err(|errors| BadConfig(format!("the config is not valid\n{}", errors.render(false))))?;
     if !warnings.is_empty() {
         tracing::warn!("{}", warnings.render(false));
     }

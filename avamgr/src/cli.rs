@@ -166,6 +166,18 @@ fn complain(error: &CliError) -> Exit {
     } else if exit != Exit::Done {
         let text = Styled::bad("error").to_string();
         anstream::eprintln!("{text}: {error}");
+        advise(error);
     }
     exit
+}
+
+/// What to do about a daemon that does not answer.
+fn advise(error: &CliError) {
+    let CliError::Unreachable(error) = error else { return };
+    let advice = if error.is_stopped() {
+        "`service dre start` starts it; `avamgr history` shows the last events from its files"
+    } else {
+        "`avamgr history` shows the last events from its files; its log says more"
+    };
+    anstream::eprintln!("  {}", Styled::faint(advice));
 }

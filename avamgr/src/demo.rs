@@ -146,7 +146,7 @@ mod tests {
     fn a_cause_is_said_once() {
         let error = anyhow::Error::from(refused(io::ErrorKind::TimedOut)).context("cannot begin");
         assert_eq!(explained(&error), "cannot begin: switch: make namespaces (clone): timed out");
-        let plain = Err::<(), _>(io::Error::other("no")).context("cannot copy").unwrap_err();
-        assert_eq!(explained(&plain), "cannot copy: no");
+        let plain = Err::<(), _>(io::Error::other("no room")).context("cannot copy").unwrap_err();
+        assert_eq!(explained(&plain), "cannot copy: no room");
     }
 }

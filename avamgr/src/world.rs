@@ -14,11 +14,13 @@ use anyhow::{Context as _, Result, bail};
 use avamgr_core::cluster::{CheckId, Incarnation, NodeId, ResourceId};
 use avamgr_core::config::{Config, ResourceKind};
 use avamgr_core::control::{Answer, DriverStatus, Status};
-use avamgr_core::node::{Durable, Input, Node};
+use avamgr_core::node::event::Fact;
+use avamgr_core::node::{Durable, Event, Input, Node};
 use avamgr_core::wire::seal::{Key, Keyring, Secret};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 
 use crate::arbitrators::ping::Pinger;
 use crate::control::outbox::channel as word_channel;
@@ -118,11 +120,13 @@ async fn serve(start: &Start) -> Result<()> {
     let node = plane.node()?;
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
     let ended = plane.start(node, input_queue, tune_queue, hands, status)?;
-    serve_operators(start, &shared, server, snapshots);
+    let reloads = serve_operators(start, &shared, server, snapshots);
     service::ready();
     tracing::info!(node = config.node_name(start.node), socket = %socket.display(), "avamgrd runs");
     let result = wait_for_the_end(start, &shared, ended).await;
     service::stopping(LAST_WORDS);
+    // The relay ends with the last end of its queue.
+    reloads.abort();
     drop(shared.outbox);
     let _ = tokio::time::timeout(LAST_WORDS, relay).await;
     shared.history.flush(LAST_WORDS);
@@ -165,7 +169,13 @@ fn start_ready_checks(config: &Config, inputs: &Inputs) {
     }
 }
 
-fn serve_operators(start: &Start, shared: &Shared, server: ControlServer, status: watch::Receiver<Arc<Status>>) {
+/// Starts to listen to operators; the task that reads the config again must end before the daemon does.
+fn serve_operators(
+    start: &Start,
+    shared: &Shared,
+    server: ControlServer,
+    status: watch::Receiver<Arc<Status>>,
+) -> AbortHandle {
     let (reload, reloads) = mpsc::channel(RELOADS);
     let ports = Ports {
         inputs: shared.inputs.clone(),
@@ -181,7 +191,7 @@ fn serve_operators(start: &Start, shared: &Shared, server: ControlServer, status
         }
     });
     let (start, config, tunes) = (start.clone(), shared.config.clone(), shared.tunes.clone());
-    tokio::spawn(serve_reloads(start, config, tunes, reloads));
+    tokio::spawn(serve_reloads(start, config, tunes, shared.outbox.clone(), reloads)).abort_handle()
 }
 
 /// Reads the config again whenever an operator asks.
@@ -189,13 +199,25 @@ async fn serve_reloads(
     start: Start,
     config: watch::Sender<Arc<Config>>,
     tunes: mpsc::Sender<Tune>,
+    outbox: Outbox,
     mut orders: mpsc::Receiver<Reload>,
 ) {
     while let Some(order) = orders.recv().await {
-        tracing::info!(who = order.who, "reload");
         let answer = reload(&start, &config, &tunes).await;
+        tell_reload(&outbox, order.who, &answer);
         let _ = order.answer.send(answer);
     }
+}
+
+/// A reload is an order like any other: the history says who gave it and why it was refused. All that is wrong with a file
+/// is in the answer; one line of it is enough here.
+fn tell_reload(outbox: &Outbox, who: String, answer: &Answer) {
+    let refused = match answer {
+        Answer::Refused { reason } | Answer::Failed { reason } => reason.lines().next().map(str::to_owned),
+        Answer::Done { .. } | Answer::Plan { .. } => None,
+    };
+    let fact = Fact::Command { who, command: "reload".to_owned(), refused };
+    outbox.event(Event { at: clock::now(), fact });
 }
 
 /// A bad file changes nothing; nor does one that needs a restart.
@@ -205,7 +227,7 @@ async fn reload(start: &Start, config: &watch::Sender<Arc<Config>>, tunes: &mpsc
     service::ready();
     match answer {
         Ok(text) => Answer::Done { text },
-        Err(error) => Answer::Refused { reason: format!("{error:#}; the running config stays in force") },
+        Err(error) => Answer::Refused { reason: format!("the running config stays in force: {error:#}") },
     }
 }
 
@@ -237,12 +259,17 @@ async fn wait_for_the_end(start: &Start, shared: &Shared, ended: oneshot::Receiv
             }
             Some(()) = term.recv() => shared.inputs.send(Input::Shutdown).await,
             Some(()) = interrupt.recv() => shared.inputs.send(Input::Shutdown).await,
-            Some(()) = hangup.recv() => match reload(start, &shared.config, &shared.tunes).await {
-                Answer::Refused { reason } => tracing::error!("reload: {reason}"),
-                answer @ (Answer::Done { .. } | Answer::Plan { .. } | Answer::Failed { .. }) => {
-                    tracing::info!("reload: {answer:?}");
+            Some(()) = hangup.recv() => {
+                let answer = reload(start, &shared.config, &shared.tunes).await;
+                tell_reload(&shared.outbox, "SIGHUP".to_owned(), &answer);
+                // Nobody waits for this answer: the log has all of it.
+                match answer {
+                    Answer::Refused { reason } => tracing::error!("reload: {reason}"),
+                    answer @ (Answer::Done { .. } | Answer::Plan { .. } | Answer::Failed { .. }) => {
+                        tracing::info!("reload: {answer:?}");
+                    }
                 }
-            },
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Verbs that need a config and no daemon: check, keygen, history after a death, resources of a host without a daemon.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+#[path = "operator/root.rs"]
+mod root;
 #[path = "operator/status.rs"]
 #[expect(dead_code, reason = "only its history is needed here")]
 mod status;
@@ -15,6 +17,8 @@ use avamgr::history::{FILE_BYTES_MAX, History};
 use avamgr_core::node::event::{Fact, Severity};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::root::as_root;
 
 /// A host with a config directory of its own; the node is called `hadev1` whatever the machine is called.
 struct Host(TempDir);
@@ -89,12 +93,16 @@ exec = "sleep 1000"
     }
 
     fn avamgr(&self, args: &[&str]) -> Run {
-        let output = Process::new(env!("CARGO_BIN_EXE_avamgr"))
-            .env("AVAMGR_CONFDIR", self.0.path())
-            .env_remove("AVAMGR_SOCKET")
-            .args(args)
-            .output()
-            .unwrap();
+        self.run(Process::new(env!("CARGO_BIN_EXE_avamgr")), args)
+    }
+
+    fn avamgr_as_root(&self, args: &[&str]) -> Run {
+        self.run(as_root(env!("CARGO_BIN_EXE_avamgr")), args)
+    }
+
+    fn run(&self, mut program: Process, args: &[&str]) -> Run {
+        let output =
+            program.env("AVAMGR_CONFDIR", self.0.path()).env_remove("AVAMGR_SOCKET").args(args).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
@@ -186,14 +194,10 @@ fn the_files_of_a_dead_daemon_tell_its_last_events() {
 
 #[test]
 fn leftovers_of_a_dead_daemon_are_stopped_backwards() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("not root: resources cannot be stopped");
-        return;
-    }
     let host = Host::new();
     ["first", "second"].iter().for_each(|name| host.write_service(name));
     ["first.run", "second.run"].iter().for_each(|name| fs::write(host.path(name), "").unwrap());
-    let run = host.avamgr(&["resource", "stop", "--node", "hadev1"]);
+    let run = host.avamgr_as_root(&["resource", "stop", "--node", "hadev1"]);
     assert_eq!(run.code, Some(0), "{}{}", run.out, run.err);
     assert_eq!(run.out, "dre/child: stopped\ndre/second: stopped\ndre/first: stopped\n");
     assert_eq!(host.orders(), "second stop\nfirst stop\n");
@@ -202,22 +206,18 @@ fn leftovers_of_a_dead_daemon_are_stopped_backwards() {
 
 #[test]
 fn nothing_is_started_without_a_daemon_unless_forced() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("not root: resources cannot be started");
-        return;
-    }
     let host = Host::new();
     ["first", "second"].iter().for_each(|name| host.write_service(name));
-    let refused = host.avamgr(&["resource", "start", "first", "--node", "hadev1"]);
+    let refused = host.avamgr_as_root(&["resource", "start", "first", "--node", "hadev1"]);
     assert_eq!(refused.code, Some(3));
     assert!(refused.err.contains("nobody would check whether another node owns the resource"), "{}", refused.err);
     assert_eq!(host.orders(), "");
-    let forced = host.avamgr(&["resource", "start", "dre/first", "--force", "--node", "hadev1"]);
+    let forced = host.avamgr_as_root(&["resource", "start", "dre/first", "--force", "--node", "hadev1"]);
     assert_eq!((forced.code, forced.out.as_str()), (Some(0), "dre/first: started\n"), "{}", forced.err);
     assert!(host.path("first.run").exists());
-    let child = host.avamgr(&["resource", "start", "child", "--force", "--node", "hadev1"]);
+    let child = host.avamgr_as_root(&["resource", "start", "child", "--force", "--node", "hadev1"]);
     assert_eq!(child.code, Some(1));
     assert!(child.out.contains("runs only under the daemon"), "{}", child.out);
-    let unknown = host.avamgr(&["resource", "stop", "third", "--node", "hadev1"]);
+    let unknown = host.avamgr_as_root(&["resource", "stop", "third", "--node", "hadev1"]);
     assert!(unknown.code == Some(3) && unknown.err.contains("no resource `third`"), "{}", unknown.err);
 }

@@ -175,11 +175,14 @@ fn a_daemon_that_is_not_there_is_unknown_and_never_active() {
     assert_eq!(json.code, Some(4));
     let document: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!((&document["state"], &document["status"]), (&"unknown".into(), &Value::Null));
-    for args in [&["why"][..], &["online"], &["switchover"], &["history", "--follow"], &["reload"], &["config", "show"]]
-    {
+    let why = nowhere(&["why"]);
+    assert_eq!(why.code, Some(4));
+    assert!(why.out.contains(": UNKNOWN: avamgrd is not running") && !why.out.contains("ACTIVE"), "{}", why.out);
+    for args in [&["online"][..], &["switchover"], &["history", "--follow"], &["reload"], &["config", "show"]] {
         let run = nowhere(args);
         assert_eq!(run.code, Some(4), "{args:?}: {}", run.err);
         assert!(run.err.contains("avamgrd is not running"), "{}", run.err);
+        assert!(run.err.contains("`service dre start` starts it"), "{}", run.err);
         assert!(!run.out.contains("ACTIVE"), "{}", run.out);
     }
     // A socket file nobody listens on.
@@ -240,8 +243,11 @@ fn why_tells_the_cause_and_the_events_that_matter() {
     let run = daemon.avamgr(&["why"]);
     assert_eq!(run.code, Some(0), "{}", run.err);
     assert!(
-        run.out.contains("dre is ACTIVE on hadev1 (term 7, for 12 s)\n  because hadev2 released it to this node\n")
+        run.out.contains("\n  because hadev2 released it to this node\n") && run.out.contains(" s; as of "),
+        "{}",
+        run.out
     );
+    assert!(run.out.starts_with("dre is ACTIVE on hadev1 (term 7, for 12 s; as of "), "{}", run.out);
     assert!(run.out.contains("2026-03-01 03:12:45.123Z  ALARM    hadev2 is silent on every path"), "{}", run.out);
     assert!(run.out.contains("dre/traffic: started") && !run.out.contains("mysql/db"), "{}", run.out);
     let json: Value = serde_json::from_str(&daemon.avamgr(&["why", "dre", "--json"]).out).unwrap();

@@ -48,10 +48,15 @@ struct Daemon {
 
 impl Daemon {
     fn start() -> Self {
+        Self::for_operators(OPERATORS_GID)
+    }
+
+    /// Members of this group may steer, and the daemon is root's: an account that runs the tests is a stranger to it.
+    fn for_operators(gid: u32) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::write(directory.path().join("group"), format!("dreops:x:{OPERATORS_GID}:\n")).unwrap();
-        let policy = Policy { group_file: directory.path().join("group"), ..Policy::system() };
+        std::fs::write(directory.path().join("group"), format!("dreops:x:{gid}:\n")).unwrap();
+        let policy = Policy { daemon_uid: 0, group_file: directory.path().join("group"), ..Policy::system() };
         let server = ControlServer::bind(&directory.path().join("run/avamgr.sock"), policy).unwrap();
         let history = Arc::new(History::in_memory());
         let (status, snapshots) = watch::channel(Arc::new(status::active()));
@@ -352,43 +357,85 @@ fn the_socket_of_a_dead_daemon_is_replaced_and_that_of_a_living_one_is_not() {
     assert_eq!(std::fs::read_to_string(&dead).unwrap(), "precious");
 }
 
-/// The command line as another user; needs root to become one.
-fn as_nobody(daemon: &Daemon, groups: &str, verb: &str) -> Option<Output> {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("not root: other users cannot be tried");
-        return None;
-    }
+/// The command line as somebody without rights: the tests' own account, or nobody where that is root.
+fn as_stranger(daemon: &Daemon, groups: &str, verb: &str) -> Output {
     // The build directory may be closed to others.
     let program = daemon.directory.path().join("avamgr");
     std::fs::copy(env!("CARGO_BIN_EXE_avamgr"), &program).unwrap();
-    let output = Process::new("setpriv")
-        .args(["--reuid", "65534", "--regid", "65534", groups])
-        .arg(&program)
-        .arg("--socket")
-        .arg(daemon.socket())
-        .arg(verb)
-        .output();
-    Some(output.unwrap())
+    let mut process = Process::new(&program);
+    if nix::unistd::geteuid().is_root() {
+        process = Process::new("setpriv");
+        process.args(["--reuid", "65534", "--regid", "65534", groups]).arg(&program);
+    }
+    process.arg("--socket").arg(daemon.socket()).arg(verb).output().unwrap()
 }
 
 #[test]
 fn everybody_may_look_and_only_operators_steer() {
     let daemon = Daemon::start();
-    let Some(status) = as_nobody(&daemon, "--clear-groups", "status") else { return };
+    let status = as_stranger(&daemon, "--clear-groups", "status");
     assert_eq!(status.status.code(), Some(0), "{status:?}");
     assert!(String::from_utf8_lossy(&status.stdout).contains("ACTIVE"));
     for verb in ["online", "reload"] {
-        let refused = as_nobody(&daemon, "--clear-groups", verb).unwrap();
+        let refused = as_stranger(&daemon, "--clear-groups", verb);
         let text = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert_eq!(refused.status.code(), Some(3), "{text}");
         assert!(text.contains(&format!("not permitted: {verb} needs root or a member of group dreops")), "{text}");
     }
-    let member = as_nobody(&daemon, &format!("--groups={OPERATORS_GID}"), "online").unwrap();
+}
+
+#[test]
+fn members_of_the_operators_group_steer() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can choose its groups; of an ordinary account, each one it has is tried.
+        let mut groups = nix::unistd::getgroups().unwrap();
+        groups.push(nix::unistd::getegid());
+        for gid in groups {
+            let member = as_stranger(&Daemon::for_operators(gid.as_raw()), "", "online");
+            assert_eq!(member.status.code(), Some(0), "{gid}: {member:?}");
+        }
+        return;
+    }
+    let daemon = Daemon::start();
+    let member = as_stranger(&daemon, &format!("--groups={OPERATORS_GID}"), "online");
     assert_eq!(member.status.code(), Some(0), "{member:?}");
     // Many groups: more than the server expects at first.
     let many: Vec<String> = (5000..5100).map(|gid| gid.to_string()).collect();
-    let stranger = as_nobody(&daemon, &format!("--groups={}", many.join(",")), "online").unwrap();
+    let stranger = as_stranger(&daemon, &format!("--groups={}", many.join(",")), "online");
     assert_eq!(stranger.status.code(), Some(3), "{stranger:?}");
-    let member = as_nobody(&daemon, &format!("--groups={},{OPERATORS_GID}", many.join(",")), "online").unwrap();
+    let member = as_stranger(&daemon, &format!("--groups={},{OPERATORS_GID}", many.join(",")), "online");
     assert_eq!(member.status.code(), Some(0), "{member:?}");
+}
+
+#[test]
+fn an_order_whose_caller_has_left_is_not_carried_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sock");
+    // The daemon is stopped: it takes the order out of its socket later.
+    let server = ControlServer::bind(&path, Policy::system()).unwrap();
+    for request in [Request::Command(Command::Online), Request::Reload] {
+        let mut gone = Client(BufReader::new(UnixStream::connect(&path).unwrap()));
+        gone.send(&request);
+    }
+    let (inputs, mut commands) = inputs::channel();
+    let (reload, mut reloads) = mpsc::channel(1);
+    let (_status, status) = watch::channel(Arc::new(status::active()));
+    let (_config, config) = watch::channel(Arc::new(fixture::pair()));
+    let history = Arc::new(History::in_memory());
+    let ports = Ports { inputs, answers: Answers::default(), status, config, history, reload };
+    runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async move {
+        let patient = async {
+            let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+            let line = serde_json::to_string(&Request::Command(Command::Maintenance { on: true })).unwrap() + "\n";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, line.as_bytes()).await.unwrap();
+            // Behind the two others in the queue, so that what is heard first says whether they were heard at all.
+            let first = commands.recv().await;
+            assert!(matches!(first, Some(Input::Command { command: Command::Maintenance { .. }, .. })), "{first:?}");
+            assert!(reloads.try_recv().is_err(), "nobody waits for this reload");
+        };
+        tokio::select! {
+            ended = server.serve(ports) => panic!("the server ended: {ended:?}"),
+            () = patient => {}
+        }
+    });
 }

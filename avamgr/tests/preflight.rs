@@ -81,9 +81,10 @@ fn a_host_without_faults_is_told_thing_by_thing() {
             "link primary: 172.16.11.54 on eth3, up, with carrier",
             "link secondary: 172.16.13.54 on eth4, up, with carrier",
             "arbitrator 172.16.6.250: through eth0",
-            "resource dre/traffic: 1 on eth1, up, with carrier",
+            "resource dre/traffic: 1 address for eth1, up, with carrier",
             "resource dre/dre: runs /usr/bin/freeDiameterd",
             "sysctl net.ipv4.conf.all.arp_filter: is 1",
+            "NetworkManager: does not run",
             "wall clock of hadev2: differs by -3 ms (limit 500 ms)",
         ]
     );
@@ -161,7 +162,10 @@ fn addresses_left_behind_are_named_only_where_no_daemon_runs() {
     facts.clocks = None;
     let findings = judge(&fixture::pair(), ME, &facts);
     let left = findings.iter().find(|finding| finding.subject == "resource dre/traffic").unwrap();
-    assert_eq!((left.level, left.text.as_str()), (Level::Warning, "1 of its 1 are on eth1 although no daemon runs"));
+    assert_eq!(
+        (left.level, left.text.as_str()),
+        (Level::Warning, "1 of its 1 addresses on eth1 although no daemon runs")
+    );
 }
 
 #[test]

@@ -14,9 +14,9 @@ pub(super) fn run(session: &Session, args: &HistoryArgs) -> Result<Exit, CliErro
     if args.follow {
         return follow(session, args.last);
     }
-    let entries = match session.ask(&Request::History { last: args.last, follow: false }) {
-        Ok(mut connection) => past(&mut connection)?,
-        Err(error) => from_files(session, args.last, error)?,
+    let entries = match last(session, args.last) {
+        Err(CliError::Unreachable(error)) => from_files(session, args.last, error)?,
+        told => told?,
     };
     // The daemon holds the last ones only; its files go further back.
     let older = args.last > HELD_MAX && entries.len() >= HELD_MAX;
@@ -25,7 +25,7 @@ pub(super) fn run(session: &Session, args: &HistoryArgs) -> Result<Exit, CliErro
     Ok(Exit::Done)
 }
 
-/// The last events that can be had from anywhere, for `why`.
+/// The last events the daemon holds.
 pub(super) fn last(session: &Session, count: usize) -> Result<Vec<HistoryEntry>, CliError> {
     past(&mut session.ask(&Request::History { last: count, follow: false })?)
 }
@@ -60,7 +60,7 @@ fn past(connection: &mut Connection) -> Result<Vec<HistoryEntry>, CliError> {
     }
 }
 
-/// A daemon that died has left its last events; their file says more than that it is gone.
+/// A daemon that died or hangs has left its last events; their file says more than that it is gone.
 fn from_files(session: &Session, count: usize, error: Unreachable) -> Result<Vec<HistoryEntry>, CliError> {
     let directory = session.state_dir();
     let entries = files::last(&directory, count);

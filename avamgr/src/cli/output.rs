@@ -142,6 +142,38 @@ impl Columns {
     }
 }
 
+/// What of a text fits a screen, with its colours: lines that are too long are cut, and of too many the last one that fits
+/// says how many are missing.
+pub(super) fn fit(text: &str, rows: usize, columns: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = if lines.len() <= rows { lines.len() } else { rows.saturating_sub(1) };
+    let mut fitted: String = lines.iter().take(shown).map(|line| cut(line, columns) + "\n").collect();
+    if shown < lines.len() {
+        let more = format!("... {} more; a larger window shows them", plural(lines.len() - shown, "line"));
+        fitted.push_str(&Styled::faint(cut(&more, columns)).to_string());
+        fitted.push('\n');
+    }
+    fitted
+}
+
+/// The beginning of a line, so many characters wide. Escape sequences take no room and are all kept: the last one ends the
+/// colour.
+fn cut(line: &str, columns: usize) -> String {
+    let (mut cut, mut width, mut in_escape) = (String::new(), 0, false);
+    for character in line.chars() {
+        if in_escape || character == '\x1b' {
+            in_escape = character != 'm';
+            cut.push(character);
+        } else {
+            width += 1;
+            if width <= columns {
+                cut.push(character);
+            }
+        }
+    }
+    cut
+}
+
 /// `43 ms ago`, or `never`.
 pub(super) fn ago(now: Instant, at: Option<Instant>) -> String {
     at.map_or_else(|| "never".to_owned(), |at| format!("{} ago", duration(now.since(at))))
@@ -185,6 +217,17 @@ mod tests {
         columns.row(["s".into(), Styled::bad("DOWN")]);
         let text = anstream::adapter::strip_str(&columns.lines(2)).to_string();
         assert_eq!(text, "  primary  up    for 2 h\n  s        DOWN\n");
+    }
+
+    #[test]
+    fn what_does_not_fit_a_screen_is_cut_and_counted() {
+        let text = format!("{} is up\nb\nc\nd\n", Styled::good("primary"));
+        let plain = |rows, columns| anstream::adapter::strip_str(&fit(&text, rows, columns)).to_string();
+        assert_eq!(plain(4, 80), "primary is up\nb\nc\nd\n");
+        assert_eq!(plain(4, 4), "prim\nb\nc\nd\n");
+        assert_eq!(plain(3, 80), "primary is up\nb\n... 2 lines more; a larger window shows them\n");
+        assert!(fit(&text, 4, 4).starts_with("\u{1b}[32mprim\u{1b}[0m\n"), "the colour ends where it did");
+        assert_eq!(plain(0, 80), "... 4 lines more; a larger window shows them\n");
     }
 
     #[test]

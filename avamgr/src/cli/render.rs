@@ -5,6 +5,7 @@
 
 mod paths;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use avamgr_core::cluster::Role;
@@ -73,17 +74,24 @@ pub fn status(status: &Status, now: Instant) -> String {
     text
 }
 
-/// One line: `hadev1: dre ACTIVE (term 7), mysql STANDBY (term 3)`.
+/// One line: `hadev1: dre ACTIVE (term 7), mysql STANDBY (term 3), offline, 1 alarm`.
 pub fn short(status: &Status, now: Instant) -> String {
     let stale = is_stale(status, now);
     let role =
         |group: &GroupStatus| format!("{} {} (term {})", group.group, Styled::role(group.role, stale), group.term);
     let groups: Vec<String> = status.groups.iter().map(role).collect();
-    let alarms = match status.alarms.len() {
-        0 => String::new(),
-        count => format!(", {}", Styled::bad(plural(count, "alarm"))),
-    };
-    format!("{}: {}{alarms}\n", status.node, groups.join(", "))
+    let mut parts = groups;
+    for hold in &status.holds {
+        let of = hold.group.as_ref().map(|group| format!(" of {group}")).unwrap_or_default();
+        parts.push(Styled::notable(format!("{}{of}", words::hold(hold.hold))).to_string());
+    }
+    if status.isolated {
+        parts.push(Styled::bad("ISOLATED").to_string());
+    }
+    if !status.alarms.is_empty() {
+        parts.push(Styled::bad(plural(status.alarms.len(), "alarm")).to_string());
+    }
+    format!("{}: {}\n", status.node, parts.join(", "))
 }
 
 fn head(status: &Status, now: Instant) -> String {
@@ -233,14 +241,28 @@ fn driver(driver: &DriverStatus, started: Instant, now: Instant) -> String {
         driver.scheduling,
         driver.guard
     );
-    let refused: Vec<String> = driver
-        .bad_datagrams
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(cause, count)| format!("{cause} {count}"))
-        .collect();
-    if !refused.is_empty() {
-        text.push_str(&format!("datagrams refused: {}\n", refused.join(", ")));
+    text.push_str(&datagrams(&driver.bad_datagrams));
+    text
+}
+
+/// The driver's counters, named `LINK COUNTER`: what came and went on each link, and whatever should not have.
+fn datagrams(counters: &BTreeMap<String, u64>) -> String {
+    let (mut links, mut odd) = (BTreeMap::<&str, [u64; 2]>::new(), Vec::new());
+    for (name, count) in counters {
+        match name.rsplit_once(' ') {
+            Some((link, "received")) => links.entry(link).or_default()[0] += count,
+            Some((link, "sent")) => links.entry(link).or_default()[1] += count,
+            Some(_) | None if *count > 0 => odd.push(format!("{name} {count}")),
+            Some(_) | None => {}
+        }
+    }
+    let mut text = String::new();
+    if !links.is_empty() {
+        let traffic = |(link, [received, sent]): (&&str, &[u64; 2])| format!("{link} {received} in {sent} out");
+        text.push_str(&format!("datagrams: {}\n", links.iter().map(traffic).collect::<Vec<_>>().join(", ")));
+    }
+    if !odd.is_empty() {
+        text.push_str(&format!("datagrams refused or lost: {}\n", odd.join(", ")));
     }
     text
 }

@@ -3,11 +3,13 @@
 use crate::cli::args::StatusArgs;
 use crate::cli::connection::since;
 use crate::cli::interrupt::{Interrupt, Woken, wait};
-use crate::cli::output::Styled;
+use crate::cli::output::{Styled, fit};
 use crate::cli::render::{self, StatusDocument};
 use crate::cli::session::Session;
 use crate::cli::{CliError, Exit};
 use crate::clock;
+
+use terminal_size::{Height, Width};
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -20,6 +22,9 @@ const CLEAR_LINE: &str = "\x1b[K\n";
 
 /// Clears the rest of the screen.
 const CLEAR_BELOW: &str = "\x1b[J";
+
+/// Rows below the status: an empty one, and the one that says how to leave.
+const FOOT_ROWS: usize = 2;
 
 /// Clears the whole screen, once at the beginning.
 const CLEAR: &str = "\x1b[2J";
@@ -44,7 +49,7 @@ fn watch(session: &Session, args: &StatusArgs) -> Result<Exit, CliError> {
         let begun = clock::now();
         let (text, exit) = look(session, args);
         if in_place {
-            let text = text.replace('\n', CLEAR_LINE);
+            let text = on_screen(&text).replace('\n', CLEAR_LINE);
             session.print(&format!("{HOME}{text}{CLEAR_LINE}{}{CLEAR_BELOW}", Styled::faint("Ctrl-C ends")))?;
         } else {
             session.print(&text)?;
@@ -52,6 +57,17 @@ fn watch(session: &Session, args: &StatusArgs) -> Result<Exit, CliError> {
         if pause(interrupt.as_ref(), args.interval.saturating_sub(since(begun))) {
             return Ok(exit);
         }
+    }
+}
+
+/// As much as fits the terminal as it is now: a line that wraps or scrolls would not be overwritten by the next look.
+fn on_screen(text: &str) -> String {
+    match terminal_size::terminal_size() {
+        Some((Width(columns), Height(rows))) => {
+            let rows = usize::from(rows).saturating_sub(FOOT_ROWS);
+            fit(text, rows, usize::from(columns))
+        }
+        None => text.to_owned(),
     }
 }
 
@@ -74,7 +90,8 @@ fn look(session: &Session, args: &StatusArgs) -> (String, Exit) {
     (text, exit)
 }
 
-fn unknown(session: &Session, error: &CliError) -> String {
+/// What stands where the status would be.
+pub(super) fn unknown(session: &Session, error: &CliError) -> String {
     if session.json() {
         return document(&StatusDocument::unknown(error.to_string()));
     }

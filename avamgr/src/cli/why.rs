@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use crate::cli::output::{Styled, plural};
 use crate::cli::session::Session;
-use crate::cli::{CliError, Exit, history, render};
+use crate::cli::{CliError, Exit, advise, history, render, status};
 use crate::clock;
+use crate::history::files;
 
 /// Events that are searched for relevant ones.
 const SEARCHED: usize = 500;
@@ -27,6 +28,8 @@ struct Explanation<'a> {
     role: Option<Role>,
     term: u64,
     since_millis: u128,
+    /// Age of the snapshot.
+    age_millis: u128,
     cause: &'a str,
     active_node: Option<&'a str>,
     able: bool,
@@ -35,7 +38,10 @@ struct Explanation<'a> {
 }
 
 pub(super) fn run(session: &Session, group: Option<&str>) -> Result<Exit, CliError> {
-    let status = session.status()?;
+    let status = match session.status() {
+        Ok(status) => status,
+        Err(error) => return unknown(session, &error),
+    };
     let now = clock::now();
     let entries = history::last(session, SEARCHED)?;
     let chosen: Vec<(GroupId, &GroupStatus)> = (0..)
@@ -57,6 +63,19 @@ pub(super) fn run(session: &Session, group: Option<&str>) -> Result<Exit, CliErr
     Ok(if render::is_stale(&status, now) { Exit::Unreachable } else { Exit::Done })
 }
 
+/// Why nothing is known, and what happened before: the files of a dead daemon still say that.
+fn unknown(session: &Session, error: &CliError) -> Result<Exit, CliError> {
+    let mut text = status::unknown(session, error);
+    let entries = if session.json() { Vec::new() } else { files::last(&session.state_dir(), SHOWN) };
+    if !entries.is_empty() {
+        text.push_str(&format!("  last {} before that:\n", plural(entries.len(), "event")));
+        text.push_str(&indented(&entries));
+    }
+    session.print(&text)?;
+    advise(error);
+    Ok(error.exit())
+}
+
 fn no_such_group(status: &Status, given: &str) -> String {
     let names: Vec<&str> = status.groups.iter().map(|group| group.group.as_str()).collect();
     format!("no group `{given}`; there is: {}", names.join(", "))
@@ -74,6 +93,7 @@ fn document<'a>(
         role: (!render::is_stale(status, now)).then_some(group.role),
         term: group.term.0,
         since_millis: now.since(group.since).as_millis(),
+        age_millis: now.since(status.now).as_millis(),
         cause: &group.cause,
         active_node: group.active_node.as_deref(),
         able: group.able,
@@ -85,12 +105,13 @@ fn document<'a>(
 fn explain(status: &Status, group: &GroupStatus, events: &[&HistoryEntry], now: Instant) -> String {
     let stale = render::is_stale(status, now);
     let mut text = format!(
-        "{} is {} on {} (term {}, for {})\n  because {}\n",
+        "{} is {} on {} (term {}, for {}; as of {} ago)\n  because {}\n",
         Styled::strong(&group.group),
         Styled::role(group.role, stale),
         status.node,
         group.term,
         duration(now.since(group.since)),
+        duration(now.since(status.now)),
         group.cause
     );
     text.push_str(&standing(status, group));
@@ -100,11 +121,13 @@ fn explain(status: &Status, group: &GroupStatus, events: &[&HistoryEntry], now: 
     if !events.is_empty() {
         text.push_str(&format!("  last {} that matter here:\n", plural(events.len(), "event")));
         let owned: Vec<HistoryEntry> = events.iter().map(|event| (*event).clone()).collect();
-        for line in history::lines(&owned).lines() {
-            text.push_str(&format!("    {line}\n"));
-        }
+        text.push_str(&indented(&owned));
     }
     text
+}
+
+fn indented(entries: &[HistoryEntry]) -> String {
+    history::lines(entries).lines().map(|line| format!("    {line}\n")).collect()
 }
 
 /// What stands between the node and the role, or why it would not lose it.

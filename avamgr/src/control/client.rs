@@ -1,6 +1,7 @@
 //! One client: its requests, one after the other.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, dec
 use avamgr_core::control::words;
 use avamgr_core::control::{Answer, Command, HistoryEntry, Reply, Request};
 use avamgr_core::node::Input;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::broadcast::Receiver;
@@ -152,6 +154,7 @@ impl Client {
     }
 
     async fn command(&mut self, command: Command, what: &str) -> Result<(), Gone> {
+        self.still_there(what)?;
         tracing::info!(who = self.caller.who, "control socket: {what}");
         let patience = patience(&self.ports.config.borrow());
         let (_, mut live) = self.ports.history.follow(0);
@@ -206,7 +209,20 @@ impl Client {
         }
     }
 
+    /// An order whose caller has hung up is not carried out: after a daemon was stopped or starved, it was given up as
+    /// UNKNOWN by somebody who may have done something else since.
+    fn still_there(&self, what: &str) -> Result<(), Gone> {
+        let mut ends = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut ends, PollTimeout::ZERO);
+        if polled.is_ok() && ends[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
+            tracing::warn!(who = self.caller.who, "control socket: {what}: not done, who asked did not wait for it");
+            return Err(Gone);
+        }
+        Ok(())
+    }
+
     async fn reload(&mut self) -> Result<(), Gone> {
+        self.still_there("reload")?;
         let (sender, answer) = oneshot::channel();
         let order = Reload { who: self.caller.who.clone(), answer: sender };
         if self.ports.reload.try_send(order).is_err() {

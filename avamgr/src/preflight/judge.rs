@@ -28,7 +28,7 @@ pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
     findings.extend(programs(facts));
     findings.extend(arp_filter(config, me, facts));
     findings.extend(nonlocal_bind(config, facts));
-    findings.extend(network_manager(facts));
+    findings.push(network_manager(facts));
     findings.extend(operators(config, facts));
     findings.extend(clocks(config, facts));
     findings
@@ -156,10 +156,13 @@ fn vip(name: &str, vip: &VipConfig, me: NodeId, facts: &Facts) -> Option<Finding
             let here = vip.addresses.iter().filter(|net| found.addresses.contains(&net.address)).count();
             match (here, facts.clocks.is_some()) {
                 // A daemon that runs may well have put them there.
-                (0, _) | (_, true) => Finding::ok(subject, format!("{count} on {interface}, up, with carrier")),
+                (0, _) | (_, true) => {
+                    let addresses = if count == 1 { "address" } else { "addresses" };
+                    Finding::ok(subject, format!("{count} {addresses} for {interface}, up, with carrier"))
+                }
                 (_, false) => Finding::warning(
                     subject,
-                    format!("{here} of its {count} are on {interface} although no daemon runs"),
+                    format!("{here} of its {count} addresses on {interface} although no daemon runs"),
                     "left by a daemon that died, or set by something else: take them out of the system's own network \
                      config; `avamgr resource stop` removes them now",
                 ),
@@ -239,14 +242,15 @@ fn nonlocal_bind(config: &Config, facts: &Facts) -> Option<Finding> {
     })
 }
 
-fn network_manager(facts: &Facts) -> Option<Finding> {
-    facts.network_manager.then(|| {
-        Finding::warning(
-            "NetworkManager",
-            "runs: it takes away addresses it did not set, and restarts links",
-            "switch it off (systemctl disable --now NetworkManager), or mark the interfaces of links and VIPs as unmanaged",
-        )
-    })
+fn network_manager(facts: &Facts) -> Finding {
+    if !facts.network_manager {
+        return Finding::ok("NetworkManager", "does not run");
+    }
+    Finding::warning(
+        "NetworkManager",
+        "runs: it takes away addresses it did not set, and restarts links",
+        "switch it off (systemctl disable --now NetworkManager), or mark the interfaces of links and VIPs as unmanaged",
+    )
 }
 
 fn operators(config: &Config, facts: &Facts) -> Option<Finding> {

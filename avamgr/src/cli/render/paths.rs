@@ -87,9 +87,10 @@ fn remarks(link: &LinkStatus) -> String {
     if link.state == "up" && !link.peer_hears_us {
         remarks.push("the peer does not hear us".to_owned());
     }
-    let refused: u64 = link.refused.values().sum();
-    if refused > 0 {
-        remarks.push(format!("{refused} frames refused"));
+    let refused: Vec<String> =
+        link.refused.iter().filter(|(_, count)| **count > 0).map(|(cause, count)| format!("{count} {cause}")).collect();
+    if !refused.is_empty() {
+        remarks.push(format!("frames refused: {}", refused.join(", ")));
     }
     remarks.join("; ")
 }

@@ -142,7 +142,9 @@ fn troubled() -> Status {
         reason: Some("connection refused".to_owned()),
         since: before(90_000),
     };
-    status.driver.bad_datagrams = BTreeMap::from([("primary digest".to_owned(), 9), ("primary cluster".to_owned(), 0)]);
+    status.driver.bad_datagrams = [("received", 480), ("sent", 490), ("bad_digest", 9), ("bad_cluster", 0)]
+        .map(|(counter, count)| (format!("primary {counter}"), count))
+        .into();
     status
 }
 
@@ -196,13 +198,14 @@ dre  FAULT, term 7, for 11 s
 
 peer hadev2  SILENT, heard 12 s ago, its config differs from ours, clock +2500 ms
     dre  UNKNOWN (was STANDBY)  term 7 when it was last heard
-    primary    up    for 2 h 1 min  heard 43 ms ago  rtt 0.312 ms  jitter 18 us  loss 0 %  4 frames refused
+    primary    up    for 2 h 1 min  heard 43 ms ago  rtt 0.312 ms  jitter 18 us  loss 0 %  frames refused: 3 replay, 1 source
     secondary  DOWN  for 12 s       heard 12 s ago   rtt -         jitter -      loss -    our interface has no carrier
 arbitrator  UNREACHABLE, asked 312 ms ago
     172.16.6.250  answered never  rtt -
 ready check  tomcat  FAILED  for 1 min 30 s  connection refused
 daemon 0.1.0, pid 4711, up 2 h 2 min; heartbeats SCHED_RR 10, memory locked; guard address lifetime, within 4 s
-datagrams refused: primary digest 9
+datagrams: primary 480 in 490 out
+datagrams refused or lost: primary bad_digest 9
 ";
     assert_eq!(plain(&status(&troubled(), NOW)), expected);
 }
@@ -220,7 +223,7 @@ fn a_stale_snapshot_makes_every_role_unknown() {
 #[test]
 fn one_line_is_enough_for_a_prompt() {
     assert_eq!(plain(&short(&active(), NOW)), "hadev1: dre ACTIVE (term 7)\n");
-    assert_eq!(plain(&short(&troubled(), NOW)), "hadev1: dre FAULT (term 7), 1 alarm\n");
+    assert_eq!(plain(&short(&troubled(), NOW)), "hadev1: dre FAULT (term 7), offline, ISOLATED, 1 alarm\n");
 }
 
 #[test]
