@@ -100,7 +100,8 @@ impl World {
 
     /// Something one of the daemon's own tasks will say after `after`. What one task says stays in its order.
     pub(super) fn later(&mut self, at: NodeId, after: Duration, input: Input) {
-        let mut due = self.now + after + self.random.up_to(self.noise.report);
+        let said = self.now + after;
+        let mut due = said + self.random.up_to(self.noise.report);
         let Some(host) = self.host_mut(at) else {
             return;
         };
@@ -111,9 +112,11 @@ impl World {
             Input::Verdict { .. } | Input::VipProbe { .. } | Input::Persisted { .. } => None,
             Input::Command { .. } | Input::Shutdown | Input::Deadline => None,
         };
-        if let Some(last_word) = last_word {
-            due = due.max(*last_word);
-            *last_word = due;
+        if let Some((before, heard)) = last_word
+            && said >= *before
+        {
+            due = due.max(*heard);
+            (*before, *heard) = (said, due);
         }
         let run = host.run;
         self.queue.push(due, Happening::Input { at, run, input });
