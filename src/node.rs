@@ -9,6 +9,7 @@
 pub mod action;
 mod arbitration;
 mod conflict;
+mod deadline;
 mod decide;
 pub mod event;
 mod frames;
@@ -38,7 +39,7 @@ use crate::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, Role, Term};
 use crate::config::Config;
 use crate::node::action::ProbeId;
 use crate::node::arbitration::Arbitrator;
-use crate::node::event::HoldKind;
+use crate::node::event::{AlarmKey, HoldKind};
 use crate::node::group::Group;
 use crate::node::operator::PendingRequest;
 use crate::node::peer::Peer;
@@ -77,8 +78,8 @@ pub struct Node {
     next_heartbeat: Instant,
     next_probe: Instant,
     counter: u64,
-    /// Standing alarms by their key.
-    alarms: BTreeMap<String, (Instant, Fact)>,
+    /// Standing alarms.
+    alarms: BTreeMap<AlarmKey, (Instant, Fact)>,
     outbox: VecDeque<Action>,
 }
 
@@ -236,10 +237,9 @@ impl Node {
 
     /// Sets or clears an alarm; tells when that is news.
     fn alarm(&mut self, on: bool, raised: Fact, cleared: Fact) {
-        let key = raised.alarm_key();
-        if on == self.alarms.contains_key(&key) {
+        let Some(key) = raised.alarm_key().filter(|key| on != self.alarms.contains_key(key)) else {
             return;
-        }
+        };
         if on {
             self.alarms.insert(key, (self.now, raised.clone()));
             self.tell(raised);

@@ -291,6 +291,7 @@ fn new_host(config: &Arc<Config>, node: NodeId, rate_ppm: i32) -> Host {
         kernel: None,
         daemon: None,
         run: 0,
+        checks_last_word: (Instant::BOOT, Instant::BOOT),
         ready: vec![Ok(()); config.ready.len()],
     }
 }
@@ -308,6 +309,7 @@ fn new_device(config: &Config, id: ResourceId) -> Device {
         },
         doing: None,
         order: 0,
+        last_word: (Instant::BOOT, Instant::BOOT),
         wanted: false,
     }
 }

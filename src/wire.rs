@@ -56,7 +56,7 @@ pub struct Heartbeat {
 }
 
 /// What a node says about one group.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GroupState {
     /// Its role. `Activating` without consent is a claim: see `claim`.
     pub role: Role,

@@ -427,18 +427,29 @@ pub enum SwitchoverStep {
     },
 }
 
+/// Names a standing alarm, so that it is raised once and can be cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum AlarmKey {
+    Config(NodeId),
+    Clock(NodeId),
+    DuplicateNode,
+    Persist,
+    Isolated,
+    Arbitrator,
+}
+
 impl Fact {
-    /// Names the alarm a fact raises, so that it is raised once and can be cleared.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "what is no standing alarm is its own name")]
-    pub fn alarm_key(&self) -> String {
+    /// The standing alarm a fact raises, if it does.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most facts are news, not states")]
+    pub(super) fn alarm_key(&self) -> Option<AlarmKey> {
         match self {
-            Self::ConfigMismatch { peer } => format!("config {}", peer.0),
-            Self::ClockOffset { peer, .. } => format!("clock {}", peer.0),
-            Self::DuplicateNode { .. } => "duplicate node".to_owned(),
-            Self::PersistFailed { .. } => "persist".to_owned(),
-            Self::Isolated => "isolated".to_owned(),
-            Self::ArbitratorUnreachable => "arbitrator".to_owned(),
-            other => format!("{other:?}"),
+            Self::ConfigMismatch { peer } => Some(AlarmKey::Config(*peer)),
+            Self::ClockOffset { peer, .. } => Some(AlarmKey::Clock(*peer)),
+            Self::DuplicateNode { .. } => Some(AlarmKey::DuplicateNode),
+            Self::PersistFailed { .. } => Some(AlarmKey::Persist),
+            Self::Isolated => Some(AlarmKey::Isolated),
+            Self::ArbitratorUnreachable => Some(AlarmKey::Arbitrator),
+            _ => None,
         }
     }
 }

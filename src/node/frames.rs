@@ -1,6 +1,7 @@
 //! Frames in and out: freshness, what is learned from them, and when the next ones are sent.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::cluster::{LinkId, NodeId};
 use crate::config::LinkKind;
@@ -148,10 +149,9 @@ impl Node {
     /// Sends what is due: on change at once, otherwise by the interval, faster while a peer is in doubt.
     pub(super) fn send_frames(&mut self) {
         let now = self.now;
-        let state = self.own_state();
-        let changed = state != self.told;
+        let changed = !self.own_state().eq(self.told.iter().copied());
         if changed {
-            self.told = state;
+            self.told = self.own_state().collect();
             self.revision = self.revision.wrapping_add(1);
         }
         let due = now >= self.next_heartbeat;
@@ -163,9 +163,7 @@ impl Node {
             }
         }
         if due || changed {
-            for (peer, link) in self.usable_links() {
-                self.send_frame(peer, link, None, false);
-            }
+            self.send_to(|_| true, false);
         }
         if now >= self.next_probe && self.peers_in_doubt().next().is_some() {
             self.probe_peers(now);
@@ -187,44 +185,43 @@ impl Node {
 
     /// Asks every peer, on every path, for an answer at once.
     pub(super) fn probe_everybody(&mut self) {
-        for (peer, link) in self.usable_links() {
-            self.send_frame(peer, link, None, true);
-        }
+        self.send_to(|_| true, true);
     }
 
     /// Asks every peer in doubt, on every path, for an answer at once.
     pub(super) fn probe_peers(&mut self, now: Instant) {
         self.next_probe = now + self.config.timers.probe_interval;
         let doubtful: Vec<NodeId> = self.peers_in_doubt().collect();
-        for (peer, link) in self.usable_links() {
-            if doubtful.contains(&peer) {
-                self.send_frame(peer, link, None, true);
+        self.send_to(|peer| doubtful.contains(&peer), true);
+    }
+
+    /// One frame to each of these peers on each link that can be used.
+    fn send_to(&mut self, wanted: impl Fn(NodeId) -> bool, probe: bool) {
+        let config = Arc::clone(&self.config);
+        for peer in config.node_ids().filter(|peer| wanted(*peer)) {
+            for link in config.link_ids() {
+                if self.is_usable(peer, link) {
+                    self.send_frame(peer, link, None, probe);
+                }
             }
         }
     }
 
-    /// Links to send on: those with a carrier; the neutral path only to peers to which every dedicated link is late or down.
-    fn usable_links(&self) -> Vec<(NodeId, LinkId)> {
-        let mut usable = Vec::new();
-        for peer in self.peers.values() {
-            let is_dedicated =
-                |id: &LinkId| self.config.links.get(id.index()).is_some_and(|link| link.kind == LinkKind::Dedicated);
-            let dedicated_up = peer.links.iter().any(|(id, link)| link.state == LinkState::Up && is_dedicated(id));
-            for id in peer.links.keys() {
-                let Some(config) = self.config.links.get(id.index()) else {
-                    continue;
-                };
-                let carrier = self.carriers.get(id).copied().unwrap_or(true);
-                let wanted = match config.kind {
-                    LinkKind::Dedicated => true,
-                    LinkKind::Neutral => !dedicated_up,
-                };
-                if carrier && wanted {
-                    usable.push((peer.id, *id));
-                }
+    /// It has a carrier; the neutral path is used only for peers to which every dedicated link is late or down.
+    fn is_usable(&self, peer: NodeId, id: LinkId) -> bool {
+        let kind = |id: LinkId| self.config.links.get(id.index()).map(|link| link.kind);
+        let carrier = self.carriers.get(&id).copied().unwrap_or(true);
+        let Some(peer) = self.peers.get(&peer).filter(|_| carrier) else {
+            return false;
+        };
+        match kind(id) {
+            Some(LinkKind::Dedicated) => true,
+            Some(LinkKind::Neutral) => {
+                let mut links = peer.links.iter();
+                !links.any(|(id, link)| link.state == LinkState::Up && kind(*id) == Some(LinkKind::Dedicated))
             }
+            None => false,
         }
-        usable
     }
 
     /// One frame. `proof`: an unproven frame whose sender shall see its own number come back.
@@ -271,18 +268,15 @@ impl Node {
         self.outbox.push_back(Action::Send { link: id, heartbeat });
     }
 
-    fn own_state(&self) -> Vec<GroupState> {
-        self.groups
-            .iter()
-            .map(|group| GroupState {
-                role: group.role,
-                term: group.told_term(),
-                claim: group.claim.is_some(),
-                able: self.is_able(group.id),
-                addresses: self.may_own_addresses(group.id),
-                released_to: group.released_to(),
-                handover: group.word,
-            })
-            .collect()
+    fn own_state(&self) -> impl Iterator<Item = GroupState> {
+        self.groups.iter().map(|group| GroupState {
+            role: group.role,
+            term: group.told_term(),
+            claim: group.claim.is_some(),
+            able: self.is_able(group.id),
+            addresses: self.may_own_addresses(group.id),
+            released_to: group.released_to(),
+            handover: group.word,
+        })
     }
 }

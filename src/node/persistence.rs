@@ -9,6 +9,7 @@ use crate::cluster::{GroupId, Term};
 use crate::node::Node;
 use crate::node::action::{Action, Durable};
 use crate::node::event::Fact;
+use crate::node::group::Group;
 use crate::time::Instant;
 
 /// Terms reserved at once: a write every so many takeovers.
@@ -48,18 +49,19 @@ impl Node {
         if self.persistence.in_flight.is_some() || waiting {
             return;
         }
-        let mut durable = self.persistence.on_disk.clone();
-        for group in &self.groups {
-            let ceiling = self.persistence.ceiling(group.id);
-            if group.seen_term.0.saturating_add(RESERVE / 2) > ceiling.0 {
-                durable.terms.insert(group.id, Term(group.seen_term.0.saturating_add(RESERVE)));
-            }
-        }
-        durable.offline = self.offline.map(|(_, offline)| offline);
-        durable.maintenance = self.maintenance.is_some();
+        let group_short =
+            |group: &Group| group.seen_term.0.saturating_add(RESERVE / 2) > self.persistence.ceiling(group.id).0;
+        let on_disk = &self.persistence.on_disk;
+        let offline = self.offline.map(|(_, offline)| offline);
+        let maintenance = self.maintenance.is_some();
+        let same = on_disk.offline == offline && on_disk.maintenance == maintenance;
         // After a failure something is written even if nothing has changed: only that shows that the disk works again.
-        if durable == self.persistence.on_disk && self.persistence.failed.is_none() {
+        if same && self.persistence.failed.is_none() && !self.groups.iter().any(group_short) {
             return;
+        }
+        let mut durable = Durable { offline, maintenance, ..on_disk.clone() };
+        for group in self.groups.iter().filter(|group| group_short(group)) {
+            durable.terms.insert(group.id, Term(group.seen_term.0.saturating_add(RESERVE)));
         }
         self.persistence.order += 1;
         let order = self.persistence.order;

@@ -1,4 +1,4 @@
-//! What can be seen of a node from outside, and when it wants to be woken.
+//! What can be seen of a node from outside.
 
 use std::time::Duration;
 
@@ -16,74 +16,7 @@ use crate::node::resources::RunState;
 use crate::node::{Event, Node};
 use crate::time::Instant;
 
-/// A node with nothing to do looks after itself at least this often.
-const IDLE: Duration = Duration::from_secs(3600);
-
 impl Node {
-    /// When `Input::Deadline` is due at the latest, and why. Never before the last input.
-    pub fn poll_deadline(&self) -> (Instant, &'static str) {
-        if self.shutdown.is_some_and(|shutdown| shutdown.exited) {
-            return (self.now + IDLE, "ended");
-        }
-        let mut deadlines = vec![(self.now + IDLE, "idle")];
-        if !self.peers.is_empty() {
-            deadlines.push((self.next_heartbeat, "heartbeat"));
-        }
-        if self.peers_in_doubt().next().is_some() {
-            deadlines.push((self.next_probe, "probe"));
-        }
-        for peer in self.peers.values() {
-            deadlines.extend(peer.links.values().filter_map(|link| link.deadline(self.floor, &self.config.timers)));
-            if peer.state == PeerState::OneWay {
-                let heard = peer.heard.unwrap_or(self.started).max(self.floor);
-                deadlines.push((heard + self.config.timers.dead_time, "peer silent"));
-            }
-        }
-        deadlines.extend(self.arbitrator.as_ref().map(|arbitrator| arbitrator.deadline(&self.config.timers)));
-        for group in &self.groups {
-            deadlines.extend(self.takeover_deadline(group.id));
-            deadlines.extend(self.group_deadlines(group.id));
-        }
-        deadlines.extend(self.offline.and_then(|(_, offline)| offline.until).map(|until| (until, "offline ends")));
-        deadlines.extend(self.pending.as_ref().map(|pending| (pending.deadline, "switchover overdue")));
-        deadlines.extend(self.persistence.deadline().map(|at| (at, "write again")));
-        deadlines.extend(self.shutdown_deadline().map(|at| (at, "goodbye")));
-        let (at, reason) = deadlines.into_iter().min().unwrap_or((self.now + IDLE, "idle"));
-        (at.max(self.now), reason)
-    }
-
-    fn group_deadlines(&self, id: GroupId) -> Vec<(Instant, &'static str)> {
-        let group = self.group(id);
-        let mut deadlines = Vec::new();
-        let Some(settings) = self.config.groups.get(id.index()) else {
-            return deadlines;
-        };
-        for (resource, settings) in group.resources.iter().zip(&settings.resources) {
-            match resource.state {
-                RunState::Backoff(until) if group.serves() && self.maintenance.is_none() => {
-                    deadlines.push((until, "restart"));
-                }
-                RunState::Stuck(retry) if self.maintenance.is_none() || group.role == Role::Deactivating => {
-                    deadlines.push((retry, "stop again"));
-                }
-                RunState::Stopped | RunState::Starting | RunState::Started | RunState::Stopping => {}
-                RunState::Backoff(_) | RunState::Stuck(_) => {}
-            }
-            let oldest = resource.failures.first();
-            deadlines.extend(oldest.map(|oldest| (*oldest + settings.restart.window, "failures forgotten")));
-        }
-        if let Some(release) = &group.release {
-            deadlines.push((release.deadline, "handover overdue"));
-        }
-        if let Some(since) = group.failback_since {
-            deadlines.push((since + self.config.timers.failback_settle, "failback"));
-        }
-        deadlines.push((self.started + self.config.timers.start_grace, "start grace over"));
-        // What is due already waits for something else that happens.
-        deadlines.retain(|(at, _)| *at > self.now);
-        deadlines
-    }
-
     /// Everything an operator can see. `now` may be later than the last input.
     pub fn status(&self, now: Instant) -> Status {
         Status {

@@ -178,7 +178,7 @@ impl Node {
     }
 
     /// When the neutral path will have been asked for long enough.
-    fn neutral_deadline(&self, peer: &Peer) -> Option<Instant> {
+    pub(super) fn neutral_deadline(&self, peer: &Peer) -> Option<Instant> {
         let patience = self.config.timers.vip_probe_time;
         let since = peer.links.iter().filter(|(link, _)| {
             self.config.links.get(link.index()).is_some_and(|config| config.kind == LinkKind::Neutral)
@@ -239,7 +239,9 @@ impl Node {
     }
 
     fn begin_takeover(&mut self, id: GroupId) {
-        if !self.local_obstacles(id).is_empty() {
+        // Most of the time there is an owner, and nothing to think about.
+        let owned = self.peers.values().any(|peer| peer.state.is_alive() && peer.holds(id));
+        if owned || !self.local_obstacles(id).is_empty() {
             return;
         }
         let Ok(right) = self.judge_right(id) else {
@@ -306,45 +308,16 @@ impl Node {
 
     /// Counts an automatic takeover. `false`: it would be one too many, the group is held.
     fn count_failover(&mut self, id: GroupId) -> bool {
-        let (now, limits) = (self.now, self.config.limits.clone());
+        let (now, window, limit) = (self.now, self.config.limits.failover_window, self.config.limits.failovers);
         let group = self.group_mut(id);
-        group.failovers.retain(|at| now.since(*at) < limits.failover_window);
+        group.failovers.retain(|at| now.since(*at) < window);
         let count = u32::try_from(group.failovers.len()).unwrap_or(u32::MAX);
-        if count < limits.failovers {
+        if count < limit {
             group.failovers.push(now);
             return true;
         }
         group.flap_hold = Some(now);
         self.tell(Fact::FlapLimit { group: id, count });
         false
-    }
-
-    /// When a takeover that waits for time alone may go on.
-    pub(super) fn takeover_deadline(&self, id: GroupId) -> Option<(Instant, &'static str)> {
-        let group = self.group(id);
-        let mut deadlines = Vec::new();
-        if let Some((_, end)) = group.probe.in_flight {
-            deadlines.push((end, "VIP probe overdue"));
-        }
-        deadlines.extend(self.timely_probe(id).map(|at| (at, "probe VIPs in time")));
-        if group.claim.is_some() {
-            deadlines.push((group.since + self.config.timers.switchover_timeout, "claim overdue"));
-        }
-        let waits = group.role == Role::Standby || group.claim.is_some() || self.wants_probe(id);
-        for peer in self.peers.values().filter(|_| waits) {
-            match peer.state {
-                PeerState::Unknown | PeerState::Silent => {
-                    deadlines.push((self.last_sign(peer) + self.config.timers.hold_time, "hold time over"));
-                    deadlines.extend(self.neutral_deadline(peer).map(|at| (at, "neutral path asked")));
-                    deadlines.push((self.started + self.config.timers.start_grace, "start grace over"));
-                }
-                PeerState::Alive | PeerState::Degraded | PeerState::Suspect | PeerState::OneWay | PeerState::Left => {}
-            }
-            let doubt = !peer.state.is_alive() || peer.state == PeerState::Suspect;
-            if doubt && self.wants_probe(id) && group.probe.in_flight.is_none() {
-                deadlines.push((group.probe.next, "probe VIPs again"));
-            }
-        }
-        deadlines.into_iter().filter(|(at, _)| *at > self.now).min()
     }
 }

@@ -98,13 +98,28 @@ impl World {
         self.host_mut(at)?.daemon.as_mut()
     }
 
-    /// Something one of the daemon's own tasks will say after `after`.
+    /// Something one of the daemon's own tasks will say after `after`. What one task says stays in its order.
     pub(super) fn later(&mut self, at: NodeId, after: Duration, input: Input) {
-        let Some(run) = self.host(at).map(|host| host.run) else {
+        let said = self.now + after;
+        let mut due = said + self.random.up_to(self.noise.report);
+        let Some(host) = self.host_mut(at) else {
             return;
         };
-        let after = after + self.random.up_to(self.noise.report);
-        self.queue.push(self.now + after, Happening::Input { at, run, input });
+        let last_word = match &input {
+            Input::Report { resource, .. } => host.devices.get_mut(resource).map(|device| &mut device.last_word),
+            Input::Ready { .. } => Some(&mut host.checks_last_word),
+            Input::Heartbeat { .. } | Input::BadDatagram { .. } | Input::Carrier { .. } | Input::Refused { .. } => None,
+            Input::Verdict { .. } | Input::VipProbe { .. } | Input::Persisted { .. } => None,
+            Input::Command { .. } | Input::Shutdown | Input::Deadline => None,
+        };
+        if let Some((before, heard)) = last_word
+            && said >= *before
+        {
+            due = due.max(*heard);
+            (*before, *heard) = (said, due);
+        }
+        let run = host.run;
+        self.queue.push(due, Happening::Input { at, run, input });
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Device {
     pub(super) doing: Option<Order>,
     /// Number of the last order: a new one replaces the one under way.
     pub(super) order: u64,
+    /// When it has said something last, and when that gets to the daemon.
+    pub(super) last_word: (Instant, Instant),
     /// The last order was to be up: somebody else's removal is repaired.
     pub(super) wanted: bool,
 }
@@ -132,6 +134,8 @@ pub(super) struct Host {
     pub(super) daemon: Option<Daemon>,
     /// Number of the last run of the daemon: what an older run still had under way is void.
     pub(super) run: u32,
+    /// The same of the ready checks.
+    pub(super) checks_last_word: (Instant, Instant),
     /// What the ready checks see.
     pub(super) ready: Vec<Result<(), String>>,
 }

@@ -1,6 +1,7 @@
 //! Many seeds: a random cluster, random faults, every rule after every event, and a good end when the faults have ended.
 //!
-//! `RUNS=` changes how many seeds are tried, `SEED=` replays one and writes all of it down.
+//! `RUNS=` changes how many seeds are tried, `FROM=` the first of them, `SURVEY=1` tries all of them although some fail and
+//! lists these. `SEED=` replays one and writes all of it down.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -16,10 +17,10 @@ use crate::liveness::{
 };
 use crate::shape::{GroupShape, Shape};
 
-/// Seeds tried unless `RUNS` says otherwise.
 /// Runs one seed; the cluster is left for a look when it fails.
 type RunSeed = fn(u64, &mut Option<Checked>, Option<Detail>) -> Result<(), String>;
 
+/// Seeds tried unless `RUNS` says otherwise.
 const RUNS: u64 = 10_000;
 
 #[test]
@@ -33,14 +34,15 @@ pub(crate) fn try_seeds(name: &str, runs: u64, run: RunSeed) {
         replay(name, seed, run);
         return;
     }
-    let runs = number("RUNS").unwrap_or(runs);
-    let next = AtomicU64::new(1);
+    let first = number("FROM").unwrap_or(1);
+    let end = first + number("RUNS").unwrap_or(runs);
+    let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let failed: Vec<u64> = std::thread::scope(|scope| {
         let worker = || {
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed > runs {
+                if seed >= end {
                     return None;
                 }
                 if let Err(error) = attempt(seed, None, run).0 {
@@ -48,7 +50,7 @@ pub(crate) fn try_seeds(name: &str, runs: u64, run: RunSeed) {
                         println!("SURVEY {seed} {error}");
                         continue;
                     }
-                    next.store(runs + 1, Ordering::Relaxed);
+                    next.store(end, Ordering::Relaxed);
                     return Some(seed);
                 }
             }
