@@ -105,6 +105,9 @@ impl World {
         let Some(host) = self.host_mut(at) else {
             return;
         };
+        // What is so now comes after what was so before, even if that has not been said yet.
+        let tells_a_state =
+            matches!(input, Input::Ready { .. } | Input::Report { report: Report::Able | Report::Unable(_), .. });
         let last_word = match &input {
             Input::Report { resource, .. } => host.devices.get_mut(resource).map(|device| &mut device.last_word),
             Input::Ready { .. } => Some(&mut host.checks_last_word),
@@ -113,10 +116,10 @@ impl World {
             Input::Command { .. } | Input::Shutdown | Input::Deadline => None,
         };
         if let Some((before, heard)) = last_word
-            && said >= *before
+            && (tells_a_state || said >= *before)
         {
             due = due.max(*heard);
-            (*before, *heard) = (said, due);
+            (*before, *heard) = (said.max(*before), due);
         }
         let run = host.run;
         self.queue.push(due, Happening::Input { at, run, input });

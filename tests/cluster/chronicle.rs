@@ -29,6 +29,10 @@ pub(crate) struct Run {
     pub(crate) heard: BTreeMap<(NodeId, LinkId), Instant>,
     /// The highest term in which a peer has said that it leads.
     pub(crate) peers_term: BTreeMap<GroupId, Term>,
+    /// The highest term in which it knows a peer to have asked for consent.
+    pub(crate) claims: BTreeMap<(NodeId, GroupId), Term>,
+    /// To whom it has last said that it leaves a group.
+    pub(crate) released: BTreeMap<GroupId, Option<NodeId>>,
     /// What has reported that nothing of it is left.
     pub(crate) removed: BTreeSet<ResourceId>,
     pub(crate) unable: BTreeSet<ResourceId>,
@@ -124,6 +128,10 @@ impl Run {
                 let heard = self.heard.entry((heartbeat.from, *link)).or_insert(arrived);
                 *heard = arrived.max(*heard);
                 for (group, state) in world.config().group_ids().zip(&heartbeat.groups) {
+                    if state.claim {
+                        let before = self.claims.entry((heartbeat.from, group)).or_default();
+                        *before = state.term.max(*before);
+                    }
                     if leads(state.role) && !state.claim {
                         let before = self.peers_term.entry(group).or_default();
                         *before = state.term.max(*before);
@@ -179,6 +187,7 @@ impl Run {
                 for (group, state) in world.config().group_ids().zip(&heartbeat.groups) {
                     let before = self.shown.entry(group).or_default();
                     *before = state.term.max(*before);
+                    self.released.insert(group, state.released_to);
                 }
             }
             Action::Answer { request, answer: Answer::Done { .. } } => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use avamgr_core::cluster::{GroupId, NodeId, Role};
+use avamgr_core::cluster::{GroupId, NodeId, Role, Term};
 use avamgr_core::node::event::HoldKind;
 use avamgr_core::node::{Action, Fact, Input, Order};
 use avamgr_core::sim::{DaemonChange, Note, What, World};
@@ -11,7 +11,7 @@ use avamgr_core::time::Instant;
 use crate::chronicle::{Chronicle, Run, launched, leads};
 use crate::owners::{Owners, addresses};
 use crate::shape::all_resources;
-use crate::sight::Sight;
+use crate::sight::{Sight, acquainted_after};
 
 /// Delays of the world itself between a fact and a node's knowledge of it.
 const SLACK: Duration = Duration::from_millis(5);
@@ -94,6 +94,28 @@ impl Invariants {
         }
     }
 
+    /// A peer on a good link has left the group to this node, has said goodbye, or knows that it wants it in this term.
+    fn who_is_heard_is_asked_first(
+        &self,
+        world: &World,
+        node: NodeId,
+        group: GroupId,
+        term: Term,
+    ) -> Result<(), String> {
+        let config = world.config();
+        let (now, company) = (world.now(), acquainted_after(&config.timers));
+        let clean = |peer: &NodeId| self.sight.clean_for(now, *peer, node).min(self.sight.clean_for(now, node, *peer));
+        for peer in config.node_ids().filter(|peer| *peer != node && clean(peer) > company) {
+            let run = &self.chronicle.of(peer).run;
+            let released = run.released.get(&group) == Some(&Some(node));
+            let asked = run.claims.get(&(node, group)).is_some_and(|asked| *asked >= term);
+            if !released && !asked && !self.sight.has_left(node, peer) {
+                return Err(format!("{peer:?} was not asked whether {node:?} may start in term {term}"));
+            }
+        }
+        Ok(())
+    }
+
     /// A node begins to start a group.
     fn check_launch(&self, world: &World, node: NodeId, group: GroupId) -> Result<(), String> {
         let record = self.chronicle.of(node);
@@ -107,6 +129,7 @@ impl Invariants {
         let newer =
             if term > heard { Ok(()) } else { Err(format!("{node:?} starts in term {term}, has heard of {heard}")) };
         rule("S5 an older term never promotes", newer)?;
+        rule("S10 who is heard is asked first", self.who_is_heard_is_asked_first(world, node, group, term))?;
         rule("S6 leftovers are removed first", leftovers_are_removed_first(world, run, group))?;
         rule("S6 no promotion before every peer had its time to speak", every_peer_had_its_time(world, node, run))?;
         rule("S7 no promotion while held", nobody_starts_while_held(world.now(), run))?;

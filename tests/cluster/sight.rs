@@ -78,7 +78,7 @@ impl Sight {
         }
         for node in config.node_ids() {
             let heard = self.open.keys().any(|(_, _, to)| *to == node);
-            let missed = config.node_ids().any(|peer| peer != node && !self.left.contains_key(&(node, peer)));
+            let missed = config.node_ids().any(|peer| peer != node && !self.has_left(node, peer));
             let cut_off = world.is_running(node) && !world.arbitrator_open(node) && !heard && missed;
             keep(&mut self.cut_off, node, cut_off, world.now());
         }
@@ -87,6 +87,11 @@ impl Sight {
     /// For how long frames of `from` have got to `to` on a link.
     pub(crate) fn open_for(&self, now: Instant, link: LinkId, from: NodeId, to: NodeId) -> Duration {
         time(&self.open, &(link, from, to), now)
+    }
+
+    /// Whether a node has been told goodbye by a peer.
+    pub(crate) fn has_left(&self, told: NodeId, gone: NodeId) -> bool {
+        self.left.contains_key(&(told, gone))
     }
 
     /// For how long two daemons have had at least one link without any fault.
