@@ -35,6 +35,7 @@ use crate::node::action::{AskId, ProbeId};
 use crate::node::arbitration::{Arbitrator, Reachability};
 use crate::node::event::{Cause, HoldKind, LinkDownCause, ResourceChange};
 use crate::node::group::Group;
+use crate::node::input::BadDatagram;
 use crate::node::link::LinkState;
 use crate::node::operator::PendingRequest;
 use crate::node::peer::{Peer, PeerState};
@@ -62,7 +63,8 @@ pub struct Node {
     ready: BTreeMap<CheckId, (Instant, Result<(), String>)>,
     offline: Option<(Instant, action::Offline)>,
     maintenance: Option<Instant>,
-    duplicate: Option<Instant>,
+    /// Nodes whose name another machine uses, and when it was last heard to.
+    duplicates: BTreeMap<NodeId, Instant>,
     persistence: Persistence,
     pending: Option<PendingRequest>,
     /// The daemon is asked to end.
@@ -121,7 +123,7 @@ impl Node {
             ready: BTreeMap::new(),
             offline: durable.offline.map(|offline| (now, offline)),
             maintenance: durable.maintenance.then_some(now),
-            duplicate: None,
+            duplicates: BTreeMap::new(),
             persistence: Persistence::new(durable),
             pending: None,
             shutdown: None,
@@ -148,6 +150,10 @@ impl Node {
                 self.on_heartbeat(link, arrived.min(self.now), wall_millis, &heartbeat);
             }
             Input::BadDatagram { link, cause } => self.on_bad_datagram(link, cause),
+            Input::Namesake { link, node } => {
+                self.on_bad_datagram(link, BadDatagram::Source);
+                self.on_namesake(link, node);
+            }
             Input::Carrier { link, up } => self.on_carrier(link, up),
             Input::Refused { link, from } => self.on_refused(link, from),
             Input::Verdict { ask, asked: _, answers } => {
@@ -195,6 +201,7 @@ impl Node {
         self.judge_peers();
         self.judge_arbitrator();
         self.expire_holds();
+        self.expire_namesakes();
         self.follow_requests();
         for id in self.config.clone().group_ids() {
             self.decide_group(id);
@@ -293,6 +300,9 @@ impl Node {
                 }
                 (_, _) => None,
             };
+            if let ResourceChange::StopFailed { reason } = &change {
+                self.answer_stuck(id, reason);
+            }
             self.tell(Fact::Resource { resource: id, change });
             if let Some(change) = restarting.filter(|_| wanted) {
                 self.tell(Fact::Resource { resource: id, change });

@@ -213,10 +213,17 @@ pub enum Fact {
         /// The peer.
         peer: NodeId,
     },
-    /// Another machine uses our node name.
+    /// Another machine uses the name of a node.
     DuplicateNode {
         /// The link it was heard on.
         link: LinkId,
+        /// The node whose name it is.
+        node: NodeId,
+    },
+    /// Nobody else uses the name of a node any more.
+    NodeUnique {
+        /// The node.
+        node: NodeId,
     },
     /// The wall clocks differ too much.
     ClockOffset {
@@ -434,7 +441,7 @@ impl Fact {
         match self {
             Self::ConfigMismatch { peer } => format!("config {}", peer.0),
             Self::ClockOffset { peer, .. } => format!("clock {}", peer.0),
-            Self::DuplicateNode { .. } => "duplicate node".to_owned(),
+            Self::DuplicateNode { node, .. } => format!("duplicate node {}", node.0),
             Self::PersistFailed { .. } => "persist".to_owned(),
             Self::Isolated => "isolated".to_owned(),
             Self::ArbitratorUnreachable => "arbitrator".to_owned(),

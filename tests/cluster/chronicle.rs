@@ -158,6 +158,7 @@ impl Run {
                 }
             }
             Input::BadDatagram { .. }
+            | Input::Namesake { .. }
             | Input::Carrier { .. }
             | Input::Refused { .. }
             | Input::VipProbe { .. }
