@@ -41,6 +41,7 @@ use crate::node::action::ProbeId;
 use crate::node::arbitration::Arbitrator;
 use crate::node::event::{AlarmKey, HoldKind};
 use crate::node::group::Group;
+use crate::node::input::BadDatagram;
 use crate::node::operator::PendingRequest;
 use crate::node::peer::Peer;
 use crate::node::persistence::Persistence;
@@ -67,7 +68,8 @@ pub struct Node {
     ready: BTreeMap<CheckId, (Instant, Result<(), String>)>,
     offline: Option<(Instant, action::Offline)>,
     maintenance: Option<Instant>,
-    duplicate: Option<Instant>,
+    /// Nodes whose name another machine uses, and when it was last heard to.
+    duplicates: BTreeMap<NodeId, Instant>,
     persistence: Persistence,
     pending: Option<PendingRequest>,
     /// The daemon is asked to end.
@@ -126,7 +128,7 @@ impl Node {
             ready: BTreeMap::new(),
             offline: durable.offline.map(|offline| (now, offline)),
             maintenance: durable.maintenance.then_some(now),
-            duplicate: None,
+            duplicates: BTreeMap::new(),
             persistence: Persistence::new(durable),
             pending: None,
             shutdown: None,
@@ -153,6 +155,10 @@ impl Node {
                 self.on_heartbeat(link, arrived.min(self.now), wall_millis, &heartbeat);
             }
             Input::BadDatagram { link, cause } => self.on_bad_datagram(link, cause),
+            Input::Namesake { link, node } => {
+                self.on_bad_datagram(link, BadDatagram::Source);
+                self.on_namesake(link, node);
+            }
             Input::Carrier { link, up } => self.on_carrier(link, up),
             Input::Refused { link, from } => self.on_refused(link, from),
             Input::Verdict { ask, asked: _, answers } => {
@@ -200,6 +206,7 @@ impl Node {
         self.judge_peers();
         self.judge_arbitrator();
         self.expire_holds();
+        self.expire_namesakes();
         self.follow_requests();
         for id in self.config.clone().group_ids() {
             self.decide_group(id);

@@ -64,6 +64,7 @@ impl Fact {
             | Self::PersistRecovered
             | Self::ConfigMatches { .. }
             | Self::ClockAgrees { .. }
+            | Self::NodeUnique { .. }
             | Self::Started { .. }
             | Self::Stopping { .. } => Severity::Info,
             Self::ArbitratorUnreachable
@@ -116,6 +117,7 @@ impl Fact {
             | Self::ConfigMismatch { .. }
             | Self::ConfigMatches { .. }
             | Self::DuplicateNode { .. }
+            | Self::NodeUnique { .. }
             | Self::ClockOffset { .. }
             | Self::ClockAgrees { .. }
             | Self::Started { .. }
@@ -261,7 +263,8 @@ impl Speaker<'_> {
             Fact::PersistRecovered => "terms and holds can be written to disk again".to_owned(),
             Fact::ConfigMismatch { peer } => self.config_mismatch(*peer),
             Fact::ConfigMatches { peer } => format!("{} has the same config again", self.node(*peer)),
-            Fact::DuplicateNode { link } => self.duplicate(*link),
+            Fact::DuplicateNode { link, node } => self.duplicate(*link, *node),
+            Fact::NodeUnique { node } => format!("nobody else calls itself {} any more", self.node(*node)),
             Fact::ClockOffset { peer, offset_millis } => self.clock_offset(*peer, *offset_millis),
             Fact::ClockAgrees { peer } => format!("wall clock of {} agrees with ours again", self.node(*peer)),
             Fact::Started { node } => format!("daemon started as {}", self.node(*node)),
@@ -352,9 +355,9 @@ impl Speaker<'_> {
         format!("{peer} runs with another config than this node: make the files equal and reload both")
     }
 
-    fn duplicate(&self, link: LinkId) -> String {
-        let (me, link) = (self.node(self.me), self.config.link_name(link));
-        format!("another machine calls itself {me} on link {link}: stop one of the two, node names must be unique")
+    fn duplicate(&self, link: LinkId, node: NodeId) -> String {
+        let (node, link) = (self.node(node), self.config.link_name(link));
+        format!("another machine calls itself {node} on link {link}: stop one of the two, node names must be unique")
     }
 
     fn clock_offset(&self, peer: NodeId, offset_millis: i64) -> String {

@@ -36,6 +36,9 @@ impl Node {
                 }
                 (_, _) => None,
             };
+            if let ResourceChange::StopFailed { reason } = &change {
+                self.answer_stuck(id, reason);
+            }
             self.tell(Fact::Resource { resource: id, change });
             if let Some(change) = restarting.filter(|_| wanted) {
                 self.tell(Fact::Resource { resource: id, change });

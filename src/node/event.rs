@@ -213,10 +213,17 @@ pub enum Fact {
         /// The peer.
         peer: NodeId,
     },
-    /// Another machine uses our node name.
+    /// Another machine uses the name of a node.
     DuplicateNode {
         /// The link it was heard on.
         link: LinkId,
+        /// The node whose name it is.
+        node: NodeId,
+    },
+    /// Nobody else uses the name of a node any more.
+    NodeUnique {
+        /// The node.
+        node: NodeId,
     },
     /// The wall clocks differ too much.
     ClockOffset {
@@ -432,7 +439,7 @@ pub enum SwitchoverStep {
 pub(super) enum AlarmKey {
     Config(NodeId),
     Clock(NodeId),
-    DuplicateNode,
+    DuplicateNode(NodeId),
     Persist,
     Isolated,
     Arbitrator,
@@ -445,7 +452,7 @@ impl Fact {
         match self {
             Self::ConfigMismatch { peer } => Some(AlarmKey::Config(*peer)),
             Self::ClockOffset { peer, .. } => Some(AlarmKey::Clock(*peer)),
-            Self::DuplicateNode { .. } => Some(AlarmKey::DuplicateNode),
+            Self::DuplicateNode { node, .. } => Some(AlarmKey::DuplicateNode(*node)),
             Self::PersistFailed { .. } => Some(AlarmKey::Persist),
             Self::Isolated => Some(AlarmKey::Isolated),
             Self::ArbitratorUnreachable => Some(AlarmKey::Arbitrator),

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cluster::{LinkId, NodeId};
 use crate::config::LinkKind;
@@ -16,6 +17,11 @@ use crate::wire::{GroupState, Heartbeat};
 /// Runs of one peer's daemon we remember as ended, so that their frames are never believed again.
 pub(super) const RETIRED_MAX: usize = 256;
 
+/// For how long two runs of one name must be heard side by side: longer than any restart.
+const NAMESAKE_PROOF: Duration = Duration::from_secs(2);
+/// How long a machine that uses the name of a node is remembered.
+const NAMESAKE_MEMORY: Duration = Duration::from_secs(5);
+
 impl Node {
     pub(super) fn on_bad_datagram(&mut self, link: LinkId, cause: BadDatagram) {
         // Nobody knows who sent it: it is counted on the link towards every peer, and that is all it does.
@@ -26,12 +32,45 @@ impl Node {
         }
     }
 
+    /// Another machine has our keys and the name of one of us. Its frames are not believed; somebody has to stop it.
+    pub(super) fn on_namesake(&mut self, link: LinkId, node: NodeId) {
+        self.duplicates.insert(node, self.now);
+        self.alarm(true, Fact::DuplicateNode { link, node }, Fact::NodeUnique { node });
+    }
+
+    /// A frame of another run than the one of the peer that is alive. The end of one run and the begin of the next bring
+    /// some; when they do not end, there are two machines of one name.
+    fn on_strange_run(&mut self, link: LinkId, frame: &Heartbeat) {
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(&frame.from) else {
+            return;
+        };
+        if peer.incarnation == Some(frame.incarnation) || !peer.state.is_alive() {
+            return;
+        }
+        let goes_on = |(_, last): &(Instant, Instant)| now.since(*last) < NAMESAKE_PROOF;
+        let since = peer.strange.filter(goes_on).map_or(now, |(since, _)| since);
+        peer.strange = Some((since, now));
+        if now.since(since) >= NAMESAKE_PROOF {
+            self.on_namesake(link, frame.from);
+        }
+    }
+
+    /// A namesake that has not been heard for a while is gone.
+    pub(super) fn expire_namesakes(&mut self) {
+        let (now, memory) = (self.now, NAMESAKE_MEMORY.max(self.config.timers.dead_time));
+        let gone: Vec<_> = self.duplicates.extract_if(.., |_, heard| now.since(*heard) > memory).collect();
+        for (node, _) in gone {
+            // Any link will do to find the alarm again.
+            self.alarm(false, Fact::DuplicateNode { link: LinkId(0), node }, Fact::NodeUnique { node });
+        }
+    }
+
     /// A frame with a good digest: it may still be old, replayed, for somebody else or by a namesake.
     pub(super) fn on_heartbeat(&mut self, id: LinkId, arrived: Instant, wall_millis: u64, frame: &Heartbeat) {
         if frame.from == self.me {
             if frame.incarnation != self.incarnation {
-                self.duplicate = Some(self.now);
-                self.alarm(true, Fact::DuplicateNode { link: id }, Fact::DuplicateNode { link: id });
+                self.on_namesake(id, self.me);
             }
             return;
         }
@@ -52,6 +91,7 @@ impl Node {
         }
         if retired {
             link.refuse("replayed");
+            self.on_strange_run(id, frame);
             return;
         }
         if frame.echo != Some(own) {
@@ -61,6 +101,7 @@ impl Node {
                 link.extra_sent = now;
                 self.send_frame(frame.from, id, Some(frame), true);
             }
+            self.on_strange_run(id, frame);
             return;
         }
         if peer.incarnation == Some(frame.incarnation) && !link.is_new(frame.sequence) {
@@ -123,7 +164,7 @@ impl Node {
     }
 
     /// Config and wall clock against the peer's.
-    fn compare(&mut self, frame: &Heartbeat, wall_millis: u64, rtt: std::time::Duration) {
+    fn compare(&mut self, frame: &Heartbeat, wall_millis: u64, rtt: Duration) {
         let matches = frame.config_digest == self.config.digest;
         let limit = i64::try_from(self.config.limits.clock_offset.as_millis()).unwrap_or(i64::MAX);
         let Some(peer) = self.peers.get_mut(&frame.from) else {

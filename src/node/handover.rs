@@ -3,7 +3,7 @@
 //! The old owner brings everything down first and then *releases* the group to one node; only that node may start. If it
 //! cannot, the old owner takes the group back: never both, and never neither beyond the bound.
 
-use crate::cluster::{GroupId, NodeId, Role};
+use crate::cluster::{GroupId, NodeId, ResourceId, Role};
 use crate::config::Failback;
 use crate::control::Answer;
 use crate::node::action::RequestId;
@@ -122,6 +122,17 @@ impl Node {
             let reason = format!("{reason}; {} takes {name} back", self.config.node_name(from));
             self.outbox.push_back(Action::Answer { request, answer: Answer::Failed { reason } });
         }
+    }
+
+    /// The operator who waits is told that it does not go on; what could not be stopped is tried again and again.
+    pub(super) fn answer_stuck(&mut self, resource: ResourceId, reason: &str) {
+        let Some(request) = self.group_mut(resource.group).release.as_mut().and_then(|release| release.request.take())
+        else {
+            return;
+        };
+        let name = self.config.resource_name(resource);
+        let reason = format!("{name} could not be stopped, so nobody else may start it: {reason}");
+        self.outbox.push_back(Action::Answer { request, answer: Answer::Failed { reason } });
     }
 
     /// ACTIVE (again): an unfinished wish to have the group back is fulfilled.

@@ -32,6 +32,13 @@ pub enum Input {
         /// Why it was refused.
         cause: BadDatagram,
     },
+    /// A frame with a good digest came from somewhere else than the node whose name it carries.
+    Namesake {
+        /// The link it came in on.
+        link: LinkId,
+        /// The node whose name is used.
+        node: NodeId,
+    },
     /// The interface of a link lost or got its carrier (or went away or came back).
     Carrier {
         /// The link.

@@ -77,6 +77,8 @@ pub(super) struct Peer {
     pub(super) config_matches: Option<bool>,
     pub(super) clock_offset_millis: Option<i64>,
     pub(super) clock_alarm: bool,
+    /// Frames of another run than the one that is alive have come from when to when.
+    pub(super) strange: Option<(Instant, Instant)>,
 }
 
 impl Peer {
@@ -98,6 +100,7 @@ impl Peer {
             config_matches: None,
             clock_offset_millis: None,
             clock_alarm: false,
+            strange: None,
         }
     }
 

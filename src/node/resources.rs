@@ -57,15 +57,31 @@ pub(super) struct Resource {
     pub(super) able: Option<Result<(), String>>,
     /// An operator stopped it.
     pub(super) held: bool,
+    /// Why it could not be stopped, as long as that is so and has been told.
+    pub(super) stop_failure: Option<String>,
 }
 
 impl Resource {
     /// At our start something may be left over: it is stopped first.
     pub(super) fn new(now: Instant) -> Self {
-        Self { state: RunState::Started, since: now, failures: Vec::new(), failure: None, able: None, held: false }
+        Self {
+            state: RunState::Started,
+            since: now,
+            failures: Vec::new(),
+            failure: None,
+            able: None,
+            held: false,
+            stop_failure: None,
+        }
     }
 
     pub(super) fn turn(&mut self, state: RunState, now: Instant) {
+        match state {
+            RunState::Stopping | RunState::Stuck(_) => {}
+            RunState::Stopped | RunState::Starting | RunState::Started | RunState::Backoff(_) => {
+                self.stop_failure = None;
+            }
+        }
         self.state = state;
         self.since = now;
     }
@@ -127,9 +143,10 @@ impl Resource {
             Report::Stopped => self.on_stopped(now, wanted, restart),
             Report::StopFailed(reason) => match self.state {
                 RunState::Stopping | RunState::Stuck(_) => {
+                    let news = self.stop_failure.replace(reason.clone()).is_none_or(|before| before != reason);
                     self.failure = Some(reason.clone());
                     self.turn(RunState::Stuck(now + STOP_RETRY), now);
-                    Some(ResourceChange::StopFailed { reason })
+                    news.then_some(ResourceChange::StopFailed { reason })
                 }
                 RunState::Stopped | RunState::Starting | RunState::Started | RunState::Backoff(_) => None,
             },

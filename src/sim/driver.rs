@@ -111,7 +111,8 @@ impl World {
         let last_word = match &input {
             Input::Report { resource, .. } => host.devices.get_mut(resource).map(|device| &mut device.last_word),
             Input::Ready { .. } => Some(&mut host.checks_last_word),
-            Input::Heartbeat { .. } | Input::BadDatagram { .. } | Input::Carrier { .. } | Input::Refused { .. } => None,
+            Input::Heartbeat { .. } | Input::BadDatagram { .. } | Input::Namesake { .. } => None,
+            Input::Carrier { .. } | Input::Refused { .. } => None,
             Input::Verdict { .. } | Input::VipProbe { .. } | Input::Persisted { .. } => None,
             Input::Command { .. } | Input::Shutdown | Input::Deadline => None,
         };

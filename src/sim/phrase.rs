@@ -62,7 +62,10 @@ pub(super) fn fact(config: &Config, fact: &Fact) -> String {
         Fact::PersistRecovered => "can write state again".to_owned(),
         Fact::ConfigMismatch { peer } => format!("config of {} DIFFERS", node(*peer)),
         Fact::ConfigMatches { peer } => format!("config of {} matches", node(*peer)),
-        Fact::DuplicateNode { link } => format!("DUPLICATE NODE on {}", config.link_name(*link)),
+        Fact::DuplicateNode { link, node: name } => {
+            format!("{} is A DUPLICATE NAME on {}", node(*name), config.link_name(*link))
+        }
+        Fact::NodeUnique { node: name } => format!("{} is one again", node(*name)),
         Fact::ClockOffset { peer, offset_millis } => format!("clock of {} is OFF by {offset_millis} ms", node(*peer)),
         Fact::ClockAgrees { peer } => format!("clock of {} agrees", node(*peer)),
         Fact::Started { node: me } => format!("{} starts", node(*me)),
@@ -184,6 +187,9 @@ pub(super) fn input(config: &Config, input: &Input) -> String {
         }
         Input::BadDatagram { link, cause } => {
             format!("{}: bad datagram: {cause:?}", config.link_name(*link))
+        }
+        Input::Namesake { link, node } => {
+            format!("{}: namesake of {}", config.link_name(*link), config.node_name(*node))
         }
         Input::Carrier { link, up } => format!("{}: carrier {up}", config.link_name(*link)),
         Input::Refused { link, .. } => format!("{}: refused", config.link_name(*link)),

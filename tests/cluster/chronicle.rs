@@ -156,6 +156,7 @@ impl Run {
                 }
             }
             Input::BadDatagram { .. }
+            | Input::Namesake { .. }
             | Input::Carrier { .. }
             | Input::Refused { .. }
             | Input::VipProbe { .. }

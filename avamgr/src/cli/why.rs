@@ -139,7 +139,9 @@ fn standing(status: &Status, group: &GroupStatus) -> String {
         Role::Active | Role::Standby | Role::Activating | Role::Deactivating | Role::Fault => {
             let owner = group.active_node.as_deref().unwrap_or("no node that is heard");
             let mut text = format!("  active on {owner}\n");
-            if group.obstacles.is_empty() {
+            if group.role == Role::Deactivating {
+                text.push_str("  its resources are being brought down; until they are, no node may start them\n");
+            } else if group.obstacles.is_empty() {
                 text.push_str(&format!("  nothing stands in the way: {} takes over when it has to\n", status.node));
             }
             for obstacle in &group.obstacles {

@@ -11,7 +11,7 @@ use super::cluster::Cluster;
 use super::expect::Moment;
 use super::panel;
 use super::screen::{Screen, Woken};
-use super::text::{Line, offset};
+use super::text::{Line, folded, offset};
 use crate::clock;
 
 /// Between two looks at everything: fine enough for the eye and for a condition.
@@ -19,6 +19,9 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// Looks between two redraws of the panel.
 const TICKS_PER_PANEL: u32 = 10;
+
+/// Events are folded to so many columns, wherever they go.
+const COLUMNS: usize = 100;
 
 /// How long an event is held back for those that another node tells later of an earlier moment.
 const HELD_BACK: Duration = Duration::from_millis(80);
@@ -105,18 +108,22 @@ impl Stage {
         let now = clock::now();
         let due = self.held.partition_point(|entry| now.since(entry.event.at) >= age);
         let due: Vec<_> = self.held.drain(..due).collect();
-        let lines: Vec<Line> = due.iter().map(|entry| self.event_line(entry)).collect();
+        let lines: Vec<Line> = due.iter().flat_map(|entry| self.event_lines(entry)).collect();
         if lines.is_empty() { Ok(()) } else { self.say(&lines) }
     }
 
-    fn event_line(&self, entry: &HistoryEntry) -> Line {
-        let text = match entry.severity {
-            Severity::Info => Line::plain(&entry.text),
-            Severity::Warning => Line::notable(&entry.text),
-            Severity::Alarm => Line::bad(&entry.text),
-        };
+    fn event_lines(&self, entry: &HistoryEntry) -> Vec<Line> {
         let since = offset(entry.event.at.since(self.begin.node));
-        Line::faint(format!("     {since}  ")).then(Line::calm(&entry.node)).text("  ").then(text)
+        let head = Line::faint(format!("     {since}  ")).then(Line::calm(&entry.node)).text("  ");
+        let indent = Line::default().padded(head.width());
+        let heads = std::iter::once(head).chain(std::iter::repeat(indent.clone()));
+        let texts = folded(&entry.text, COLUMNS.saturating_sub(indent.width()));
+        let coloured = |text: String| match entry.severity {
+            Severity::Info => Line::plain(text),
+            Severity::Warning => Line::notable(text),
+            Severity::Alarm => Line::bad(text),
+        };
+        heads.zip(texts).map(|(head, text)| head.then(coloured(text))).collect()
     }
 }
 

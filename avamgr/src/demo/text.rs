@@ -116,6 +116,21 @@ pub(super) fn columns(rows: Vec<Vec<Line>>) -> Vec<Line> {
         .collect()
 }
 
+/// A sentence in lines of at most so many columns, broken between words. A longer word keeps its length.
+pub(super) fn folded(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) | None => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// A measured silence: tenths of a millisecond would promise more than the client can see.
 pub(super) fn millis(time: Duration) -> String {
     match time.as_millis() {
@@ -141,6 +156,13 @@ pub(super) fn age(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_sentence_is_folded_between_words_and_none_is_lost() {
+        assert_eq!(folded("one two three", 7), ["one two", "three"]);
+        assert_eq!(folded("one two", 80), ["one two"]);
+        assert_eq!(folded("unbreakable x", 4), ["unbreakable", "x"]);
+    }
 
     #[test]
     fn a_line_is_cut_at_its_visible_width() {

@@ -76,9 +76,23 @@ impl Judge {
             }
             Err(cause) => {
                 self.counters.count_bad(cause);
+                if let Some(node) = self.namesake(cause, datagram) {
+                    return Some(Input::Namesake { link: self.link, node });
+                }
                 Some(Input::BadDatagram { link: self.link, cause })
             }
         }
+    }
+
+    /// The node whose name a machine uses that has our keys and an address that is nobody's. What comes from a node's own
+    /// address is no namesake: a node may send through the wrong interface, and anybody may send our own frames back.
+    fn namesake(&self, cause: BadDatagram, datagram: Datagram<'_>) -> Option<NodeId> {
+        let (address, _) = datagram.source?;
+        if cause != BadDatagram::Source || self.addresses.contains(&address) {
+            return None;
+        }
+        let heartbeat = self.keys.open(datagram.bytes).ok()?;
+        (heartbeat.to == self.node && heartbeat.link == self.link).then_some(heartbeat.from)
     }
 
     /// The peer with this address. Peers send from the port they listen on.

@@ -177,9 +177,10 @@ fn links_and_peers_are_named() {
         (Fact::PeerRestarted { peer: PEER }, "Info hadev2: its daemon was restarted"),
         (Fact::PeerLeft { peer: PEER }, "Info hadev2 left in an orderly way: its daemon was stopped"),
         (
-            Fact::DuplicateNode { link: PRIMARY },
+            Fact::DuplicateNode { link: PRIMARY, node: ME },
             "Alarm another machine calls itself hadev1 on link primary: stop one of the two, node names must be unique",
         ),
+        (Fact::NodeUnique { node: PEER }, "Info nobody else calls itself hadev2 any more"),
         (
             Fact::ConfigMismatch { peer: PEER },
             "Alarm hadev2 runs with another config than this node: make the files equal and reload both",

@@ -68,7 +68,6 @@ fn a_frame_of_a_peer_is_handed_over() {
 #[test]
 fn only_the_address_of_the_sender_counts() {
     let cases = [
-        ("a stranger's address", (IpAddr::from([192, 0, 2, 77]), PORT), heartbeat(1, 0, LINK)),
         ("another port", (address(1), PORT + 1), heartbeat(1, 0, LINK)),
         ("another node's address", (address(2), PORT), heartbeat(1, 0, LINK)),
         ("our own frame sent back", (address(1), PORT), heartbeat(0, 1, LINK)),
@@ -81,6 +80,21 @@ fn only_the_address_of_the_sender_counts() {
         assert_eq!(judged(&mut judge, source, &heartbeat), bad(BadDatagram::Source), "{name}");
         assert_eq!(judge.counters.bad(BadDatagram::Source), 1, "{name}");
     }
+}
+
+#[test]
+fn a_machine_with_our_keys_and_a_strange_address_is_a_namesake() {
+    let stranger = (IpAddr::from([192, 0, 2, 77]), PORT);
+    for (name, from) in [("of a peer", 1), ("of ourselves", 0)] {
+        let mut judge = judge();
+        let expected = Input::Namesake { link: LINK, node: NodeId(from) };
+        assert_eq!(judged(&mut judge, stranger, &heartbeat(from, 0, LINK)), Some(expected), "{name}");
+        assert_eq!(judge.counters.bad(BadDatagram::Source), 1, "{name}");
+    }
+    let mut judge = judge();
+    assert_eq!(judged(&mut judge, stranger, &heartbeat(1, 2, LINK)), bad(BadDatagram::Source), "for another node");
+    let noise = Datagram { source: Some(stranger), wall_nanos: None, bytes: b"noise" };
+    assert_eq!(judge.judge(noise, clocks(NOW)), bad(BadDatagram::Source), "without our keys");
 }
 
 #[test]

@@ -2,12 +2,15 @@
 #![expect(clippy::expect_used, reason = "a story fails by panicking, its helpers too")]
 
 mod addresses;
+mod consent;
 mod diameter;
 mod failover;
 mod groups;
+mod load;
 mod operator;
 mod pair;
 mod paths;
+mod scripts;
 mod second_phase;
 mod strangers;
 mod three;

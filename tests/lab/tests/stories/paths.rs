@@ -80,19 +80,20 @@ fn ip(pair: &Pair, name: &str, arguments: &str) -> Outcome {
 #[test]
 fn the_interface_of_a_link_is_deleted_and_made_again_and_the_link_is_up_by_itself() {
     story(|| {
-        // A VLAN on top of the cable is what an administrator can delete and make again.
-        let config = config("", SLEEPER).replace("\"eth3\"", "\"eth3.7\"");
-        let vlan = |pair: &Pair, name: &str, address: &str| -> Outcome {
-            ip(pair, name, "link add link eth3 name eth3.7 type vlan id 7")?;
-            ip(pair, name, &format!("address add {address}/24 dev eth3.7"))?;
-            ip(pair, name, "link set eth3.7 up")
+        // A bridge with the cable as its only port is what an administrator can delete and make again.
+        let config = config("", SLEEPER).replace("\"eth3\"", "\"br3\"");
+        let make = |pair: &Pair, name: &str, address: &str| -> Outcome {
+            ip(pair, name, "link add br3 type bridge")?;
+            ip(pair, name, "link set eth3 master br3")?;
+            ip(pair, name, &format!("address add {address}/24 dev br3"))?;
+            ip(pair, name, "link set br3 up")
         };
         let mut plan = Plan::pair();
         for nic in plan.hosts.iter_mut().flat_map(|host| &mut host.nics).filter(|nic| nic.name == "eth3") {
             nic.addresses.clear();
         }
         let address = |name: &str| if name == "hadev1" { "172.16.11.54" } else { "172.16.11.55" };
-        let pair = Pair::start_with(plan, &config, |pair, name| vlan(pair, name, address(name)))?;
+        let pair = Pair::start_with(plan, &config, |pair, name| make(pair, name, address(name)))?;
         let before = pair.all_role_changes();
         for name in PAIR {
             for which in ["primary", "secondary"] {
@@ -100,10 +101,10 @@ fn the_interface_of_a_link_is_deleted_and_made_again_and_the_link_is_up_by_itsel
             }
         }
         for name in ["hadev2", "hadev1"] {
-            ip(&pair, name, "link del eth3.7")?;
+            ip(&pair, name, "link del br3")?;
             wait_link(&pair, name, "primary", "down")?;
             std::thread::sleep(Duration::from_secs(1));
-            vlan(&pair, name, address(name))?;
+            make(&pair, name, address(name))?;
             let made = mark();
             for seen in PAIR {
                 wait_link(&pair, seen, "primary", "up")?;
