@@ -214,6 +214,14 @@ pub struct GroupConfig {
     pub resources: Vec<ResourceConfig>,
 }
 
+impl GroupConfig {
+    /// Names what the group is: its name and its resources, in their order. Two nodes whose digests differ do not mean the
+    /// same by it, and neither may believe what the other says about it. Times, limits and monitors may differ.
+    pub fn digest(&self) -> u32 {
+        build::group_digest(self)
+    }
+}
+
 /// Whether a group returns to its preferred node by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -49,7 +49,7 @@ pub struct Heartbeat {
     pub revision: u32,
     /// The receiver's revision the sender has last taken note of.
     pub seen_revision: u32,
-    /// The sender's word on each group, indexed by [`GroupId`].
+    /// The sender's word on each group, in the order of the sender's config.
     pub groups: Vec<GroupState>,
     /// A switchover an operator has asked for on this node, to be carried out by the ACTIVE one.
     pub request: Option<SwitchoverRequest>,
@@ -58,6 +58,8 @@ pub struct Heartbeat {
 /// What a node says about one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GroupState {
+    /// What the sender means by the group ([`crate::config::GroupConfig::digest`]): only the same counts as the same group.
+    pub digest: u32,
     /// Its role. `Activating` without consent is a claim: see `claim`.
     pub role: Role,
     /// The term of that role: the highest term this node has seen for the group.

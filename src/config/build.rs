@@ -55,6 +55,12 @@ pub(super) fn digest(config: &Config) -> u64 {
     hash.iter().take(8).fold(0, |digest, byte| (digest << 8) | u64::from(*byte))
 }
 
+pub(super) fn group_digest(group: &GroupConfig) -> u32 {
+    let resources: Vec<_> = group.resources.iter().map(|resource| (&resource.name, &resource.kind)).collect();
+    let text = serde_json::to_vec(&(&group.name, resources)).unwrap_or_default();
+    Sha256::digest(&text).iter().take(4).fold(0, |digest, byte| (digest << 8) | u32::from(*byte))
+}
+
 fn text(placed: Option<&Placed<String>>) -> String {
     placed.map(|placed| placed.value.clone()).unwrap_or_default()
 }

@@ -140,7 +140,7 @@ impl Node {
         }
         let (rtt, extra_sent) = (link.rtt, link.extra_sent);
         peer.heard = Some(peer.heard.map_or(arrived, |heard| heard.max(arrived)));
-        let newer = peer.learn(frame);
+        let newer = peer.learn(frame, &self.groups);
         // A goodbye is the last word of a run: what arrives after it was sent before it.
         peer.left |= frame.leaving && !config.group_ids().any(|group| peer.holds(group));
         if peer.left {
@@ -311,6 +311,7 @@ impl Node {
 
     fn own_state(&self) -> impl Iterator<Item = GroupState> {
         self.groups.iter().map(|group| GroupState {
+            digest: group.digest,
             role: group.role,
             term: group.told_term(),
             claim: group.claim.is_some(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cluster::{GroupId, NodeId, Role, Term};
-use crate::config::Config;
+use crate::config::{Config, GroupConfig};
 use crate::node::action::{ProbeId, RequestId};
 use crate::node::event::Cause;
 use crate::node::input::VipOwner;
@@ -15,6 +15,8 @@ use crate::wire::{Handover, HandoverStage};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Group {
     pub(super) id: GroupId,
+    /// What we mean by it.
+    pub(super) digest: u32,
     pub(super) role: Role,
     pub(super) since: Instant,
     /// Why it has this role.
@@ -87,6 +89,7 @@ impl Group {
     pub(super) fn new(id: GroupId, config: &Config, floor: Term, now: Instant) -> Self {
         Self {
             id,
+            digest: config.groups.get(id.index()).map_or(0, GroupConfig::digest),
             role: Role::Deactivating,
             since: now,
             cause: Cause::Start,

@@ -18,6 +18,7 @@ pub(super) enum Obstacle {
     CheckNotReady { check: CheckId, reason: String },
     CheckNotSeen { check: CheckId },
     TermNotOnDisk { error: Option<String> },
+    OtherConfig { peer: NodeId },
     PeerHolds { peer: NodeId, role: Role },
     PeerFirst { peer: NodeId },
     LeftTo { peer: NodeId },
@@ -38,6 +39,7 @@ impl Obstacle {
             Self::ResourceNotSeen { .. } | Self::CheckNotSeen { .. } | Self::TermNotOnDisk { error: None } => true,
             Self::Faulty | Self::Held(_) | Self::ShuttingDown | Self::TermNotOnDisk { error: Some(_) } => false,
             Self::ResourceUnable { .. } | Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
+            Self::OtherConfig { .. } => false,
             Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
             Self::PeerSuspect { .. } | Self::OneWay { .. } | Self::ArbitratorNotAsked | Self::Isolated => false,
             Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. } => false,
@@ -66,6 +68,11 @@ impl Obstacle {
             Self::CheckNotSeen { check } => format!("{}: not looked at yet", config.check_name(*check)),
             Self::TermNotOnDisk { error: None } => "the next term is being written to disk".into(),
             Self::TermNotOnDisk { error: Some(error) } => format!("the next term cannot be written to disk: {error}"),
+            Self::OtherConfig { peer } => format!(
+                "{} has another config of this group, so its word on it does not count: make the files equal and restart \
+                 the daemon that has the old one",
+                node(peer)
+            ),
             Self::PeerHolds { peer, role } => format!("{} is {role}", node(peer)),
             Self::PeerFirst { peer } => format!("{} comes first and is able", node(peer)),
             Self::LeftTo { peer } => format!("the group is being left to {}", node(peer)),

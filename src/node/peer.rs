@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role, Term};
 use crate::config::{Config, LinkKind, Timers};
 use crate::node::frames::RETIRED_MAX;
+use crate::node::group::Group;
 use crate::node::link::{Link, LinkState};
 use crate::time::Instant;
 use crate::wire::{GroupState, Heartbeat, SwitchoverRequest};
@@ -69,7 +70,8 @@ pub(super) struct Peer {
     pub(super) revision: u32,
     /// Our revision it has taken note of.
     pub(super) seen_revision: u32,
-    pub(super) groups: Vec<GroupState>,
+    /// Its word on each group of ours; none on one by which it means something else.
+    pub(super) groups: Vec<Option<GroupState>>,
     pub(super) request: Option<SwitchoverRequest>,
     /// Requests of this incarnation that were dealt with.
     pub(super) handled_nonce: u64,
@@ -128,7 +130,7 @@ impl Peer {
 
     /// Its word on a group.
     pub(super) fn group(&self, group: GroupId) -> Option<&GroupState> {
-        self.groups.get(group.index())
+        self.groups.get(group.index())?.as_ref()
     }
 
     /// Its word on a group: the role, `Standby` when it has not said anything.
@@ -194,14 +196,23 @@ impl Peer {
     }
 
     /// Takes over what the frame says about the sender, unless a newer frame was here before (links reorder).
-    pub(super) fn learn(&mut self, frame: &Heartbeat) -> bool {
+    pub(super) fn learn(&mut self, frame: &Heartbeat, ours: &[Group]) -> bool {
         let newer = frame.revision > self.revision;
         if frame.revision >= self.revision {
             self.revision = frame.revision;
-            self.groups.clone_from(&frame.groups);
-            self.request = frame.request;
+            let word = |group: &Group| frame.groups.iter().find(|state| state.digest == group.digest).copied();
+            self.groups.clear();
+            self.groups.extend(ours.iter().map(word));
+            self.request = frame.request.and_then(|wish| in_our_words(wish, frame, ours));
         }
         self.seen_revision = self.seen_revision.max(frame.seen_revision);
         newer
     }
+}
+
+/// A wish names the group by its place in the sender's config.
+fn in_our_words(wish: SwitchoverRequest, frame: &Heartbeat, ours: &[Group]) -> Option<SwitchoverRequest> {
+    let digest = frame.groups.get(wish.group.index())?.digest;
+    let group = ours.iter().find(|group| group.digest == digest)?.id;
+    Some(SwitchoverRequest { group, ..wish })
 }

@@ -80,6 +80,10 @@ impl Node {
                 PeerState::Alive | PeerState::Degraded if peer.heard < Some(self.floor) => {
                     obstacles.push(Obstacle::PeerSuspect { peer: peer.id });
                 }
+                // What it owns under another config nobody here can know. Once it is gone, the service network knows.
+                PeerState::Alive | PeerState::Degraded if peer.group(id).is_none() => {
+                    obstacles.push(Obstacle::OtherConfig { peer: peer.id });
+                }
                 PeerState::Alive | PeerState::Degraded => {
                     if peer.holds(id) {
                         obstacles.push(Obstacle::PeerHolds { peer: peer.id, role: peer.role(id) });

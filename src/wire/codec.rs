@@ -21,6 +21,7 @@
 //! +---------------------------------------------------------------+
 //! | per group one record: role (1), flags (1), term (8),          |
 //! |   released to (1), handover nonce (8), to (1), stage (1),     |
+//! |   digest of the group's meaning (4),                          |
 //! |   then whatever a newer minor version appends to a record     |
 //! +---------------------------------------------------------------+
 //! | whatever a newer minor version appends to the body            |
@@ -54,15 +55,15 @@ const FIXED: usize = 75;
 /// Bytes of a switchover request.
 const REQUEST: usize = 10;
 /// Bytes of one group's record in this minor version.
-const RECORD: usize = 21;
+const RECORD: usize = 25;
 /// Longest datagram we send or take: one that passes every path unfragmented (1,280 bytes of IPv6, less 48 for the headers,
 /// rounded down for a tunnel's).
 pub const MAX_DATAGRAM: usize = 1200;
-/// Most groups a frame carries: 32 records of 21 bytes are 672, which leaves room in `MAX_DATAGRAM` for newer minor versions
-/// to make each half as long again. The config's limit on groups must not be higher.
+/// Most groups a frame carries: 32 records of 25 bytes are 800, which leaves room in `MAX_DATAGRAM` for newer minor versions
+/// to make each a quarter as long again. The config's limit on groups must not be higher.
 pub const MAX_GROUPS: usize = 32;
 
-const _: () = assert!(HEADER + FIXED + REQUEST + MAX_GROUPS * RECORD * 3 / 2 + super::seal::TAG <= MAX_DATAGRAM);
+const _: () = assert!(HEADER + FIXED + REQUEST + MAX_GROUPS * RECORD * 5 / 4 + super::seal::TAG <= MAX_DATAGRAM);
 
 // Flags of the body.
 const HEARS_YOU: u8 = 1;
@@ -171,6 +172,7 @@ fn encode_group(group: &GroupState, out: &mut Vec<u8>) {
         group.handover.map_or((0, 0, 0), |handover| (handover.nonce, handover.to.0, stage_code(handover.stage)));
     out.extend_from_slice(&nonce.to_be_bytes());
     out.extend_from_slice(&[to, stage]);
+    out.extend_from_slice(&group.digest.to_be_bytes());
 }
 
 /// Reads the header and holds it against the bytes that are there. Nothing in it is to be believed yet.
@@ -297,6 +299,7 @@ impl Reader<'_> {
             None
         };
         Some(GroupState {
+            digest: self.u32()?,
             role: role_of(role)?,
             term,
             claim: flags & CLAIM != 0,

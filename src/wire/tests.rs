@@ -22,15 +22,16 @@ const GROUPS_AT: usize = 19;
 const RECORD_AT: usize = 20;
 
 /// Made by another implementation from the drawing in `codec`, with the key 00 01 02 … 1f as number 3.
-const GOLDEN: &str = "4156010003000101356bb71cbf19c9ae00a10b02150000000700000009112233\
+const GOLDEN: &str = "4156010003000101356bb71cbf19c9ae00a90b02190000000700000009112233\
                       445566778899aabbccddeeff01000000000000002a000000003b9aca07000000\
                       003b8b87c100000000000013880000018bcfe5687bfeedfacecafebeef000000\
-                      000000abcd0100020200000000000000050000000000000000000000000e0000\
-                      00000000000601000000000000abcd01019c3d04df37725b4dbb405c4b0b8844\
-                      2b";
+                      000000abcd010002120000000000000005000000000000000000000001020304\
+                      000e000000000000000601000000000000abcd010105060708af6dd4e772a53f\
+                      fd2b132ba7afbefe53";
 
 fn golden_heartbeat() -> Heartbeat {
     let active = GroupState {
+        digest: 0x0102_0304,
         role: Role::Active,
         term: Term(5),
         claim: false,
@@ -40,6 +41,7 @@ fn golden_heartbeat() -> Heartbeat {
         handover: None,
     };
     let handed_over = GroupState {
+        digest: 0x0506_0708,
         role: Role::Standby,
         term: Term(6),
         claim: false,
@@ -240,16 +242,16 @@ fn nothing_is_decoded_before_the_digest_is_verified() {
 fn a_body_that_contradicts_itself_is_malformed() {
     type Break = fn(&mut Vec<u8>);
     const FIRST_ROLE: usize = HEADER + 75 + 10;
-    const LAST_STAGE: usize = FIRST_ROLE + 2 * 21 - 1;
+    const LAST_STAGE: usize = FIRST_ROLE + 2 * 25 - 5;
     let breaks: [(&str, Break); 9] = [
         ("groups without records", |frame| frame[GROUPS_AT] = 3),
         ("more groups than any", |frame| {
             frame[GROUPS_AT] = u8::try_from(MAX_GROUPS + 1).unwrap();
-            let record = frame[frame.len() - 21..].to_vec();
+            let record = frame[frame.len() - 25..].to_vec();
             (0..MAX_GROUPS).for_each(|_| frame.extend_from_slice(&record));
         }),
         ("records of no bytes", |frame| frame[RECORD_AT] = 0),
-        ("records too short", |frame| frame[RECORD_AT] = 20),
+        ("records too short", |frame| frame[RECORD_AT] = 24),
         ("records beyond the end", |frame| frame[RECORD_AT] = 255),
         ("an unknown role", |frame| frame[FIRST_ROLE] = 5),
         ("an unknown stage", |frame| frame[LAST_STAGE] = 5),
@@ -274,11 +276,11 @@ fn a_body_cut_anywhere_under_a_good_tag_is_malformed() {
 #[test]
 fn a_newer_minor_version_is_understood() {
     let frame = unsealed(&golden_heartbeat());
-    let records = frame.len() - 2 * 21;
+    let records = frame.len() - 2 * 25;
     let mut newer = frame[..records].to_vec();
     newer[MINOR_AT] = codec::MINOR + 9;
-    newer[RECORD_AT] = 24;
-    for record in frame[records..].chunks(21) {
+    newer[RECORD_AT] = 28;
+    for record in frame[records..].chunks(25) {
         newer.extend_from_slice(record);
         newer.extend_from_slice(b"new");
     }
@@ -346,6 +348,7 @@ prop_compose! {
 prop_compose! {
     fn any_group()(
         role in 0usize..5,
+        digest: u32,
         term: u64,
         claim: bool,
         able: bool,
@@ -354,7 +357,7 @@ prop_compose! {
         handover in proptest::option::of(any_handover()),
     ) -> GroupState {
         let released_to = released_to.map(NodeId);
-        GroupState { role: Role::ALL[role], term: Term(term), claim, able, addresses, released_to, handover }
+        GroupState { digest, role: Role::ALL[role], term: Term(term), claim, able, addresses, released_to, handover }
     }
 }
 

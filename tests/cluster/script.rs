@@ -175,6 +175,12 @@ fn circumstance(world: &mut Checked, verb: &str, node: NodeId, rest: &[&str]) {
         ("ready", ["fails"]) => world.set_ready(node, CheckId(0), Err("no process memcached".to_owned())),
         ("disk", [state]) => world.set_disk_full(node, *state == "full"),
         ("clock", [millis]) => world.set_wall_error(node, millis.parse().expect("milliseconds")),
+        ("config", ["other-group"]) => {
+            let mut other = world.config().clone();
+            other.groups[0].resources[0].name.push_str("-renamed");
+            other.digest ^= 1;
+            world.set_config(node, other);
+        }
         ("config", ["other"]) => {
             let mut other = world.config().clone();
             other.digest ^= 1;

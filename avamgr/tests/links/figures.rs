@@ -17,6 +17,7 @@ use crate::world::{A, B, FIRST, SECOND, heartbeat, in_namespaces, ring, two_link
 /// A heartbeat of two groups.
 fn usual(from: NodeId, to: NodeId) -> Heartbeat {
     let group = GroupState {
+        digest: 1,
         role: Role::Active,
         term: Term(7),
         claim: false,
