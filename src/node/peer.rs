@@ -202,3 +202,52 @@ impl Peer {
         newer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::LinkId;
+
+    fn frame(revision: u32, role: Role) -> Heartbeat {
+        let state = GroupState {
+            role,
+            term: Term(1),
+            claim: false,
+            able: true,
+            addresses: false,
+            released_to: None,
+            handover: None,
+        };
+        Heartbeat {
+            from: NodeId(1),
+            to: NodeId(0),
+            link: LinkId(0),
+            incarnation: Incarnation(7),
+            echo: Some(Incarnation(8)),
+            sequence: u64::from(revision),
+            sent_nanos: 0,
+            echo_nanos: 0,
+            echo_delay_nanos: 0,
+            wall_millis: 0,
+            config_digest: 0,
+            hears_you: true,
+            probe: false,
+            leaving: false,
+            revision,
+            seen_revision: revision,
+            groups: vec![state],
+            request: None,
+        }
+    }
+
+    #[test]
+    fn an_older_word_on_another_link_does_not_replace_a_newer_one() {
+        let text = include_str!("../../etc/avamgr.toml");
+        let config = crate::config::parse(text, "sample").unwrap();
+        let mut peer = Peer::new(NodeId(1), &config, Instant::BOOT);
+        assert!(peer.learn(&frame(2, Role::Active)));
+        assert!(!peer.learn(&frame(1, Role::Standby)));
+        assert_eq!((peer.role(GroupId(0)), peer.revision, peer.seen_revision), (Role::Active, 2, 2));
+        assert!(!peer.learn(&frame(2, Role::Active)), "the same word again is no news");
+    }
+}

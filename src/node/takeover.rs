@@ -259,7 +259,7 @@ impl Node {
         group.seen_term = group.seen_term.next();
         group.term = group.seen_term;
         group.claim = right.needs_consent.then_some(revision);
-        group.stop_within = None;
+        group.stop_by = None;
         self.turn(id, Trigger::TakeOver, right.cause);
     }
 
