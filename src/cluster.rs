@@ -52,6 +52,9 @@ pub struct ResourceId {
 pub struct Term(pub u64);
 
 impl Term {
+    /// No cluster gets here by takeovers: what is above is damage, and is not believed.
+    pub const MAX: Self = Self(1 << 62);
+
     /// The term after this one.
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))

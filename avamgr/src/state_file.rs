@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use avamgr_core::cluster::Term;
 use avamgr_core::node::{Durable, Input};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -64,7 +66,11 @@ pub fn load(directory: &Path) -> Result<Durable, StateError> {
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Durable::default()),
         Err(source) => return Err(error("read", &path, source)),
     };
-    let document: Document = serde_json::from_str(&text).map_err(|source| StateError::Damaged { path, source })?;
+    let read = serde_json::from_str(&text).and_then(|document: Document| match document.durable.terms.values().max() {
+        Some(term) if *term > Term::MAX => Err(serde_json::Error::custom(format!("no node has ever used term {term}"))),
+        Some(_) | None => Ok(document),
+    });
+    let document = read.map_err(|source| StateError::Damaged { path, source })?;
     let mut durable = document.durable;
     if document.boot_id != boot_id() {
         // The end was an instant of another boot: the machine was down since, the time is over.
@@ -165,5 +171,7 @@ mod tests {
         assert_eq!(load(directory.path()).unwrap(), Durable::default());
         fs::write(directory.path().join(FILE), "{").unwrap();
         assert!(load(directory.path()).unwrap_err().to_string().contains("is damaged"));
+        store(directory.path(), &Durable { terms: [(GroupId(0), Term(u64::MAX))].into(), ..sample() }).unwrap();
+        assert!(load(directory.path()).unwrap_err().to_string().contains("no node has ever used"));
     }
 }

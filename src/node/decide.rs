@@ -102,7 +102,10 @@ impl Node {
             Role::Activating if group.claim.is_some() => return,
             Role::Activating | Role::Active | Role::Deactivating => {}
         }
-        let orders = resources::next_orders(&group.resources, settings, group.wants_up(), group.stop_within, now);
+        // What is stopped last gets what the others have left of the time, and never so little that it is killed unasked.
+        let least = config.timers.stop_bound / 4;
+        let within = group.stop_by.map(|by| by.since(now).max(least));
+        let orders = resources::next_orders(&group.resources, settings, group.wants_up(), within, now);
         let is_address = |index: &usize| settings.resources.get(*index).is_some_and(resources::is_vip);
         let wants_address = orders.iter().any(|(index, order)| *order == Order::Start && is_address(index));
         let secured = wants_address && self.secure_addresses(id);
@@ -157,6 +160,7 @@ impl Node {
     /// Leaves the role, whatever it is, because of `cause`; `within` bounds the stops.
     pub(super) fn step_down(&mut self, id: GroupId, cause: Cause, within: Option<Duration>) {
         let now = self.now;
+        let stop_by = within.map(|within| now + within);
         let group = self.group_mut(id);
         match group.role {
             Role::Activating if group.claim.is_some() => {
@@ -164,13 +168,13 @@ impl Node {
                 self.turn(id, Trigger::ClaimLost, cause);
             }
             Role::Activating | Role::Active => {
-                group.stop_within = within;
+                group.stop_by = stop_by;
                 group.conflict = None;
                 self.turn(id, Trigger::StepDown, cause);
             }
-            Role::Deactivating if within.is_some() && group.stop_within.is_none() => {
+            Role::Deactivating if within.is_some() && group.stop_by.is_none() => {
                 // Time has become short: stops under way are ordered again with their bound.
-                group.stop_within = within;
+                group.stop_by = stop_by;
                 for resource in &mut group.resources {
                     if resource.state == RunState::Stopping {
                         resource.turn(RunState::Stuck(now), now);

@@ -1,7 +1,5 @@
 //! What a node knows and does about one group.
 
-use std::time::Duration;
-
 use crate::cluster::{GroupId, NodeId, Role, Term};
 use crate::config::{Config, GroupConfig};
 use crate::node::action::{ProbeId, RequestId};
@@ -28,8 +26,8 @@ pub(super) struct Group {
     /// `Activating` without the right yet: our revision that carries the claim.
     pub(super) claim: Option<u32>,
     pub(super) resources: Vec<Resource>,
-    /// Bound for the stops under way.
-    pub(super) stop_within: Option<Duration>,
+    /// When everything has to be down, if that matters more than how it goes down.
+    pub(super) stop_by: Option<Instant>,
     pub(super) release: Option<Release>,
     /// The last word on a switchover request, for whoever asked.
     pub(super) word: Option<Handover>,
@@ -97,7 +95,7 @@ impl Group {
             seen_term: floor,
             claim: None,
             resources: config.resource_ids(id).map(|_| Resource::new(now)).collect(),
-            stop_within: None,
+            stop_by: None,
             release: None,
             word: None,
             reclaim: false,

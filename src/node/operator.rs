@@ -8,6 +8,7 @@ use crate::cluster::{GroupId, NodeId, ResourceId, Role};
 use crate::control::{Answer, Command, ResourceVerb};
 use crate::node::action::{Offline, RequestId};
 use crate::node::event::{Cause, Fact, HoldKind, ResourceChange};
+use crate::node::obstacle::Obstacle;
 use crate::node::peer::PeerState;
 use crate::node::resources::{self, RunState};
 use crate::node::{Action, GOODBYES, Node, Shutdown};
@@ -101,9 +102,12 @@ impl Node {
         if self.group(id).role == Role::Active {
             return Ok(self.me);
         }
-        let peer = self.peers.values().find(|peer| peer.state.is_alive() && peer.role(id) == Role::Active);
-        peer.map(|peer| peer.id)
-            .ok_or_else(|| format!("no node is known to be ACTIVE for {}", self.config.group_name(id)))
+        let alive = || self.peers.values().filter(|peer| peer.state.is_alive());
+        let holder = alive().find(|peer| peer.role(id) == Role::Active).map(|peer| peer.id);
+        holder.ok_or_else(|| match alive().find(|peer| peer.group(id).is_none()) {
+            Some(peer) => Obstacle::OtherConfig { peer: peer.id }.sentence(&self.config, self.now),
+            None => format!("no node is known to be ACTIVE for {}", self.config.group_name(id)),
+        })
     }
 
     fn find_target(&self, id: GroupId, from: NodeId, to: Option<&str>) -> Result<NodeId, String> {
@@ -140,6 +144,8 @@ impl Node {
         } else if let Some(peer) = self.peers.get(&to) {
             if !peer.state.is_alive() || peer.state == PeerState::Suspect {
                 obstacles.push(format!("{name} is {}", peer.state.word()));
+            } else if peer.group(id).is_none() {
+                obstacles.push(Obstacle::OtherConfig { peer: to }.sentence(&self.config, self.now));
             } else if peer.holds(id) {
                 obstacles.push(format!("{name} is {} still", peer.role(id)));
             } else if !peer.is_able(id) {
@@ -234,7 +240,8 @@ impl Node {
         who: &str,
         duration: Option<Duration>,
     ) -> Result<Option<Answer>, String> {
-        let active: Vec<GroupId> = self.config.group_ids().filter(|id| self.group(*id).holds()).collect();
+        // What is on its way down goes on its way.
+        let active: Vec<GroupId> = self.config.group_ids().filter(|id| self.group(*id).serves()).collect();
         for id in &active {
             if self.best_target(*id).is_none() {
                 let name = self.config.group_name(*id);

@@ -216,3 +216,71 @@ fn in_our_words(wish: SwitchoverRequest, frame: &Heartbeat, ours: &[Group]) -> O
     let group = ours.iter().find(|group| group.digest == digest)?.id;
     Some(SwitchoverRequest { group, ..wish })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::LinkId;
+
+    fn frame(ours: &[Group], revision: u32, role: Role) -> Heartbeat {
+        let state = GroupState {
+            digest: ours[0].digest,
+            role,
+            term: Term(1),
+            claim: false,
+            able: true,
+            addresses: false,
+            released_to: None,
+            handover: None,
+        };
+        Heartbeat {
+            from: NodeId(1),
+            to: NodeId(0),
+            link: LinkId(0),
+            incarnation: Incarnation(7),
+            echo: Some(Incarnation(8)),
+            sequence: u64::from(revision),
+            sent_nanos: 0,
+            echo_nanos: 0,
+            echo_delay_nanos: 0,
+            wall_millis: 0,
+            config_digest: 0,
+            hears_you: true,
+            probe: false,
+            leaving: false,
+            revision,
+            seen_revision: revision,
+            groups: vec![state],
+            request: None,
+        }
+    }
+
+    #[test]
+    fn an_older_word_on_another_link_does_not_replace_a_newer_one() {
+        let text = include_str!("../../etc/avamgr.toml");
+        let config = crate::config::parse(text, "sample").unwrap();
+        let ours = [Group::new(GroupId(0), &config, Term(0), Instant::BOOT)];
+        let mut peer = Peer::new(NodeId(1), &config, Instant::BOOT);
+        assert!(peer.learn(&frame(&ours, 2, Role::Active), &ours));
+        assert!(!peer.learn(&frame(&ours, 1, Role::Standby), &ours));
+        assert_eq!((peer.role(GroupId(0)), peer.revision, peer.seen_revision), (Role::Active, 2, 2));
+        assert!(!peer.learn(&frame(&ours, 2, Role::Active), &ours), "the same word again is no news");
+    }
+
+    #[test]
+    fn groups_are_known_by_what_they_mean_and_not_by_their_place() {
+        let config = crate::config::parse(include_str!("../../etc/avamgr.toml"), "sample").unwrap();
+        let mut ours = vec![Group::new(GroupId(0), &config, Term(0), Instant::BOOT)];
+        let mut swapped = frame(&ours, 1, Role::Active);
+        let other = GroupState { digest: !ours[0].digest, role: Role::Standby, ..swapped.groups[0] };
+        swapped.groups.insert(0, other);
+        swapped.request = Some(SwitchoverRequest { nonce: 1, group: GroupId(1), to: NodeId(0) });
+        let mut peer = Peer::new(NodeId(1), &config, Instant::BOOT);
+        peer.learn(&swapped, &ours);
+        assert_eq!(peer.role(GroupId(0)), Role::Active);
+        assert_eq!(peer.request.map(|wish| wish.group), Some(GroupId(0)));
+        ours[0].digest ^= 1;
+        peer.learn(&swapped, &ours);
+        assert_eq!((peer.group(GroupId(0)), peer.request), (None, None));
+    }
+}

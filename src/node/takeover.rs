@@ -117,6 +117,9 @@ impl Node {
                 }
             }
         }
+        if self.config.standalone {
+            obstacles.extend(self.vip_obstacle(id, self.started));
+        }
         obstacles.extend(self.rank_obstacle(id));
         if !obstacles.is_empty() {
             return Err(obstacles);
@@ -151,14 +154,7 @@ impl Node {
             Some(arbitrator) if !arbitrator.vouches_since(basis) => obstacles.push(Obstacle::ArbitratorNotAsked),
             Some(_) | None => {}
         }
-        let probe = &self.group(id).probe;
-        if self.has_vips(id) {
-            if let Some(owner) = &probe.owner {
-                obstacles.push(Obstacle::VipAnswered(owner.clone()));
-            } else if probe.unanswered.is_none_or(|asked| asked < basis) {
-                obstacles.push(Obstacle::VipNotAsked { error: probe.error.clone() });
-            }
-        }
+        obstacles.extend(self.vip_obstacle(id, basis));
         let until = basis + self.config.timers.hold_time;
         if self.now < until && !asked_all {
             obstacles.push(Obstacle::HoldTime { peer: peer.id, until });
@@ -166,11 +162,24 @@ impl Node {
         obstacles
     }
 
+    /// Somebody answers for the group's addresses, or has not been asked since `basis`.
+    fn vip_obstacle(&self, id: GroupId, basis: Instant) -> Option<Obstacle> {
+        let probe = &self.group(id).probe;
+        if !self.has_vips(id) {
+            None
+        } else if let Some(owner) = &probe.owner {
+            Some(Obstacle::VipAnswered(owner.clone()))
+        } else {
+            let asked = probe.unanswered.is_some_and(|asked| asked >= basis);
+            (!asked).then(|| Obstacle::VipNotAsked { error: probe.error.clone() })
+        }
+    }
+
     /// VIPs, neutral path and arbitrator have all been asked after the last sign of life: an ACTIVE node that no client
     /// can reach owns nothing that matters, so the hold time is not needed (DESIGN §4.2).
     fn asked_all(&self, id: GroupId, peer: &Peer) -> bool {
         let basis = self.last_sign(peer);
-        let patience = self.config.timers.vip_probe_time;
+        let patience = self.neutral_patience(peer);
         let neutral = peer.links.iter().any(|(link, state)| {
             let carrier = self.carriers.get(link).copied().unwrap_or(true);
             let kind = self.config.links.get(link.index()).map(|link| link.kind);
@@ -181,9 +190,18 @@ impl Node {
         neutral && self.has_vips(id)
     }
 
+    /// How long an answer on the neutral path may take: never less than twice the longest way that has been measured, to
+    /// the peer or to the arbitrator, whatever the config hopes for.
+    fn neutral_patience(&self, peer: &Peer) -> Duration {
+        let to_arbitrator = self.arbitrator.iter().flat_map(|arbitrator| &arbitrator.addresses);
+        let ways =
+            to_arbitrator.filter_map(|address| address.rtt).chain(peer.links.values().filter_map(|link| link.rtt));
+        ways.max().map_or(Duration::ZERO, |way| way * 2).max(self.config.timers.vip_probe_time)
+    }
+
     /// When the neutral path will have been asked for long enough.
     pub(super) fn neutral_deadline(&self, peer: &Peer) -> Option<Instant> {
-        let patience = self.config.timers.vip_probe_time;
+        let patience = self.neutral_patience(peer);
         let since = peer.links.iter().filter(|(link, _)| {
             self.config.links.get(link.index()).is_some_and(|config| config.kind == LinkKind::Neutral)
         });
@@ -263,7 +281,7 @@ impl Node {
         group.seen_term = group.seen_term.next();
         group.term = group.seen_term;
         group.claim = right.needs_consent.then_some(revision);
-        group.stop_within = None;
+        group.stop_by = None;
         self.turn(id, Trigger::TakeOver, right.cause);
     }
 

@@ -34,7 +34,8 @@ impl Node {
         if !self.has_vips(id) {
             return true;
         }
-        let mut proof_needed = false;
+        // A node alone has nobody to tell it, and may not be alone.
+        let mut proof_needed = self.config.standalone;
         for peer in self.peers.values() {
             match peer.state {
                 PeerState::Alive | PeerState::Degraded => {
@@ -87,7 +88,7 @@ impl Node {
             PeerState::Silent | PeerState::Left => true,
             PeerState::Alive | PeerState::Degraded => false,
         });
-        let basis = in_doubt.map(|peer| self.last_sign(peer)).max();
+        let basis = in_doubt.map(|peer| self.last_sign(peer)).max().or(self.config.standalone.then_some(self.started));
         basis.filter(|_| self.wants_probe(id))
     }
 
@@ -157,7 +158,7 @@ impl Node {
             return;
         }
         let matters = self.probe_basis(id).is_some();
-        let late = self.peers.values().all(|peer| peer.state.is_alive());
+        let late = !self.config.standalone && self.peers.values().all(|peer| peer.state.is_alive());
         let probe = &mut self.group_mut(id).probe;
         if probe.in_flight.take_if(|(wanted, _)| *wanted == name).is_none() {
             return;

@@ -289,7 +289,7 @@ impl Reader<'_> {
 
     fn group(&mut self) -> Option<GroupState> {
         let [role, flags] = self.array::<2>()?;
-        let term = Term(self.u64()?);
+        let term = Some(Term(self.u64()?)).filter(|term| *term <= Term::MAX)?;
         let released_to = NodeId(self.u8()?);
         let nonce = self.u64()?;
         let [to, stage] = self.array::<2>()?;

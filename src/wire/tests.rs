@@ -126,7 +126,7 @@ fn the_golden_bytes_become_the_heartbeat() {
 fn frames_are_compact() {
     let mut heartbeat = golden_heartbeat();
     assert!(sealed(&heartbeat).len() <= 200, "two groups take {} bytes", sealed(&heartbeat).len());
-    heartbeat.groups = vec![heartbeat.groups[0].clone(); MAX_GROUPS];
+    heartbeat.groups = vec![heartbeat.groups[0]; MAX_GROUPS];
     assert!(sealed(&heartbeat).len() <= MAX_DATAGRAM);
     assert_eq!(ring().open(&sealed(&heartbeat)), Ok(heartbeat));
 }
@@ -134,7 +134,7 @@ fn frames_are_compact() {
 #[test]
 fn more_groups_than_fit_are_an_error_not_a_shorter_frame() {
     let mut heartbeat = golden_heartbeat();
-    heartbeat.groups = vec![heartbeat.groups[0].clone(); MAX_GROUPS + 1];
+    heartbeat.groups = vec![heartbeat.groups[0]; MAX_GROUPS + 1];
     let error = ring().seal(&heartbeat, &mut Vec::new()).unwrap_err();
     assert_eq!(error, EncodeError::TooManyGroups { count: MAX_GROUPS + 1 });
 }
@@ -349,7 +349,7 @@ prop_compose! {
     fn any_group()(
         role in 0usize..5,
         digest: u32,
-        term: u64,
+        term in 0..=Term::MAX.0,
         claim: bool,
         able: bool,
         addresses: bool,

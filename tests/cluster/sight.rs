@@ -35,6 +35,14 @@ impl Sight {
     /// Takes note of a daemon that ends or begins.
     pub(crate) fn note_daemon(&mut self, node: NodeId, change: DaemonChange) {
         match change {
+            DaemonChange::Started | DaemonChange::Died | DaemonChange::Exited => {
+                // A daemon that is another one in the same instant has not been seen by anybody.
+                self.open.retain(|(_, from, to), _| *from != node && *to != node);
+                self.clean.retain(|(_, from, to), _| *from != node && *to != node);
+            }
+            DaemonChange::Paused | DaemonChange::Resumed => {}
+        }
+        match change {
             DaemonChange::Started => self.left.retain(|(told, _), _| *told != node),
             DaemonChange::Exited | DaemonChange::Died | DaemonChange::Paused | DaemonChange::Resumed => {}
         }
