@@ -9,6 +9,7 @@ mod status;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Command as Process;
 use std::time::Duration;
@@ -190,6 +191,38 @@ fn the_files_of_a_dead_daemon_tell_its_last_events() {
     assert_eq!(run.code, Some(0), "{}", run.err);
     assert_eq!(run.out, "2026-03-01 03:12:45.123Z  ALARM    event 2\n2026-03-01 03:12:45.123Z  ALARM    event 3\n");
     assert!(run.err.contains("avamgrd is not running") && run.err.contains("these are the events in"), "{}", run.err);
+}
+
+#[test]
+fn why_and_history_of_a_daemon_that_hangs_come_from_its_files() {
+    let host = Host::new();
+    let history = History::open(&host.path("state"), FILE_BYTES_MAX);
+    history.record(status::entry(Fact::Isolated, Severity::Alarm, "isolated"));
+    history.flush(Duration::from_secs(5));
+    // Whoever calls is heard by nobody.
+    let _hung = UnixListener::bind(host.path("sock")).unwrap();
+    let event = "2026-03-01 03:12:45.123Z  ALARM    isolated\n";
+    let run = host.avamgr(&["history"]);
+    assert_eq!((run.code, run.out.as_str()), (Some(0), event), "{}", run.err);
+    assert!(run.err.contains("does not answer") && run.err.contains("these are the events in"), "{}", run.err);
+    let run = host.avamgr(&["why"]);
+    assert_eq!(run.code, Some(4), "{}", run.out);
+    assert!(run.out.contains(": UNKNOWN: avamgrd does not answer"), "{}", run.out);
+    assert!(run.out.ends_with(&format!("  last 1 event before that:\n    {event}")), "{}", run.out);
+}
+
+#[test]
+fn the_daemon_refuses_a_bad_config_with_all_its_errors() {
+    let host = Host::new();
+    host.write_config("[limits]\nfailovers = 0\nfailover_windw = \"1m\"\n");
+    let output = Process::new(env!("CARGO_BIN_EXE_avamgrd"))
+        .env("AVAMGR_CONFDIR", host.0.path())
+        .args(["--node", "hadev1", "--log-target", "stderr"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("limits.failovers") && said.contains("did you mean `failover_window`"), "{said}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use avamgr::cli::Exit;
-use avamgr::cli::args::Cli;
+use avamgr::cli::args::{Cli, DaemonArgs};
 use clap::Parser;
 
 /// The top of the repository.
@@ -119,6 +119,27 @@ fn the_exit_codes_are_those_of_the_program() {
     assert_eq!(rows.len(), expected.len(), "{rows:?}");
     for (row, expected) in rows.iter().zip(&expected) {
         assert!(row.starts_with(expected), "{row} is not {expected}...");
+    }
+}
+
+#[test]
+fn the_unit_gives_the_programs_options_they_have() {
+    let unit = fs::read_to_string(root().join("etc/systemd/dre.service")).unwrap();
+    let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap();
+    let defaults: Vec<(&str, &str)> =
+        value("Environment").split_whitespace().filter_map(|pair| pair.split_once('=')).collect();
+    let mut start = value("ExecStart").to_owned();
+    for (name, default) in defaults {
+        start = start.replace(&format!("${{{name}}}"), default);
+    }
+    assert!(!start.contains('$'), "every variable has a default: {start}");
+    let args = DaemonArgs::try_parse_from(start.split_whitespace()).unwrap();
+    assert!(!args.standalone && args.log_target.as_deref() == Some("journald"), "{args:?}");
+    Cli::try_parse_from(value("ExecReload").split_whitespace()).unwrap();
+    let settings = fs::read_to_string(root().join("etc/default/dre")).unwrap();
+    for line in settings.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, _) = line.split_once('=').unwrap();
+        assert!(value("Environment").contains(&format!("{name}=")), "{name} has no default in the unit");
     }
 }
 

@@ -104,6 +104,8 @@ async fn what_has_left_its_group_and_session_is_found_by_its_mark() {
     said(&child, "up").await;
     let family = Family { mark, session: Some(child.pid()) };
     eventually(async || family.members().await.len() == 3).await;
+    // A process that has not left yet would be stopped with the others.
+    eventually(async || family::living_in_group(child.pid()).len() == 1).await;
     child.stop(Instant::now() + SOON, Instant::now() + SOON).await.unwrap();
     assert_eq!(family.members().await.len(), 2, "they have left the group");
     assert_eq!(family.clear(Instant::now() + SOON, Instant::now() + SOON).await.unwrap(), 2);
