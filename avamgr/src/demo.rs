@@ -115,7 +115,7 @@ fn explained(error: &anyhow::Error) -> String {
     let mut said = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         // Many errors tell their cause themselves.
-        if !said.contains(&cause) {
+        if !said.contains(&format!(": {cause}")) {
             said = format!("{said}: {cause}");
         }
     }

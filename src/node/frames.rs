@@ -17,7 +17,8 @@ use crate::wire::{GroupState, Heartbeat};
 /// Runs of one peer's daemon we remember as ended, so that their frames are never believed again.
 pub(super) const RETIRED_MAX: usize = 256;
 
-/// For how long two runs of one name must be heard side by side: longer than any restart.
+/// For how long two runs of one name must be heard side by side, neither of them ever silent for a dead time: a restart,
+/// or several of them with frames that were delayed, is over before.
 const NAMESAKE_PROOF: Duration = Duration::from_secs(2);
 /// How long a machine that uses the name of a node is remembered.
 const NAMESAKE_MEMORY: Duration = Duration::from_secs(5);
@@ -41,14 +42,14 @@ impl Node {
     /// A frame of another run than the one of the peer that is alive. The end of one run and the begin of the next bring
     /// some; when they do not end, there are two machines of one name.
     fn on_strange_run(&mut self, link: LinkId, frame: &Heartbeat) {
-        let now = self.now;
+        let (now, gap) = (self.now, self.config.timers.dead_time);
         let Some(peer) = self.peers.get_mut(&frame.from) else {
             return;
         };
         if peer.incarnation == Some(frame.incarnation) || !peer.state.is_alive() {
             return;
         }
-        let goes_on = |(_, last): &(Instant, Instant)| now.since(*last) < NAMESAKE_PROOF;
+        let goes_on = |(_, last): &(Instant, Instant)| now.since(*last) < gap;
         let since = peer.strange.filter(goes_on).map_or(now, |(since, _)| since);
         peer.strange = Some((since, now));
         if now.since(since) >= NAMESAKE_PROOF {
