@@ -11,6 +11,7 @@
 //!   so. A stop is always carried through. Addresses of others that go with ours are put back.
 //! * While it is up: lifetimes are refreshed ([`guard`]), addresses that somebody takes away are put back, a link that
 //!   comes back finds everything as before. All of it is announced.
+//! * A lifetime that ran out because we were late is said to be that; the address is put back and announced.
 //! * After standing still for longer than the guard's lifetime it gives the addresses up instead of refreshing them: the
 //!   kernel has withdrawn them, or should have, and who owns them now is not for this task to say.
 //!
@@ -23,9 +24,10 @@ pub mod group;
 pub mod guard;
 mod plan;
 mod refresh;
+mod stall;
 mod withdraw;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -46,14 +48,11 @@ use announcer::Announcer;
 use fill::Filling;
 use guard::Rhythm;
 use plan::Wanted;
-use refresh::Refresh;
+use refresh::{Life, Refresh};
+use stall::{Plan, Stall};
 
 /// Before trying again what the system refused (sockets, listening).
 const RETRY: Duration = Duration::from_secs(1);
-/// After waking up too late: the decision hears of it at the same time, and its orders come first.
-const HOLD_OFF: Duration = Duration::from_millis(50);
-/// What a busy machine may be late by without anybody having taken us for dead.
-const LATE_MIN: Duration = Duration::from_millis(20);
 
 /// Looks after the addresses of one resource until its orders end. Then it leaves everything as it is: the guard takes the
 /// addresses away unless a new daemon adopts them.
@@ -129,10 +128,9 @@ struct Task {
     own_removals: BTreeSet<IpAddr>,
     /// A refresh has failed, and that was said.
     in_trouble: bool,
-    /// When it last did anything; a gap tells that it stood still.
-    last_turn: Instant,
-    /// Nothing is done before this but orders.
-    hold_until: Instant,
+    /// Since when each address lives.
+    lives: BTreeMap<IpAddr, Life>,
+    stall: Stall,
 }
 
 /// What may be missing, and when to look.
@@ -143,6 +141,8 @@ struct Mending {
     /// Grows while somebody takes away again and again what was put back.
     pause: Duration,
     lost: BTreeSet<IpAddr>,
+    /// Those of them whose lifetime we let run out.
+    expired: BTreeSet<IpAddr>,
     /// Routes may be missing too.
     routes: bool,
     /// The link was away: everybody is told everything, and nobody is to blame.
@@ -193,23 +193,24 @@ impl Task {
             mending: Mending::default(),
             own_removals: BTreeSet::new(),
             in_trouble: false,
-            last_turn: clock::now(),
-            hold_until: Instant::BOOT,
+            lives: BTreeMap::new(),
+            stall: Stall::new(clock::now()),
         })
     }
 
     async fn live(&mut self, orders: &mut mpsc::Receiver<Order>) {
         self.say_ability().await;
         loop {
-            let planned = self.due().max(clock::now());
+            let made = clock::now();
+            let plan = Plan { made, due: self.due().max(made) };
             let event = tokio::select! {
                 biased;
                 order = orders.recv() => Event::Order(order),
                 change = listen(self.watcher.as_mut()) => Event::Change(change),
                 error = serve(self.responder.as_ref()) => Event::Responder(error),
-                () = sleep_until(planned) => Event::Due,
+                () = sleep_until(plan.due) => Event::Due,
             };
-            self.woke(planned).await;
+            self.woke(plan).await;
             match event {
                 Event::Order(None) => return,
                 Event::Order(Some(Order::Start)) => self.start().await,
@@ -231,7 +232,7 @@ impl Task {
         let mut due = self.listen_again;
         let mut consider = |other: Option<Instant>| due = due.into_iter().chain(other).min();
         if self.phase != Phase::Down {
-            let held = |instant: Instant| instant.max(self.hold_until);
+            let held = |instant: Instant| instant.max(self.stall.hold_until);
             consider(self.filling.as_ref().map(|filling| held(filling.not_before)));
             consider(self.announcer.due().map(held));
             consider(self.v4.due.map(held));
@@ -240,7 +241,7 @@ impl Task {
             consider(self.slow_round.map(held));
             consider(self.mending.due.map(held));
             // Only to notice when we stand still.
-            consider(Some(self.last_turn + self.v4.rhythm.refresh));
+            consider(Some(self.stall.last_turn + self.v4.rhythm.refresh));
         }
         due.unwrap_or(Instant::NEVER)
     }
@@ -252,7 +253,7 @@ impl Task {
         if is_due(self.listen_again) {
             return self.listen_again().await;
         }
-        if self.phase == Phase::Down || now < self.hold_until {
+        if self.phase == Phase::Down || now < self.stall.hold_until {
             return;
         }
         if is_due(self.v4.due) {
@@ -272,24 +273,6 @@ impl Task {
             self.announcer.round(&self.wanted.addresses, &self.wanted.ranges, Form::Request, Haste::Routine);
         } else if is_due(self.v6.due) {
             self.refresh_v6().await;
-        }
-    }
-
-    /// Notices that we stood still: stopped by a signal, starved, or the whole machine asleep.
-    async fn woke(&mut self, planned: Instant) {
-        let now = clock::now();
-        let still = now.since(self.last_turn);
-        self.last_turn = now;
-        if self.phase == Phase::Down {
-            return;
-        }
-        if still >= self.v4.rhythm.lifetime {
-            let seconds = still.as_secs_f32();
-            let what =
-                format!("stood still for {seconds:.1} s, longer than the guard allows: the addresses were withdrawn");
-            self.give_up(what).await;
-        } else if self.phase == Phase::Up && now.since(planned) >= self.timers.dead_time.max(LATE_MIN) {
-            self.hold_until = now + HOLD_OFF;
         }
     }
 
@@ -324,6 +307,9 @@ impl Task {
             }
             Change::AddressRemoved(address) => {
                 if self.phase != Phase::Down && self.wanted.has(address) && !self.own_removals.remove(&address) {
+                    if self.ran_out(address) {
+                        self.mending.expired.insert(address);
+                    }
                     self.mending.lost.insert(address);
                     self.mend_soon();
                 }

@@ -1,5 +1,6 @@
 //! Addresses on their way to the interface: at a start, and when some are missing.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -200,7 +201,11 @@ impl Task {
         }
         let gap = self.look().await?;
         let lost = std::mem::take(&mut self.mending.lost);
-        let missing = |net: &&IpNet| lost.contains(&net.address) || gap.put.contains(net);
+        let mut expired = std::mem::take(&mut self.mending.expired);
+        // Of some the kernel's word is still to come, or was lost.
+        expired.extend(gap.put.iter().map(|net| net.address).filter(|address| self.ran_out(*address)));
+        let absent: BTreeSet<_> = gap.put.iter().collect();
+        let missing = |net: &&IpNet| lost.contains(&net.address) || absent.contains(net);
         let queue: Vec<_> = self.wanted.addresses.iter().filter(missing).copied().collect();
         if after_link {
             self.announce_all();
@@ -208,22 +213,39 @@ impl Task {
         if queue.is_empty() {
             return Ok(());
         }
-        let (which, name) = (list(&queue), &self.name);
-        let notice = if after_link {
-            format!("{which}: went with the link of {name}, put back")
+        if after_link {
+            let notice = format!("{}: went with the link of {}, put back", list(&queue), self.name);
+            self.report(Report::Notice(notice)).await;
         } else {
-            format!("{which}: taken off {name} by somebody else, put back")
-        };
-        self.report(Report::Notice(notice)).await;
+            self.say_who_took(&queue, &expired).await;
+        }
         self.remove_first(gap.remove).await?;
         self.filling = Some(Filling::new(queue, clock::now()));
         Ok(())
     }
 
+    /// An operator looks for somebody else only where it was somebody else.
+    async fn say_who_took(&self, queue: &[IpNet], expired: &BTreeSet<IpAddr>) {
+        let (late, taken): (Vec<_>, Vec<_>) = queue.iter().partition(|net| expired.contains(&net.address));
+        let name = &self.name;
+        if !late.is_empty() {
+            let which = list(&late);
+            let notice = format!("{which}: lifetime ran out on {name}, this node was too late to refresh it; put back");
+            self.report(Report::Notice(notice)).await;
+        }
+        if !taken.is_empty() {
+            let notice = format!("{}: taken off {name} by somebody else, put back", list(&taken));
+            self.report(Report::Notice(notice)).await;
+        }
+    }
+
     pub(super) async fn put(&mut self, addresses: &[IpNet]) -> Result<(), String> {
         let Some(index) = self.index() else { return Err(format!("interface {} does not exist", self.name)) };
         let assigns: Vec<_> = addresses.iter().map(|net| self.assign(*net)).collect();
+        let since = clock::now();
         let outcomes = self.netlink.put(index, &assigns).await.map_err(|error| error.to_string())?;
+        let done = addresses.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(net, _)| *net);
+        self.live_since(done, since);
         for (net, outcome) in addresses.iter().zip(outcomes) {
             outcome.map_err(|refusal| format!("{} cannot be put on {}: {refusal}", prefix::show(*net), self.name))?;
         }

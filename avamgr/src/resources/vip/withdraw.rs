@@ -52,6 +52,7 @@ impl Task {
         self.slow_round = None;
         self.mending = Mending::default();
         self.own_removals.clear();
+        self.lives.clear();
         self.in_trouble = false;
     }
 
