@@ -8,7 +8,8 @@
 //!   listed, and those the kernel does not answer for (duplicates, undecided ones) are removed and put on once more. An
 //!   address that is there already becomes ours, with a notice when somebody else had put it there.
 //! * *Stop*: takes off every address of the config, whoever put it there, looks whether they are gone, and only then says
-//!   so. A stop is always carried through. Addresses of others that go with ours are put back.
+//!   so; under another name of the interface, and on every other one, it takes off what carries our mark ([`everywhere`]).
+//!   A stop is always carried through. Addresses of others that go with ours are put back.
 //! * While it is up: lifetimes are refreshed ([`guard`]), addresses that somebody takes away are put back, a link that
 //!   comes back finds everything as before. All of it is announced.
 //! * A lifetime that ran out because we were late is said to be that; the address is put back and announced.
@@ -19,6 +20,8 @@
 //! in its config, but to put one back.
 
 mod announcer;
+mod claims;
+mod everywhere;
 mod fill;
 pub mod group;
 pub mod guard;
@@ -45,6 +48,7 @@ use crate::inputs::Inputs;
 use crate::neighbours::{self, Form, Haste, Responder};
 use crate::netlink::{self, Change, Interface, Netlink, Scope, Watcher};
 use announcer::Announcer;
+use claims::Claims;
 use fill::Filling;
 use guard::Rhythm;
 use plan::Wanted;
@@ -56,16 +60,38 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Looks after the addresses of one resource until its orders end. Then it leaves everything as it is: the guard takes the
 /// addresses away unless a new daemon adopts them.
-pub async fn run(
+///
+/// To be called for all resources of a daemon on one thread before the first of the tasks runs: from then on each knows
+/// what the others have.
+pub fn run(
     id: ResourceId,
     config: VipConfig,
     node: NodeId,
     timers: Timers,
-    mut orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<Order>,
     inputs: Inputs,
-) {
+) -> impl Future<Output = ()> + Send {
+    let claims = Claims::of_this_thread();
+    claims.enter(id, &group::interface_name(&config, node), &Wanted::new(&config));
+    let basis = Basis { id, config, node, timers, inputs, claims };
+    serve_orders(basis, orders)
+}
+
+/// What a task is made from.
+#[derive(Clone)]
+struct Basis {
+    id: ResourceId,
+    config: VipConfig,
+    node: NodeId,
+    timers: Timers,
+    inputs: Inputs,
+    claims: Claims,
+}
+
+async fn serve_orders(basis: Basis, mut orders: mpsc::Receiver<Order>) {
+    let (id, inputs) = (basis.id, basis.inputs.clone());
     loop {
-        let error = match Task::open(id, config.clone(), node, timers.clone(), inputs.clone()).await {
+        let error = match Task::open(basis.clone()).await {
             Ok(mut task) => return task.live(&mut orders).await,
             Err(error) => error.to_string(),
         };
@@ -100,9 +126,12 @@ struct Task {
     id: ResourceId,
     timers: Timers,
     inputs: Inputs,
+    claims: Claims,
     wanted: Wanted,
     /// Name of the interface.
     name: String,
+    /// Numbers of the interfaces on which something was put since the last stop: a name may be given to another one.
+    put_on: BTreeSet<u32>,
     netlink: Netlink,
     /// `None` while the kernel cannot be listened to.
     watcher: Option<Watcher>,
@@ -159,13 +188,8 @@ enum Event {
 }
 
 impl Task {
-    async fn open(
-        id: ResourceId,
-        config: VipConfig,
-        node: NodeId,
-        timers: Timers,
-        inputs: Inputs,
-    ) -> Result<Self, netlink::Error> {
+    async fn open(basis: Basis) -> Result<Self, netlink::Error> {
+        let Basis { id, config, node, timers, inputs, claims } = basis;
         let wanted = Wanted::new(&config);
         let name = group::interface_name(&config, node);
         let watcher = Watcher::open(&name, Scope::Everything).await?;
@@ -173,6 +197,8 @@ impl Task {
         Ok(Self {
             id,
             inputs,
+            claims,
+            put_on: BTreeSet::new(),
             v4: Refresh::new(0..wanted.v4, Rhythm::v4(&timers)),
             v6: Refresh::new(wanted.v4..wanted.addresses.len(), Rhythm::v6(v6, &timers)),
             timers,

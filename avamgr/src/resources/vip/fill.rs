@@ -16,6 +16,8 @@ use crate::netlink::{Assign, Present, prefix};
 
 /// How often addresses that are not as they should be are removed and put on once more.
 const ROUNDS_MAX: u32 = 3;
+/// So long addresses that others take off at once are put back before that counts as a failure.
+const STORM_MAX: Duration = Duration::from_secs(10);
 /// Before the second and each later of those rounds: whoever disturbs them needs a moment to be done.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
 /// Somebody who takes away what we put back is given longer and longer pauses, up to this one.
@@ -71,6 +73,10 @@ impl Task {
     }
 
     async fn prepare(&mut self) -> Result<(), String> {
+        if !self.claims.is_swept() {
+            let ground = self.ground().await?;
+            self.sweep(&ground).await?;
+        }
         self.open_sockets().map_err(|error| error.to_string())?;
         self.put_routes().await?;
         let gap = self.look().await?;
@@ -118,7 +124,7 @@ impl Task {
         if gap.is_closed() {
             return self.filled(&filling).await;
         }
-        if filling.round >= ROUNDS_MAX {
+        if self.has_tried_enough(&filling, &gap) {
             let why = gap.reason.unwrap_or_else(|| format!("{} did not stay on {}", list(&gap.put), self.name));
             return self.fill_failed(why).await;
         }
@@ -133,6 +139,15 @@ impl Task {
             return self.fill_failed(why).await;
         }
         self.filling = Some(filling);
+    }
+
+    /// Somebody who flushes the interface under addresses that were good is not a reason to give the group away before he
+    /// had time to be done; an address that the kernel does not accept will not become better.
+    fn has_tried_enough(&self, filling: &Filling, gap: &Gap) -> bool {
+        if self.phase == Phase::Up && gap.reason.is_none() {
+            return clock::now().since(filling.began) >= STORM_MAX;
+        }
+        filling.round >= ROUNDS_MAX
     }
 
     async fn filled(&mut self, filling: &Filling) {
@@ -241,6 +256,7 @@ impl Task {
 
     pub(super) async fn put(&mut self, addresses: &[IpNet]) -> Result<(), String> {
         let Some(index) = self.index() else { return Err(format!("interface {} does not exist", self.name)) };
+        self.put_on.insert(index);
         let assigns: Vec<_> = addresses.iter().map(|net| self.assign(*net)).collect();
         let since = clock::now();
         let outcomes = self.netlink.put(index, &assigns).await.map_err(|error| error.to_string())?;
@@ -260,6 +276,7 @@ impl Task {
 
     async fn put_routes(&mut self) -> Result<(), String> {
         let Some(index) = self.index() else { return Err(format!("interface {} does not exist", self.name)) };
+        self.put_on.insert(index);
         for route in self.wanted.routes() {
             let outcome = self.netlink.put_route(index, route).await.map_err(|error| error.to_string())?;
             outcome.map_err(|refusal| format!("{route} cannot be added on {}: {refusal}", self.name))?;
