@@ -17,7 +17,7 @@
 //!   kernel has withdrawn them, or should have, and who owns them now is not for this task to say.
 //!
 //! It never takes an address on its own account: only between `Start` and `Stop`. It never touches an address that is not
-//! in its config, but to put one back.
+//! in its config, but to put one back, or to remove what an earlier daemon left ([`everywhere`]).
 
 mod announcer;
 mod claims;
