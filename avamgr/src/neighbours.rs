@@ -17,7 +17,7 @@ use std::io;
 
 pub use frame::{Claim, Form, announcement, claim, question};
 pub use pace::{Haste, Pace};
-pub use probe::{ASKED_MAX, probe};
+pub use probe::{ASKED_MAX, probe, spread};
 pub use responder::Responder;
 pub use sender::Sender;
 

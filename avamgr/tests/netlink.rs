@@ -5,6 +5,8 @@
 mod addresses;
 #[path = "netlink/guard.rs"]
 mod guard;
+#[path = "netlink/leftovers.rs"]
+mod leftovers;
 #[path = "netlink/links.rs"]
 mod links;
 #[path = "netlink/many.rs"]

@@ -24,7 +24,7 @@ const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// Asks on an interface who has one of these addresses, and returns at the first answer, or after `time` without one.
-/// Of many addresses, a few are asked for, evenly spread. Answers of this host's own interfaces do not count. No neighbour's
+/// Of many addresses, a few are asked for: the first, the last, and some between them. Answers of this host's own interfaces do not count. No neighbour's
 /// table changes.
 pub async fn probe(interface: &str, addresses: &[IpAddr], time: Duration) -> Result<Option<VipOwner>, Error> {
     let mut netlink = Netlink::open()?;
@@ -60,12 +60,13 @@ async fn is_own(netlink: &mut Netlink, mac: Mac) -> Result<bool, Error> {
     Ok(netlink.interfaces().await?.iter().any(|link| link.hardware == Some(mac)))
 }
 
-/// `count` elements at even distances.
-pub(super) fn spread<T: Copy>(all: &[T], count: usize) -> Vec<T> {
+/// `count` elements at even distances, the first and the last among them.
+pub fn spread<T: Copy>(all: &[T], count: usize) -> Vec<T> {
     if all.len() <= count {
         return all.to_vec();
     }
-    (0..count).filter_map(|place| all.get((2 * place + 1) * all.len() / (2 * count)).copied()).collect()
+    let (last, steps) = (all.len() - 1, count.saturating_sub(1).max(1));
+    (0..count).filter_map(|place| all.get(place * last / steps).copied()).collect()
 }
 
 /// The sockets that ask and hear, one for each family that is asked for.
@@ -153,7 +154,7 @@ mod tests {
     fn few_are_all_asked_for_and_many_at_even_distances() {
         assert_eq!(spread(&[1, 2, 3], 8), [1, 2, 3]);
         let all: Vec<u32> = (0..4000).collect();
-        assert_eq!(spread(&all, 8), [250, 750, 1250, 1750, 2250, 2750, 3250, 3750]);
+        assert_eq!(spread(&all, 8), [0, 571, 1142, 1713, 2285, 2856, 3427, 3999]);
         assert_eq!(spread(&[1, 2, 3], 2), [1, 3]);
         assert!(spread::<u8>(&[], 8).is_empty());
     }

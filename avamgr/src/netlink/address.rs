@@ -52,6 +52,11 @@ impl Present {
         }
     }
 
+    /// Carries our mark, which no kernel before 5.18 gives.
+    pub fn is_marked(&self) -> bool {
+        self.protocol == Some(PROTOCOL)
+    }
+
     /// Duplicate address detection is not through (and would not end in time).
     pub fn is_tentative(&self) -> bool {
         self.flags.contains(AddressFlags::Tentative) && !self.flags.contains(AddressFlags::Optimistic)
@@ -72,11 +77,9 @@ impl Present {
         self.message.header.index
     }
 
-    pub(super) fn parse(payload: &[u8], index: u32) -> Option<Self> {
+    /// An address of any interface.
+    pub(super) fn parse(payload: &[u8]) -> Option<Self> {
         let message = AddressMessage::parse(payload).ok()?;
-        if message.header.index != index {
-            return None;
-        }
         let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
         let (mut local, mut address, mut protocol, mut seconds_left) = (None, None, None, None);
         for attribute in &message.attributes {
@@ -109,7 +112,7 @@ impl Present {
         message.attributes.extend(protocol.map(|number| AddressAttribute::Protocol(number.into())));
         let mut bytes = vec![0; message.buffer_len()];
         message.emit(&mut bytes);
-        Self::parse(&bytes, 1).unwrap()
+        Self::parse(&bytes).unwrap()
     }
 }
 
@@ -119,11 +122,18 @@ impl Netlink {
         let mut request = AddressMessage::default();
         request.header.index = index;
         let request = RouteNetlinkMessage::GetAddress(request);
-        let pick = |_kind, payload: &[u8]| Present::parse(payload, index);
+        // Kernels before 4.20 list all of them.
+        let pick = |_kind, payload: &[u8]| Present::parse(payload).filter(|present| present.index() == index);
         match self.transport.dump("list the addresses of an interface", request, pick).await {
             Err(Error::Refused { refusal, .. }) if refusal.errno == Errno::ENODEV => Ok(Vec::new()),
             other => other,
         }
+    }
+
+    /// All addresses of all interfaces.
+    pub async fn addresses_everywhere(&mut self) -> Result<Vec<Present>, Error> {
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        self.transport.dump("list all addresses", request, |_kind, payload| Present::parse(payload)).await
     }
 
     /// Puts addresses on an interface, marked as ours. One that is there already gets our mark and the new lifetime.

@@ -1,5 +1,6 @@
 //! The two kinds of route we add: a prefix whose every address is ours, and the way to the neighbours of an IPv6 address.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -11,6 +12,8 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
+use super::message::attributes;
+use super::watch::{ROUTE_HEADER_LEN, RTA_DST, RTA_OIF, ip};
 use super::{Error, Netlink, Outcome, PROTOCOL, Refusal, prefix};
 
 const TABLE_LOCAL: u8 = 255;
@@ -62,6 +65,32 @@ impl Netlink {
         Ok(Err(Refusal { errno: Errno::EEXIST, text: Some(format!("still there after {COPIES_MAX} removals")) }))
     }
 
+    /// All routes with our mark, with the numbers of their interfaces.
+    pub async fn marked_routes(&mut self) -> Result<Vec<(u32, Route)>, Error> {
+        // Only the tables we write to: a router's main table has a million entries.
+        let tables = [
+            (AddressFamily::Inet, TABLE_LOCAL),
+            (AddressFamily::Inet6, TABLE_LOCAL),
+            (AddressFamily::Inet6, RouteHeader::RT_TABLE_MAIN),
+        ];
+        let mut marked = BTreeSet::new();
+        for (family, table) in tables {
+            let mut request = RouteMessage::default();
+            request.header.address_family = family;
+            request.header.table = table;
+            request.header.protocol = RouteProtocol::Other(PROTOCOL);
+            let request = RouteNetlinkMessage::GetRoute(request);
+            match self.transport.dump("list our routes", request, |_kind, payload| marked_route(payload)).await {
+                Ok(routes) => marked.extend(routes),
+                // No such table, or no such family: no such routes.
+                Err(Error::Refused { refusal, .. })
+                    if matches!(refusal.errno, Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(marked.into_iter().collect())
+    }
+
     async fn route_request(
         &mut self,
         what: &'static str,
@@ -71,6 +100,29 @@ impl Netlink {
         let outcomes = self.transport.exchange(what, flags, &[request], RouteNetlinkMessage::clone).await?;
         Ok(outcomes.into_iter().next().unwrap_or(Ok(())))
     }
+}
+
+/// A route of the kinds we add, with our mark; kernels before 4.20 list all of them.
+fn marked_route(payload: &[u8]) -> Option<(u32, Route)> {
+    let header = RouteHeader::parse(payload).ok()?;
+    if header.protocol != RouteProtocol::Other(PROTOCOL) {
+        return None;
+    }
+    let (mut destination, mut interface) = (None, None);
+    for (kind, value) in attributes(payload.get(ROUTE_HEADER_LEN..)?) {
+        match kind {
+            RTA_DST => destination = ip(value),
+            RTA_OIF => interface = value.try_into().ok().map(u32::from_ne_bytes),
+            _ => {}
+        }
+    }
+    let net = IpNet { address: destination?, prefix: header.destination_prefix_length };
+    let route = match (header.table, header.kind) {
+        (TABLE_LOCAL, RouteType::Local) => Route::Local(net),
+        (RouteHeader::RT_TABLE_MAIN, RouteType::Unicast) if net.address.is_ipv6() => Route::OnLink(net),
+        _ => return None,
+    };
+    Some((interface?, route))
 }
 
 fn message(index: u32, route: Route) -> RouteMessage {

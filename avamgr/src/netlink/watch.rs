@@ -19,11 +19,11 @@ const DEL_ADDRESS: u16 = 21;
 const DEL_ROUTE: u16 = 25;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
+pub(super) const RTA_DST: u16 = 1;
+pub(super) const RTA_OIF: u16 = 4;
 /// Lengths of the fixed parts of the messages.
 const ADDRESS_HEADER_LEN: usize = 8;
-const ROUTE_HEADER_LEN: usize = 12;
+pub(super) const ROUTE_HEADER_LEN: usize = 12;
 const INBOX_BYTES: usize = 32 << 10;
 /// Multicast groups (`rtnetlink.h`).
 const GROUP_LINK: u32 = 1;
@@ -225,7 +225,7 @@ fn removed_route(payload: &[u8], index: Option<u32>) -> Option<IpNet> {
     (interface.is_some() && interface == index).then_some(net)
 }
 
-fn ip(value: &[u8]) -> Option<IpAddr> {
+pub(super) fn ip(value: &[u8]) -> Option<IpAddr> {
     if let Ok(octets) = <[u8; 4]>::try_from(value) {
         return Some(IpAddr::V4(Ipv4Addr::from(octets)));
     }

@@ -8,24 +8,29 @@
 //!   listed, and those the kernel does not answer for (duplicates, undecided ones) are removed and put on once more. An
 //!   address that is there already becomes ours, with a notice when somebody else had put it there.
 //! * *Stop*: takes off every address of the config, whoever put it there, looks whether they are gone, and only then says
-//!   so. A stop is always carried through. Addresses of others that go with ours are put back.
+//!   so; under another name of the interface, and on every other one, it takes off what carries our mark ([`everywhere`]).
+//!   A stop is always carried through. Addresses of others that go with ours are put back.
 //! * While it is up: lifetimes are refreshed ([`guard`]), addresses that somebody takes away are put back, a link that
 //!   comes back finds everything as before. All of it is announced.
+//! * A lifetime that ran out because we were late is said to be that; the address is put back and announced.
 //! * After standing still for longer than the guard's lifetime it gives the addresses up instead of refreshing them: the
 //!   kernel has withdrawn them, or should have, and who owns them now is not for this task to say.
 //!
 //! It never takes an address on its own account: only between `Start` and `Stop`. It never touches an address that is not
-//! in its config, but to put one back.
+//! in its config, but to put one back, or to remove what an earlier daemon left ([`everywhere`]).
 
 mod announcer;
+mod claims;
+mod everywhere;
 mod fill;
 pub mod group;
 pub mod guard;
 mod plan;
 mod refresh;
+mod stall;
 mod withdraw;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -43,30 +48,50 @@ use crate::inputs::Inputs;
 use crate::neighbours::{self, Form, Haste, Responder};
 use crate::netlink::{self, Change, Interface, Netlink, Scope, Watcher};
 use announcer::Announcer;
+use claims::Claims;
 use fill::Filling;
 use guard::Rhythm;
 use plan::Wanted;
-use refresh::Refresh;
+use refresh::{Life, Refresh};
+use stall::{Plan, Stall};
 
 /// Before trying again what the system refused (sockets, listening).
 const RETRY: Duration = Duration::from_secs(1);
-/// After waking up too late: the decision hears of it at the same time, and its orders come first.
-const HOLD_OFF: Duration = Duration::from_millis(50);
-/// What a busy machine may be late by without anybody having taken us for dead.
-const LATE_MIN: Duration = Duration::from_millis(20);
 
 /// Looks after the addresses of one resource until its orders end. Then it leaves everything as it is: the guard takes the
 /// addresses away unless a new daemon adopts them.
-pub async fn run(
+///
+/// To be called for all resources of a daemon on one thread before the first of the tasks runs: from then on each knows
+/// what the others have.
+pub fn run(
     id: ResourceId,
     config: VipConfig,
     node: NodeId,
     timers: Timers,
-    mut orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<Order>,
     inputs: Inputs,
-) {
+) -> impl Future<Output = ()> + Send {
+    let claims = Claims::of_this_thread();
+    claims.enter(id, &group::interface_name(&config, node), &Wanted::new(&config));
+    let basis = Basis { id, config, node, timers, inputs, claims };
+    serve_orders(basis, orders)
+}
+
+/// What a task is made from.
+#[derive(Clone)]
+struct Basis {
+    id: ResourceId,
+    config: VipConfig,
+    node: NodeId,
+    timers: Timers,
+    inputs: Inputs,
+    claims: Claims,
+}
+
+async fn serve_orders(basis: Basis, mut orders: mpsc::Receiver<Order>) {
+    let (id, inputs) = (basis.id, basis.inputs.clone());
     loop {
-        let error = match Task::open(id, config.clone(), node, timers.clone(), inputs.clone()).await {
+        let error = match Task::open(basis.clone()).await {
             Ok(mut task) => return task.live(&mut orders).await,
             Err(error) => error.to_string(),
         };
@@ -101,9 +126,12 @@ struct Task {
     id: ResourceId,
     timers: Timers,
     inputs: Inputs,
+    claims: Claims,
     wanted: Wanted,
     /// Name of the interface.
     name: String,
+    /// Numbers of the interfaces on which something was put since the last stop: a name may be given to another one.
+    put_on: BTreeSet<u32>,
     netlink: Netlink,
     /// `None` while the kernel cannot be listened to.
     watcher: Option<Watcher>,
@@ -129,10 +157,9 @@ struct Task {
     own_removals: BTreeSet<IpAddr>,
     /// A refresh has failed, and that was said.
     in_trouble: bool,
-    /// When it last did anything; a gap tells that it stood still.
-    last_turn: Instant,
-    /// Nothing is done before this but orders.
-    hold_until: Instant,
+    /// Since when each address lives.
+    lives: BTreeMap<IpAddr, Life>,
+    stall: Stall,
 }
 
 /// What may be missing, and when to look.
@@ -143,6 +170,8 @@ struct Mending {
     /// Grows while somebody takes away again and again what was put back.
     pause: Duration,
     lost: BTreeSet<IpAddr>,
+    /// Those of them whose lifetime we let run out.
+    expired: BTreeSet<IpAddr>,
     /// Routes may be missing too.
     routes: bool,
     /// The link was away: everybody is told everything, and nobody is to blame.
@@ -159,13 +188,8 @@ enum Event {
 }
 
 impl Task {
-    async fn open(
-        id: ResourceId,
-        config: VipConfig,
-        node: NodeId,
-        timers: Timers,
-        inputs: Inputs,
-    ) -> Result<Self, netlink::Error> {
+    async fn open(basis: Basis) -> Result<Self, netlink::Error> {
+        let Basis { id, config, node, timers, inputs, claims } = basis;
         let wanted = Wanted::new(&config);
         let name = group::interface_name(&config, node);
         let watcher = Watcher::open(&name, Scope::Everything).await?;
@@ -173,6 +197,8 @@ impl Task {
         Ok(Self {
             id,
             inputs,
+            claims,
+            put_on: BTreeSet::new(),
             v4: Refresh::new(0..wanted.v4, Rhythm::v4(&timers)),
             v6: Refresh::new(wanted.v4..wanted.addresses.len(), Rhythm::v6(v6, &timers)),
             timers,
@@ -193,23 +219,24 @@ impl Task {
             mending: Mending::default(),
             own_removals: BTreeSet::new(),
             in_trouble: false,
-            last_turn: clock::now(),
-            hold_until: Instant::BOOT,
+            lives: BTreeMap::new(),
+            stall: Stall::new(clock::now()),
         })
     }
 
     async fn live(&mut self, orders: &mut mpsc::Receiver<Order>) {
         self.say_ability().await;
         loop {
-            let planned = self.due().max(clock::now());
+            let made = clock::now();
+            let plan = Plan { made, due: self.due().max(made) };
             let event = tokio::select! {
                 biased;
                 order = orders.recv() => Event::Order(order),
                 change = listen(self.watcher.as_mut()) => Event::Change(change),
                 error = serve(self.responder.as_ref()) => Event::Responder(error),
-                () = sleep_until(planned) => Event::Due,
+                () = sleep_until(plan.due) => Event::Due,
             };
-            self.woke(planned).await;
+            self.woke(plan).await;
             match event {
                 Event::Order(None) => return,
                 Event::Order(Some(Order::Start)) => self.start().await,
@@ -231,7 +258,7 @@ impl Task {
         let mut due = self.listen_again;
         let mut consider = |other: Option<Instant>| due = due.into_iter().chain(other).min();
         if self.phase != Phase::Down {
-            let held = |instant: Instant| instant.max(self.hold_until);
+            let held = |instant: Instant| instant.max(self.stall.hold_until);
             consider(self.filling.as_ref().map(|filling| held(filling.not_before)));
             consider(self.announcer.due().map(held));
             consider(self.v4.due.map(held));
@@ -240,7 +267,7 @@ impl Task {
             consider(self.slow_round.map(held));
             consider(self.mending.due.map(held));
             // Only to notice when we stand still.
-            consider(Some(self.last_turn + self.v4.rhythm.refresh));
+            consider(Some(self.stall.last_turn + self.v4.rhythm.refresh));
         }
         due.unwrap_or(Instant::NEVER)
     }
@@ -252,7 +279,7 @@ impl Task {
         if is_due(self.listen_again) {
             return self.listen_again().await;
         }
-        if self.phase == Phase::Down || now < self.hold_until {
+        if self.phase == Phase::Down || now < self.stall.hold_until {
             return;
         }
         if is_due(self.v4.due) {
@@ -272,24 +299,6 @@ impl Task {
             self.announcer.round(&self.wanted.addresses, &self.wanted.ranges, Form::Request, Haste::Routine);
         } else if is_due(self.v6.due) {
             self.refresh_v6().await;
-        }
-    }
-
-    /// Notices that we stood still: stopped by a signal, starved, or the whole machine asleep.
-    async fn woke(&mut self, planned: Instant) {
-        let now = clock::now();
-        let still = now.since(self.last_turn);
-        self.last_turn = now;
-        if self.phase == Phase::Down {
-            return;
-        }
-        if still >= self.v4.rhythm.lifetime {
-            let seconds = still.as_secs_f32();
-            let what =
-                format!("stood still for {seconds:.1} s, longer than the guard allows: the addresses were withdrawn");
-            self.give_up(what).await;
-        } else if self.phase == Phase::Up && now.since(planned) >= self.timers.dead_time.max(LATE_MIN) {
-            self.hold_until = now + HOLD_OFF;
         }
     }
 
@@ -324,6 +333,9 @@ impl Task {
             }
             Change::AddressRemoved(address) => {
                 if self.phase != Phase::Down && self.wanted.has(address) && !self.own_removals.remove(&address) {
+                    if self.ran_out(address) {
+                        self.mending.expired.insert(address);
+                    }
                     self.mending.lost.insert(address);
                     self.mend_soon();
                 }

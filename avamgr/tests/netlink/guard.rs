@@ -82,4 +82,39 @@ in_namespaces! {
         vip.silent_for(Duration::ZERO);
         assert!(BOTH.iter().all(|address| node.has("eth1", address)));
     }
+
+    fn on_a_machine_that_is_always_late_lifetimes_are_refreshed() {
+        let (node, _peer) = pair();
+        let vip = started(&node, &[]);
+        for _ in 0..14 {
+            // Later than the time others need to take us for dead, each time.
+            vip.freeze(Duration::from_millis(450));
+            std::thread::sleep(Duration::from_millis(455));
+            assert!(BOTH.iter().all(|address| node.has("eth1", address)));
+        }
+        vip.silent_for(Duration::from_millis(100));
+    }
+
+    fn a_lifetime_that_ran_out_is_said_to_be_that_and_the_address_is_put_back_and_announced() {
+        let (node, peer) = pair();
+        let vip = Vip::new(&node, config(&BOTH[..1], &[]));
+        vip.expect(Report::Able);
+        vip.start();
+        let ear = Ear::new(&peer);
+        ear.until_quiet(Duration::from_millis(200));
+        // The moment between the two is the one in which an order comes first.
+        vip.freeze(Duration::from_millis(1_600));
+        std::thread::sleep(Duration::from_millis(1_605));
+        vip.freeze(Duration::from_millis(1_300));
+        let notice = vip.expect_text(Report::Notice);
+        let what = "172.16.9.61/24: lifetime ran out on eth1, this node was too late to refresh it; put back";
+        assert_eq!(notice, what);
+        crate::space::eventually("put back", || node.has("eth1", BOTH[0]));
+        assert!(!ear.until_quiet(Duration::from_millis(300)).is_empty(), "not announced");
+        // From here on it is somebody else again.
+        std::thread::sleep(Duration::from_millis(700));
+        node.ip("address delete 172.16.9.61/24 dev eth1");
+        let notice = vip.expect_text(Report::Notice);
+        assert_eq!(notice, "172.16.9.61/24: taken off eth1 by somebody else, put back");
+    }
 }

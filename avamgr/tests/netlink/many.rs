@@ -137,4 +137,24 @@ in_namespaces! {
         crate::space::eventually("all back", || node.ip("-o -4 address show dev eth1").lines().count() == COUNT);
         println!("back {:?} after the flush, with {} more reports", clock::now().since(flushed), vip.drain());
     }
+
+    fn a_storm_of_removals_of_thousands_ends_with_all_back_and_announced() {
+        let (node, peer) = pair();
+        let vip = vip(&node, v4(COUNT, 32));
+        vip.start();
+        let ear = Ear::new(&peer);
+        ear.until_quiet(Duration::from_millis(500));
+        for _ in 0..3 {
+            // It may find no end, because of us.
+            let _ = node.try_ip("address flush dev eth1");
+        }
+        let flushed = clock::now();
+        crate::space::eventually("all back", || node.ip("-o -4 address show dev eth1").lines().count() == COUNT);
+        println!("back {:?} after the last flush", clock::now().since(flushed));
+        assert_eq!(distinct(&ear.until_quiet(Duration::from_secs(2))), COUNT);
+        while let Some(report) = vip.next_within(Duration::from_millis(500)) {
+            assert!(matches!(&report, Report::Notice(text) if text.contains("by somebody else")), "{report:?}");
+        }
+        assert_eq!(node.ip("-o -4 address show dev eth1").lines().count(), COUNT);
+    }
 }

@@ -78,6 +78,11 @@ impl Vip {
     }
 
     pub(crate) fn with(space: &Space, config: VipConfig, timers: Timers) -> Self {
+        Self::beside(space, config, timers, None)
+    }
+
+    /// One of two resources of a daemon; the other does nothing here.
+    pub(crate) fn beside(space: &Space, config: VipConfig, timers: Timers, other: Option<VipConfig>) -> Self {
         let (orders, received) = mpsc::channel(16);
         let (reported, reports) = std_mpsc::channel();
         let (kill, killed) = oneshot::channel();
@@ -87,6 +92,10 @@ impl Vip {
             runtime.block_on(async move {
                 let (inputs, mut input) = inputs::channel();
                 let id = ResourceId { group: GroupId(0), index: 0 };
+                if let Some(other) = other {
+                    let id = ResourceId { group: GroupId(1), index: 0 };
+                    drop(vip::run(id, other, NodeId(0), timers.clone(), mpsc::channel(1).1, inputs.clone()));
+                }
                 // Spawned: the task must be able to move to another thread.
                 let task = tokio::spawn(vip::run(id, config, NodeId(0), timers, received, inputs));
                 tokio::spawn(async move {

@@ -1,5 +1,6 @@
 //! Addresses on their way to the interface: at a start, and when some are missing.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::netlink::{Assign, Present, prefix};
 
 /// How often addresses that are not as they should be are removed and put on once more.
 const ROUNDS_MAX: u32 = 3;
+/// So long addresses that others take off at once are put back before that counts as a failure.
+const STORM_MAX: Duration = Duration::from_secs(10);
 /// Before the second and each later of those rounds: whoever disturbs them needs a moment to be done.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
 /// Somebody who takes away what we put back is given longer and longer pauses, up to this one.
@@ -70,6 +73,10 @@ impl Task {
     }
 
     async fn prepare(&mut self) -> Result<(), String> {
+        if !self.claims.is_swept() {
+            let ground = self.ground().await?;
+            self.sweep(&ground).await?;
+        }
         self.open_sockets().map_err(|error| error.to_string())?;
         self.put_routes().await?;
         let gap = self.look().await?;
@@ -117,7 +124,7 @@ impl Task {
         if gap.is_closed() {
             return self.filled(&filling).await;
         }
-        if filling.round >= ROUNDS_MAX {
+        if self.has_tried_enough(&filling, &gap) {
             let why = gap.reason.unwrap_or_else(|| format!("{} did not stay on {}", list(&gap.put), self.name));
             return self.fill_failed(why).await;
         }
@@ -132,6 +139,15 @@ impl Task {
             return self.fill_failed(why).await;
         }
         self.filling = Some(filling);
+    }
+
+    /// Somebody who flushes the interface under addresses that were good is not a reason to give the group away before he
+    /// had time to be done; an address that the kernel does not accept will not become better.
+    fn has_tried_enough(&self, filling: &Filling, gap: &Gap) -> bool {
+        if self.phase == Phase::Up && gap.reason.is_none() {
+            return clock::now().since(filling.began) >= STORM_MAX;
+        }
+        filling.round >= ROUNDS_MAX
     }
 
     async fn filled(&mut self, filling: &Filling) {
@@ -200,7 +216,11 @@ impl Task {
         }
         let gap = self.look().await?;
         let lost = std::mem::take(&mut self.mending.lost);
-        let missing = |net: &&IpNet| lost.contains(&net.address) || gap.put.contains(net);
+        let mut expired = std::mem::take(&mut self.mending.expired);
+        // Of some the kernel's word is still to come, or was lost.
+        expired.extend(gap.put.iter().map(|net| net.address).filter(|address| self.ran_out(*address)));
+        let absent: BTreeSet<_> = gap.put.iter().collect();
+        let missing = |net: &&IpNet| lost.contains(&net.address) || absent.contains(net);
         let queue: Vec<_> = self.wanted.addresses.iter().filter(missing).copied().collect();
         if after_link {
             self.announce_all();
@@ -208,22 +228,40 @@ impl Task {
         if queue.is_empty() {
             return Ok(());
         }
-        let (which, name) = (list(&queue), &self.name);
-        let notice = if after_link {
-            format!("{which}: went with the link of {name}, put back")
+        if after_link {
+            let notice = format!("{}: went with the link of {}, put back", list(&queue), self.name);
+            self.report(Report::Notice(notice)).await;
         } else {
-            format!("{which}: taken off {name} by somebody else, put back")
-        };
-        self.report(Report::Notice(notice)).await;
+            self.say_who_took(&queue, &expired).await;
+        }
         self.remove_first(gap.remove).await?;
         self.filling = Some(Filling::new(queue, clock::now()));
         Ok(())
     }
 
+    /// An operator looks for somebody else only where it was somebody else.
+    async fn say_who_took(&self, queue: &[IpNet], expired: &BTreeSet<IpAddr>) {
+        let (late, taken): (Vec<_>, Vec<_>) = queue.iter().partition(|net| expired.contains(&net.address));
+        let name = &self.name;
+        if !late.is_empty() {
+            let which = list(&late);
+            let notice = format!("{which}: lifetime ran out on {name}, this node was too late to refresh it; put back");
+            self.report(Report::Notice(notice)).await;
+        }
+        if !taken.is_empty() {
+            let notice = format!("{}: taken off {name} by somebody else, put back", list(&taken));
+            self.report(Report::Notice(notice)).await;
+        }
+    }
+
     pub(super) async fn put(&mut self, addresses: &[IpNet]) -> Result<(), String> {
         let Some(index) = self.index() else { return Err(format!("interface {} does not exist", self.name)) };
+        self.put_on.insert(index);
         let assigns: Vec<_> = addresses.iter().map(|net| self.assign(*net)).collect();
+        let since = clock::now();
         let outcomes = self.netlink.put(index, &assigns).await.map_err(|error| error.to_string())?;
+        let done = addresses.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(net, _)| *net);
+        self.live_since(done, since);
         for (net, outcome) in addresses.iter().zip(outcomes) {
             outcome.map_err(|refusal| format!("{} cannot be put on {}: {refusal}", prefix::show(*net), self.name))?;
         }
@@ -238,6 +276,7 @@ impl Task {
 
     async fn put_routes(&mut self) -> Result<(), String> {
         let Some(index) = self.index() else { return Err(format!("interface {} does not exist", self.name)) };
+        self.put_on.insert(index);
         for route in self.wanted.routes() {
             let outcome = self.netlink.put_route(index, route).await.map_err(|error| error.to_string())?;
             outcome.map_err(|refusal| format!("{route} cannot be added on {}: {refusal}", self.name))?;

@@ -10,8 +10,9 @@ use avamgr_core::node::input::VipOwner;
 use avamgr_core::time::Instant;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use super::plan::Wanted;
 use crate::clock;
-use crate::neighbours::{ASKED_MAX, probe};
+use crate::neighbours::{ASKED_MAX, probe, spread};
 use crate::netlink::prefix;
 
 /// What is asked on one interface.
@@ -19,7 +20,7 @@ use crate::netlink::prefix;
 pub struct Question {
     /// The interface of this node.
     pub interface: String,
-    /// The addresses, of ranges a few.
+    /// As many of them as are asked for at most.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -35,15 +36,18 @@ pub struct Answer {
 }
 
 /// What to ask for the VIPs of a group on this node, interface by interface.
+///
+/// An owner that has died has all of its addresses or, while their lifetimes run out, those that it refreshed last. A round
+/// of refreshes was cut short at any place, so the first and the last address of each round are among those asked for.
 pub fn questions(group: &GroupConfig, node: NodeId) -> Vec<Question> {
-    let mut by_interface: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    let mut by_interface: BTreeMap<String, Vec<Vec<IpAddr>>> = BTreeMap::new();
     for resource in &group.resources {
         match &resource.kind {
-            ResourceKind::Vip(vip) => by_interface.entry(interface_name(vip, node)).or_default().extend(sample(vip)),
+            ResourceKind::Vip(vip) => by_interface.entry(interface_name(vip, node)).or_default().extend(rounds(vip)),
             ResourceKind::Exec(_) | ResourceKind::Lsb(_) | ResourceKind::Systemd(_) => {}
         }
     }
-    by_interface.into_iter().map(|(interface, addresses)| Question { interface, addresses }).collect()
+    by_interface.into_iter().map(|(interface, rounds)| Question { interface, addresses: sample(&rounds) }).collect()
 }
 
 /// Asks on all interfaces at once, for `time`, and returns at the first answer. A group without VIPs has no owner, at once.
@@ -69,17 +73,32 @@ pub(super) fn interface_name(config: &VipConfig, node: NodeId) -> String {
     config.interfaces.get(node.index()).cloned().unwrap_or_default()
 }
 
-/// All addresses, and of each range as many as are asked for at most.
-fn sample(config: &VipConfig) -> impl Iterator<Item = IpAddr> + '_ {
-    let of_ranges = config.ranges.iter().flat_map(|range| {
+/// What is refreshed in one round, in that order: the addresses of each family. Then the ranges, a few of each.
+fn rounds(config: &VipConfig) -> impl Iterator<Item = Vec<IpAddr>> + '_ {
+    let wanted = Wanted::new(config);
+    let addresses: Vec<_> = wanted.addresses.iter().map(|net| net.address).collect();
+    let (v4, v6) = addresses.split_at(wanted.v4.min(addresses.len()));
+    let singles = [v4.to_vec(), v6.to_vec()];
+    let of_ranges = config.ranges.iter().map(|range| {
         let count = prefix::size(*range).min(ASKED_MAX as u128);
-        (0..count).map(move |place| {
+        let member = |place: u128| {
             // The middle of each part: the first and the last address of a prefix may be special on the network.
             let distance = prefix::size(*range) / count;
             prefix::member(*range, place * distance + distance / 2)
-        })
+        };
+        (0..count).map(member).collect()
     });
-    config.addresses.iter().map(|net| net.address).chain(of_ranges)
+    singles.into_iter().chain(of_ranges).filter(|round: &Vec<_>| !round.is_empty())
+}
+
+/// The ends of all rounds, and what lies between them while there is room.
+fn sample(rounds: &[Vec<IpAddr>]) -> Vec<IpAddr> {
+    let firsts = rounds.iter().filter_map(|round| round.first());
+    let lasts = rounds.iter().filter(|round| round.len() > 1).filter_map(|round| round.last());
+    let mut asked = spread(&firsts.chain(lasts).copied().collect::<Vec<_>>(), ASKED_MAX);
+    let between: Vec<_> = rounds.iter().flat_map(|round| round.get(1..round.len() - 1).unwrap_or_default()).collect();
+    asked.extend(spread(&between, ASKED_MAX - asked.len()).into_iter().copied());
+    asked
 }
 
 #[cfg(test)]
@@ -126,8 +145,28 @@ mod tests {
         };
         let questions = questions(&group, NodeId(1));
         let asked: Vec<_> = questions.iter().map(|q| (q.interface.as_str(), q.addresses.len())).collect();
-        assert_eq!(asked, [("eth1", 2 + 8 + 1), ("eth2", 1)]);
-        let show = |place: usize| questions[0].addresses[place].to_string();
-        assert_eq!((show(2), show(9), show(10)), ("10.1.1.0".into(), "10.1.15.0".into(), "10.2.0.7".into()));
+        assert_eq!(asked, [("eth1", ASKED_MAX), ("eth2", 1)]);
+        let shown: Vec<_> = questions[0].addresses.iter().map(ToString::to_string).collect();
+        // The first and the last of each, then some between them.
+        assert_eq!(shown[..6], ["10.0.0.1", "10.0.0.2", "10.1.1.0", "10.2.0.7", "10.1.15.0", "10.1.3.0"]);
+    }
+
+    #[test]
+    fn of_thousands_the_ends_of_each_round_of_refreshes_are_asked_for() {
+        let v4: Vec<_> = (0..4_000).map(|place| format!("10.0.{}.{}/32", place / 250, place % 250)).collect();
+        let v6: Vec<_> = (0..100).map(|place| format!("2001:db8::{place:x}/64")).collect();
+        // IPv4 is refreshed on its own, whatever order the config has.
+        let mixed: Vec<_> = v6.iter().chain(&v4).map(String::as_str).collect();
+        let group = GroupConfig {
+            name: "dre".to_owned(),
+            failback: Failback::Manual,
+            preferred: NodeId(0),
+            resources: vec![vip("eth1", &mixed, &[])],
+        };
+        let asked = questions(&group, NodeId(1)).remove(0).addresses;
+        assert_eq!(asked.len(), ASKED_MAX);
+        for end in [&v4[0], &v4[3_999], &v6[0], &v6[99]] {
+            assert!(asked.contains(&net(end).address), "{end} is not among {asked:?}");
+        }
     }
 }

@@ -1,13 +1,28 @@
 //! Keeping the lifetimes of the addresses from running out.
 
+use std::net::IpAddr;
 use std::ops::Range;
+use std::time::Duration;
 
+use avamgr_core::config::IpNet;
 use avamgr_core::node::Report;
 use avamgr_core::time::Instant;
 
 use super::Task;
 use super::guard::Rhythm;
 use crate::clock;
+
+/// The kernel may come a little early: it counts ticks and rounds.
+const EARLY: Duration = Duration::from_millis(100);
+
+/// What we know of an address's lifetime.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    /// It got its lifetime then, or a little later.
+    since: Instant,
+    /// That was too late for the one before.
+    late: bool,
+}
 
 /// The refresh of the addresses of one family, round after round.
 pub(super) struct Refresh {
@@ -78,6 +93,7 @@ impl Task {
 
     async fn refresh(&mut self, places: Range<usize>) {
         let batch = self.wanted.addresses.get(places).unwrap_or_default().to_vec();
+        let late: Vec<IpAddr> = batch.iter().map(|net| net.address).filter(|address| self.ran_out(*address)).collect();
         match self.put(&batch).await {
             Ok(()) => self.in_trouble = false,
             Err(why) => {
@@ -87,5 +103,23 @@ impl Task {
                 }
             }
         }
+        // The kernel's word about those may be heard only now that they are back.
+        for address in late {
+            if let Some(life) = self.lives.get_mut(&address) {
+                life.late = true;
+            }
+        }
+    }
+
+    /// These have their lifetime from `since` on.
+    pub(super) fn live_since(&mut self, nets: impl Iterator<Item = IpNet>, since: Instant) {
+        self.lives.extend(nets.map(|net| (net.address, Life { since, late: false })));
+    }
+
+    /// Whether we were too late for this address, so that the kernel took it away, or was about to.
+    pub(super) fn ran_out(&self, address: IpAddr) -> bool {
+        let rhythm = if address.is_ipv4() { self.v4.rhythm } else { self.v6.rhythm };
+        let ran_out = |life: &Life| life.late || clock::now().since(life.since) + EARLY >= rhythm.lifetime;
+        self.lives.get(&address).is_some_and(ran_out)
     }
 }

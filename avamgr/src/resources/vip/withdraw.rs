@@ -8,7 +8,7 @@ use avamgr_core::time::Instant;
 use super::plan::{collateral, list};
 use super::{Mending, Phase, Task};
 use crate::clock;
-use crate::netlink::{Interface, Present};
+use crate::netlink::Present;
 
 /// For a stop without a bound of its own. One attempt takes milliseconds for an address and a second for thousands; what
 /// fails for so long is not going to succeed.
@@ -52,6 +52,7 @@ impl Task {
         self.slow_round = None;
         self.mending = Mending::default();
         self.own_removals.clear();
+        self.lives.clear();
         self.in_trouble = false;
     }
 
@@ -67,34 +68,37 @@ impl Task {
     }
 
     async fn withdraw_once(&mut self) -> Result<(), String> {
-        // What the watcher last said may be older than the order.
-        let found = self.netlink.interface(&self.name).await.map_err(|error| error.to_string())?;
-        let Some(Interface { index, .. }) = found else { return Ok(()) };
-        let present = self.addresses(index).await?;
-        let leaving = self.wanted.leaving(&present);
-        let refused = self.remove(&present, &leaving).await?;
-        for route in self.wanted.routes() {
-            let outcome = self.netlink.remove_route(index, route).await.map_err(|error| error.to_string())?;
-            outcome.map_err(|refusal| format!("{route} cannot be removed from {}: {refusal}", self.name))?;
+        // What the watcher last said may be older than the order, and the interface may have another name by now.
+        let ground = self.ground().await?;
+        self.sweep(&ground).await?;
+        let leaving = self.leaving(&ground);
+        let mut refused = None;
+        for (index, leaving) in &leaving {
+            let refusal = self.remove(&ground.name(*index), &ground.on(*index), leaving).await?;
+            refused = refused.or(refusal);
         }
-        if leaving.is_empty() {
+        self.remove_routes(&ground).await?;
+        let left = if leaving.is_empty() {
+            leaving
+        } else {
+            let after = self.ground().await?;
+            self.leaving(&after)
+        };
+        let Some((index, left)) = left.first_key_value() else {
+            self.put_on.clear();
             return Ok(());
-        }
-        let after = self.addresses(index).await?;
-        let left = self.wanted.leaving(&after);
-        if left.is_empty() {
-            return Ok(());
-        }
+        };
         let left: Vec<_> = left.iter().map(|present| present.net).collect();
         let because = refused.unwrap_or_else(|| "somebody puts it back".to_owned());
-        Err(format!("{} cannot be taken off {}: {because}", list(&left), self.name))
+        Err(format!("{} cannot be taken off {}: {because}", list(&left), ground.name(*index)))
     }
 
     /// Takes addresses off the interface as it is known.
     pub(super) async fn take_off(&mut self, leaving: &[Present]) -> Result<(), String> {
         let Some(index) = self.index() else { return Ok(()) };
         let present = self.addresses(index).await?;
-        match self.remove(&present, leaving).await? {
+        let name = self.name.clone();
+        match self.remove(&name, &present, leaving).await? {
             None => Ok(()),
             Some(refusal) => {
                 let nets: Vec<_> = leaving.iter().map(|present| present.net).collect();
@@ -104,7 +108,12 @@ impl Task {
     }
 
     /// Removes addresses and puts back those of others that went with them; returns what the kernel refused first.
-    async fn remove(&mut self, present: &[Present], leaving: &[Present]) -> Result<Option<String>, String> {
+    pub(super) async fn remove(
+        &mut self,
+        name: &str,
+        present: &[Present],
+        leaving: &[Present],
+    ) -> Result<Option<String>, String> {
         if leaving.is_empty() {
             return Ok(None);
         }
@@ -112,12 +121,12 @@ impl Task {
         let refused = outcomes.into_iter().find_map(Result::err).map(|refusal| refusal.to_string());
         // Only a primary address takes others with it.
         if leaving.iter().any(|address| address.net.address.is_ipv4() && !address.is_secondary()) {
-            self.restore_others(present, leaving).await?;
+            self.restore_others(name, present, leaving).await?;
         }
         Ok(refused)
     }
 
-    async fn restore_others(&mut self, before: &[Present], leaving: &[Present]) -> Result<(), String> {
+    async fn restore_others(&mut self, name: &str, before: &[Present], leaving: &[Present]) -> Result<(), String> {
         if !before.iter().any(Present::is_secondary) {
             return Ok(());
         }
@@ -129,7 +138,7 @@ impl Task {
         }
         let outcomes = self.netlink.restore(&lost).await.map_err(|error| error.to_string())?;
         let nets: Vec<_> = lost.iter().map(|present| present.net).collect();
-        let (which, name) = (list(&nets), &self.name);
+        let which = list(&nets);
         let notice = match outcomes.into_iter().find_map(Result::err) {
             None => format!("{which}: went from {name} with our address, put back"),
             Some(refusal) => format!("{which}: went from {name} with our address and cannot be put back: {refusal}"),
