@@ -206,7 +206,7 @@ impl Loop {
         let daemon = &self.daemon;
         let mut status = daemon.node.status(now);
         status.driver.clone_from(&daemon.driver);
-        status.driver.bad_datagrams = counters(&daemon.links);
+        status.driver.link_counters = counters(&daemon.links);
         // Nobody reads it when the other plane has ended.
         let _ = daemon.status.send(Arc::new(status));
         self.published = now;

@@ -355,7 +355,7 @@ impl Plane {
             pid: std::process::id(),
             scheduling,
             guard: vips.collect::<Vec<_>>().join("; "),
-            bad_datagrams: BTreeMap::new(),
+            link_counters: BTreeMap::new(),
         }
     }
 }
