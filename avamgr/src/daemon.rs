@@ -85,7 +85,8 @@ impl Daemon {
     pub async fn run(self) -> io::Result<()> {
         let alarm = Alarm::new()?;
         let published = Instant::BOOT;
-        let mut this = Loop { daemon: self, alarm, waiting: Vec::new(), deadline: None, published, news: true, ended: false };
+        let mut this =
+            Loop { daemon: self, alarm, waiting: Vec::new(), deadline: None, published, news: true, ended: false };
         this.drain();
         while !this.ended {
             this.turn();
