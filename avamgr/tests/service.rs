@@ -18,8 +18,9 @@ use crate::root::as_root;
 const DAEMON: &str = r#"#!/bin/sh
 printf '%s\n' "$*" >>@DIR@/args
 printf '%s\n' "$AVAMGR_CONFDIR" >@DIR@/confdir
-[ -e @DIR@/broken ] && { echo $$ >@DIR@/pid; exit 1; }
-[ -e @DIR@/deaf ] && trap '' TERM || trap 'sleep 1; rm -f @DIR@/pid; exit 0' TERM
+[ -e @DIR@/broken ] && exit 1
+[ -e @DIR@/deaf ] && trap '' TERM || trap 'sleep 1; rm -f @DIR@/pid @DIR@/socket; exit 0' TERM
+echo $$ >@DIR@/socket
 echo $$ >@DIR@/pid
 while :; do sleep 0.1; done
 "#;
@@ -27,13 +28,17 @@ while :; do sleep 0.1; done
 const CLI: &str = r#"#!/bin/sh
 case "$1" in
     check) [ ! -e @DIR@/invalid ] || { echo "line 3: bad"; exit 5; } ;;
-    status) [ -e @DIR@/pid ] && [ ! -e @DIR@/hung ] && echo "hadev1: dre ACTIVE (term 7)" || { echo "hadev1: UNKNOWN"; exit 4; } ;;
+    status)
+        [ -e @DIR@/socket ] && [ ! -e @DIR@/hung ] || { echo "hadev1: UNKNOWN"; exit 4; }
+        [ "$2" != --json ] || { echo '{"driver": {"guard": "\"pid\": 1", "pid": '"$(cat @DIR@/socket)"', "x": 1}}'; exit 0; }
+        echo "hadev1: dre ACTIVE (term 7)"
+        ;;
     reload) [ ! -e @DIR@/invalid ] || { echo "refused: line 3: bad"; exit 3; } ;;
 esac
 "#;
 
-/// Programs the script may use, when `start-stop-daemon` is not to be among them.
-const TOOLS: [&str; 10] = ["sh", "sleep", "rm", "touch", "id", "grep", "setsid", "kill", "printf", "date"];
+/// Programs the script may use, when `setsid` is not to be among them.
+const TOOLS: [&str; 12] = ["sh", "sleep", "rm", "touch", "id", "grep", "sed", "cat", "nohup", "kill", "printf", "date"];
 
 struct Host {
     directory: TempDir,
@@ -81,7 +86,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         // Whatever a failed test left running; only ever the process this test started.
-        if let Ok(pid) = fs::read_to_string(self.path("pid")) {
+        if let Ok(pid) = fs::read_to_string(self.path("socket")) {
             let _ = Process::new("kill").args(["-KILL", pid.trim()]).output();
         }
     }
@@ -113,7 +118,7 @@ fn start_status_and_stop() {
 }
 
 #[test]
-fn a_host_without_start_stop_daemon_starts_it_too() {
+fn a_host_without_setsid_starts_it_too() {
     let host = Host::new();
     fs::create_dir(host.path("bin")).unwrap();
     for tool in TOOLS {
@@ -143,9 +148,9 @@ fn a_daemon_that_dies_at_once_or_does_not_answer_is_a_failed_start() {
     let host = Host::new();
     host.touch("broken");
     let (code, said) = host.dre("start");
-    assert!(code == 1 && said.contains("failed"), "{said}");
+    assert!(code == 1 && said.contains("failed: it has ended"), "{said}");
     let (code, said) = host.dre("status");
-    assert!(code == 1 && said.contains("dead, but its pid file is there"), "{said}");
+    assert!(code == 3 && said.contains("is not running"), "{said}");
     fs::remove_file(host.path("broken")).unwrap();
     host.touch("hung");
     let (code, said) = host.dre("start");
@@ -174,6 +179,26 @@ fn reload_gives_the_daemons_own_word() {
     let (code, said) = host.dre("reload");
     assert!(code == 1 && said.contains("line 3: bad"), "{said}");
     assert_eq!(host.dre("stop").0, 0);
+}
+
+#[test]
+fn a_daemon_whose_pid_file_is_gone_is_still_seen_and_stopped() {
+    let host = Host::new();
+    assert_eq!(host.dre("start").0, 0);
+    for other in [None, Some("1\n")] {
+        match other {
+            None => fs::remove_file(host.path("pid")).unwrap(),
+            Some(number) => fs::write(host.path("pid"), number).unwrap(),
+        }
+        let (code, said) = host.dre("status");
+        assert!(code == 0 && said.contains("is running (pid "), "{said}");
+        let (code, said) = host.dre("start");
+        assert!(code == 0 && said.contains("is running already"), "{said}");
+    }
+    let (code, said) = host.dre("stop");
+    assert!(code == 0 && said.ends_with(" stopped\n"), "{said}");
+    assert!(!host.path("socket").exists());
+    assert_eq!(host.dre("status").0, 3);
 }
 
 #[test]

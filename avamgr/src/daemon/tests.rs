@@ -53,7 +53,7 @@ fn deaf(config: &Arc<Config>, directory: &std::path::Path) -> Loop {
     let (hands, _probes) = Hands::new(BTreeMap::new(), writer, outbox);
     let node = Node::new(Arc::clone(config), NodeId(0), Incarnation(1), 1, Durable::default(), clock::now());
     let status = watch::Sender::new(Arc::new(node.status(clock::now())));
-    let (_, tunes) = tokio::sync::mpsc::channel(1);
+    let (_, tunes) = mpsc::channel(1);
     let (pulse, driver) = (Pulse::default(), DriverStatus::default());
     let daemon = Daemon { node, links, pinger: None, inputs: queue, tunes, hands, status, pulse, driver };
     let alarm = Alarm::new().unwrap();
