@@ -39,7 +39,7 @@ impl Node {
             (0..ADDRESSES).map(|number| format!("\"10.9.{}.{}/16\"", number / 200, number % 200 + 1)).collect();
         let text = format!(
             "[cluster]\nname = \"c\"\nnodes = [\"hadev1\"]\nstandalone = true\nfailover_budget = \"200ms\"\n\
-             [timers]\nguard_lifetime = \"1s\"\nguard_refresh = \"250ms\"\n\
+             [timers]\nguard_lifetime = \"2s\"\n\
              [daemon]\nsocket = \"{place}/sock\"\nstate_dir = \"{place}/state\"\n\
              [[group]]\nname = \"dre\"\n[[group.resource]]\nname = \"traffic\"\nvip = [{}]\ninterface = \"eth1\"\n",
             addresses.join(", "),

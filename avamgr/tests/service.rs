@@ -242,6 +242,53 @@ fn wrong_words_and_missing_rights_have_their_codes() {
     assert_eq!(output.status.code(), Some(4), "{output:?}");
 }
 
+/// Processes whose arguments name this file.
+fn daemons(pid_file: &Path) -> Vec<String> {
+    let name = pid_file.display().to_string();
+    let of = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry.ok()?.path();
+        let arguments = fs::read(path.join("cmdline")).ok()?;
+        let is_daemon = fs::read_to_string(path.join("comm")).ok()?.trim() == "avamgrd";
+        let named = arguments.split(|byte| *byte == 0).any(|argument| argument == name.as_bytes());
+        (is_daemon && named).then(|| path.file_name().unwrap().to_string_lossy().into_owned())
+    };
+    fs::read_dir("/proc").unwrap().filter_map(of).collect()
+}
+
+#[test]
+fn two_starts_at_the_same_moment_end_with_one_daemon_that_is_seen_and_stopped() {
+    let host = Host::new();
+    let (place, name) = (host.directory.path().display(), nix::unistd::gethostname().unwrap());
+    let config = format!(
+        "[cluster]\nname = \"c\"\nnodes = [{name:?}]\nstandalone = true\nfailover_budget = \"1s\"\n\
+         [daemon]\nsocket = \"{place}/sock\"\nstate_dir = \"{place}/state\"\n\
+         [[group]]\nname = \"dre\"\n[[group.resource]]\nname = \"service\"\nexec = \"sleep 100000\"\n"
+    );
+    fs::write(host.path("avamgr.toml"), config).unwrap();
+    let (daemon, cli) = (env!("CARGO_BIN_EXE_avamgrd"), env!("CARGO_BIN_EXE_avamgr"));
+    host.settings(&format!(
+        "DAEMON={daemon}\nCLI={cli}\nAVAMGR_CONFDIR={place}\nLOG_TARGET=stderr\nSTART_TIMEOUT=20\nSTOP_TIMEOUT=20"
+    ));
+    for _ in 0..3 {
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..2).map(|_| scope.spawn(|| host.dre("start"))).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        let running = daemons(&host.path("pid"));
+        assert_eq!(running.len(), 1, "{answers:?}");
+        assert!(answers.iter().all(|(code, _)| *code == 0), "{answers:?}");
+        for _ in 0..2 {
+            let (code, said) = host.dre("status");
+            assert!(code == 0 && said.contains(&format!("(pid {})", running[0])), "{said}");
+            // The second time, without the file.
+            let _ = fs::remove_file(host.path("pid"));
+        }
+        let (code, said) = host.dre("stop");
+        assert!(code == 0 && said.ends_with(" stopped\n"), "{said}");
+        assert_eq!(daemons(&host.path("pid")), [""; 0]);
+    }
+}
+
 #[test]
 fn the_script_has_no_syntax_error() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/init.d/dre");

@@ -67,11 +67,11 @@ async fn a_new_config_is_judged_as_of_now_and_what_follows_from_it_is_done_at_on
     let mut this = deaf(&pair("start_grace = \"10m\""), directory.path());
     this.drain();
     this.turn();
-    std::thread::sleep(Duration::from_millis(700));
+    std::thread::sleep(Duration::from_millis(800));
     this.news = false;
     let (sender, mut answer) = oneshot::channel();
     // The peer has been silent for longer than this one has patience.
-    this.tune_in(Tune::Config(pair("start_grace = \"500ms\""), sender));
+    this.tune_in(Tune::Config(pair("start_grace = \"600ms\""), sender));
     assert_eq!(answer.try_recv().unwrap(), Ok(()));
     assert!(this.daemon.node.poll_action().is_none(), "no action is left behind");
     assert!(this.news, "the peer's silence is told");
