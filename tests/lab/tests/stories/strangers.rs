@@ -98,6 +98,30 @@ fn a_node_with_another_key_is_not_believed_and_makes_no_second_owner() {
 }
 
 #[test]
+fn a_refused_reload_keeps_the_keys_that_the_other_node_knows() {
+    story(|| {
+        let pair = Pair::start(Plan::pair(), &config("", SLEEPER))?;
+        let node = pair.node("hadev1")?;
+        node.write("/etc/avamgr/keys", format!("1 {} send\n", "fedcba9876543210".repeat(4)))?;
+        let before = pair.all_role_changes();
+        for (timers, service, named) in
+            [("", "sleep 99999", "group"), ("guard_lifetime = \"4s\"", "sleep 100000", "timers.guard_lifetime")]
+        {
+            let text = config(timers, SLEEPER).replace("sleep 100000", service);
+            node.write("/etc/avamgr/avamgr.toml", text)?;
+            let reload = pair.avamgr("hadev1", &["reload"])?;
+            let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+            assert_eq!(reload.status.code(), Some(3), "{said}");
+            assert!(said.contains(named) && said.contains("need a restart of the daemon"), "{said}");
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!((refused(&pair, "hadev1", "digest"), refused(&pair, "hadev2", "digest")), (0, 0));
+        assert_eq!(pair.all_role_changes(), before);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_full_disk_is_an_alarm_and_no_reason_to_fall() {
     story(|| {
         let mut pair = Pair::install_all(Plan::pair(), &config("", SLEEPER))?;
