@@ -12,8 +12,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use avamgr::clock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use space::{Space, eventually, pair, with_namespaces};
@@ -102,11 +103,11 @@ fn as_nobody<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 
 /// Many connections of nobody ask the same thing over and over, and read whatever comes, for as long as told.
 fn bother(socket: &Path, connections: usize, line: &str, time: Duration) {
-    let (end, lines) = (Instant::now() + time, line.repeat(100));
+    let (end, lines) = (clock::now() + time, line.repeat(100));
     let mut streams: Vec<UnixStream> = (0..connections).map(|_| UnixStream::connect(socket).unwrap()).collect();
     streams.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
     let mut piece = vec![0; 1 << 16];
-    while Instant::now() < end {
+    while clock::now() < end {
         for stream in &mut streams {
             // Full, empty or turned away: the next one.
             let _ = stream.write(lines.as_bytes());

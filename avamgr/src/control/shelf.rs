@@ -125,7 +125,7 @@ mod tests {
         let shelf = Shelf::default();
         let long = |number: u64| {
             let mut status = status();
-            status.now = status.now + Duration::from_secs(number);
+            status.now += Duration::from_secs(number);
             status.driver.guard = "x".repeat(1_000_000);
             Arc::new(status)
         };

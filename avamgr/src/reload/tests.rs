@@ -49,7 +49,7 @@ fn reload(timers: &str, word: Result<(), String>) -> (Answer, Vec<&'static str>,
 fn refused(answer: Answer) -> String {
     match answer {
         Answer::Refused { reason } => reason,
-        other => panic!("{other:?}"),
+        other @ (Answer::Done { .. } | Answer::Plan { .. } | Answer::Failed { .. }) => panic!("{other:?}"),
     }
 }
 
