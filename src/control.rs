@@ -401,6 +401,6 @@ pub struct DriverStatus {
     pub scheduling: String,
     /// What takes the VIPs away when the daemon cannot, and within which bound, in words.
     pub guard: String,
-    /// Datagrams refused before they became frames, by link and cause.
-    pub bad_datagrams: std::collections::BTreeMap<String, u64>,
+    /// What each link sent, received, refused and lost, as `LINK COUNTER`.
+    pub link_counters: std::collections::BTreeMap<String, u64>,
 }

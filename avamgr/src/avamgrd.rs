@@ -60,9 +60,9 @@ fn start(arguments: &DaemonArgs) -> Result<()> {
         bail!("this host is {name}, but the nodes of {} are {nodes}: name one with --node", file.display());
     };
     let (state_dir, socket) = (arguments.state_dir.clone(), arguments.socket.clone());
-    let _pid_file = arguments.pid_file.as_ref().map(PidFile::write).transpose()?;
+    let pid_file = arguments.pid_file.clone();
     let read = |start: &Start| load(&start.file, start.standalone);
-    world::run(&Start { file, config, node, read, state_dir, socket, standalone })
+    world::run(&Start { file, config, node, read, state_dir, socket, standalone, pid_file })
 }
 
 /// The config cannot be used; the text says all that is wrong.
@@ -79,21 +79,4 @@ fn load(file: &PathBuf, standalone: bool) -> Result<Config> {
         tracing::warn!("{}", warnings.render(false));
     }
     Ok(if standalone { config.alone() } else { config })
-}
-
-/// The file with our process number, removed at the end.
-struct PidFile<'a>(&'a PathBuf);
-
-impl<'a> PidFile<'a> {
-    fn write(path: &'a PathBuf) -> Result<Self> {
-        std::fs::write(path, format!("{}\n", std::process::id()))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for PidFile<'_> {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.0);
-    }
 }

@@ -1,27 +1,33 @@
 //! CONTROL: the socket on which operators ask and steer.
 //!
-//! [`ControlServer`] lives in the hands plane: one task per client, so a slow or dead reader stalls nobody but itself. The
-//! kernel says who calls; `policy` decides what they may do. A command goes to the decision as an input, the events it
-//! causes and its last word come back through the [`outbox`]. The decision never waits for a client.
+//! [`ControlServer`] has a thread of its own with ordinary scheduling: anybody on this machine may ask, and what they ask
+//! must not take time from those who keep addresses alive. One task per client, so a slow or dead reader stalls nobody but
+//! itself; [`seats`] limits what an account may have and ask. The kernel says who calls; [`policy`] decides what they may
+//! do. A command goes to the decision as an input, the events it causes and its last word come back through the
+//! [`outbox`]. The decision never waits for a client.
 
 mod client;
 pub mod outbox;
 pub mod policy;
+mod seats;
+mod shelf;
+mod wording;
 
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use avamgr_core::config::Config;
 use avamgr_core::control::frame::{MAX_REPLY_BYTES, encode};
 use avamgr_core::control::{Answer, Reply, Status};
 use thiserror::Error;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -29,14 +35,10 @@ use crate::control::client::Client;
 pub use crate::control::outbox::{Answers, Outbox};
 pub use crate::control::policy::Policy;
 use crate::control::policy::{Caller, Level};
+use crate::control::seats::{Crowd, Seat, Seats};
+use crate::control::shelf::Shelf;
 use crate::history::History;
 use crate::inputs::Inputs;
-
-/// Connections at the same time. Each costs a file descriptor and some KiB.
-const CLIENTS_MAX: usize = 512;
-
-/// Connections of viewers at the same time: the difference is kept for operators, whom no crowd may lock out.
-const VIEWERS_MAX: usize = 448;
 
 /// Pause after a failed accept (no file descriptors left): the next one would fail at once too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -108,12 +110,33 @@ impl ControlServer {
         if let Some(directory) = path.parent() {
             std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(io)?;
         }
+        let lock = claim(path)?;
         remove_stale(path)?;
         let listener = StdListener::bind(path).map_err(io)?;
-        let file = SocketFile(path.to_owned());
+        let file = SocketFile { path: path.to_owned(), _lock: lock };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(io)?;
         listener.set_nonblocking(true).map_err(io)?;
         Ok(Self { listener, file, policy })
+    }
+
+    /// Serves clients on a thread of its own, until what this returns is dropped.
+    pub fn start(self, ports: Ports) -> io::Result<Serving> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    Err(error) = self.serve(ports) => {
+                        tracing::error!(
+                            %error,
+                            "the control socket cannot be served any more: restart the daemon to steer it"
+                        );
+                    }
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Serving { stop: Some(stop), thread: Some(thread) })
     }
 
     /// Serves clients until the future is dropped; returns only when the socket cannot be waited for at all.
@@ -121,7 +144,7 @@ impl ControlServer {
         let Self { listener, file, policy } = self;
         let _removed_at_the_end = file;
         let listener = UnixListener::from_std(listener)?;
-        let viewers = Arc::new(AtomicUsize::new(0));
+        let (seats, shelf) = (Seats::default(), Arc::new(Shelf::default()));
         let mut clients = JoinSet::new();
         loop {
             tokio::select! {
@@ -129,9 +152,13 @@ impl ControlServer {
                     Ok((stream, _)) => {
                         let operators = ports.config.borrow().daemon.operators.clone();
                         let caller = policy.identify(&stream, operators.as_deref());
-                        let seat = Seat::take(caller.level, clients.len(), &viewers);
-                        let ports = ports.clone();
-                        clients.spawn(attend(stream, caller, seat, ports));
+                        match seat(&seats, &policy, &caller) {
+                            Some(seat) => {
+                                let client = Client::new(stream, caller, seat, ports.clone(), Arc::clone(&shelf));
+                                clients.spawn(client.serve());
+                            }
+                            None => turn_away(stream),
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(%error, "control socket: a client could not be accepted");
@@ -144,44 +171,52 @@ impl ControlServer {
     }
 }
 
-async fn attend(stream: UnixStream, caller: Caller, seat: Option<Seat>, ports: Ports) {
-    match seat {
-        Some(_held) => Client::new(stream, caller, ports).serve().await,
-        None => turn_away(stream).await,
+fn seat(seats: &Seats, policy: &Policy, caller: &Caller) -> Option<Seat> {
+    let crowd = match caller.level {
+        Level::Viewer => Crowd::Viewers,
+        Level::Operator if caller.uid.is_some_and(|uid| policy.is_own(uid)) => Crowd::Own,
+        Level::Operator => Crowd::Operators,
+    };
+    seats.take(crowd, caller.uid)
+}
+
+/// Tells a client that there is no room, and forgets it at once: an empty socket buffer takes one line.
+fn turn_away(stream: UnixStream) {
+    let reason = "too many clients: close some (`history --follow`, `status --watch`)".to_owned();
+    if let (Ok(line), Ok(mut stream)) = (encode(&Reply::Error { reason }, MAX_REPLY_BYTES), stream.into_std()) {
+        let _ = stream.write_all(&line);
     }
 }
 
-/// Tells a client that there is no room, without waiting for it: an empty socket buffer takes one line.
-async fn turn_away(mut stream: UnixStream) {
-    let reply =
-        Reply::Error { reason: "too many clients: close some (`history --follow`, `status --watch`)".to_owned() };
-    if let Ok(line) = encode(&reply, MAX_REPLY_BYTES) {
-        let _ = tokio::time::timeout(ACCEPT_PAUSE, stream.write_all(&line)).await;
-    }
+/// The thread that serves; dropping this ends it and removes the socket.
+#[derive(Debug)]
+pub struct Serving {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
-/// A place among the connections, given back when dropped.
-struct Seat(Option<Arc<AtomicUsize>>);
-
-impl Seat {
-    fn take(level: Level, clients: usize, viewers: &Arc<AtomicUsize>) -> Option<Self> {
-        match level {
-            _ if clients >= CLIENTS_MAX => None,
-            Level::Operator => Some(Self(None)),
-            Level::Viewer if viewers.load(Ordering::Relaxed) >= VIEWERS_MAX => None,
-            Level::Viewer => {
-                viewers.fetch_add(1, Ordering::Relaxed);
-                Some(Self(Some(Arc::clone(viewers))))
-            }
-        }
-    }
-}
-
-impl Drop for Seat {
+impl Drop for Serving {
     fn drop(&mut self) {
-        if let Some(viewers) = &self.0 {
-            viewers.fetch_sub(1, Ordering::Relaxed);
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was told when it happened.
+            let _ = thread.join();
         }
+    }
+}
+
+/// Makes sure that of two daemons that start at the same moment one has the socket: each would find it stale, and the
+/// second would remove the first one's. The kernel forgets the lock when its holder dies, the file may stay.
+fn claim(path: &Path) -> Result<File, BindError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let lock = options.open(&name).map_err(|source| BindError::Io { path: PathBuf::from(name), source })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(BindError::Running { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(BindError::Io { path: path.to_owned(), source }),
     }
 }
 
@@ -203,13 +238,16 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// The socket's file, removed when dropped.
+/// The socket's file, removed when dropped; the right to it goes after that.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    _lock: File,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Gone already, or the directory is: either way nobody will find a socket there.
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -70,6 +70,7 @@ struct Loop {
     daemon: Daemon,
     alarm: Alarm,
     waiting: Vec<Input>,
+    tune: Option<Tune>,
     /// The node's next deadline, while nothing has happened since it was asked.
     deadline: Option<Instant>,
     published: Instant,
@@ -85,8 +86,16 @@ impl Daemon {
     pub async fn run(self) -> io::Result<()> {
         let alarm = Alarm::new()?;
         let published = Instant::BOOT;
-        let mut this =
-            Loop { daemon: self, alarm, waiting: Vec::new(), deadline: None, published, news: true, ended: false };
+        let mut this = Loop {
+            daemon: self,
+            alarm,
+            waiting: Vec::new(),
+            tune: None,
+            deadline: None,
+            published,
+            news: true,
+            ended: false,
+        };
         this.drain();
         while !this.ended {
             this.turn();
@@ -103,16 +112,13 @@ impl Loop {
     async fn wait(&mut self) -> io::Result<()> {
         let deadline = self.deadline();
         self.alarm.set(deadline.min(self.published + PUBLISH))?;
-        let Self { daemon, alarm, waiting, deadline, .. } = self;
+        let Self { daemon, alarm, waiting, tune, .. } = self;
         tokio::select! {
             biased;
             () = daemon.links.readable() => {}
             Some(input) = daemon.inputs.recv() => waiting.push(input),
             () = poll_fn(|cx| alarm.poll_ring(cx)) => {}
-            Some(tune) = daemon.tunes.recv() => {
-                tune_in(daemon, tune);
-                *deadline = None;
-            }
+            Some(order) = daemon.tunes.recv() => *tune = Some(order),
         }
         Ok(())
     }
@@ -123,11 +129,11 @@ impl Loop {
         self.daemon.links.receive(&mut |input| waiting.push(input));
         self.handle_waiting();
         self.read_inputs();
+        if let Some(tune) = self.tune.take() {
+            self.tune_in(tune);
+        }
         if self.is_due() {
-            // Before anybody is held to be silent, every socket is emptied.
-            let waiting = &mut self.waiting;
-            self.daemon.links.drain(&mut |input| waiting.push(input));
-            self.handle_waiting();
+            self.empty_sockets();
             if self.is_due() {
                 self.handle(Input::Deadline);
             }
@@ -136,6 +142,29 @@ impl Loop {
         let now = clock::now();
         if self.news || now >= self.published + PUBLISH {
             self.publish(now);
+        }
+    }
+
+    /// Before anybody is held to be silent, every socket is emptied.
+    fn empty_sockets(&mut self) {
+        let waiting = &mut self.waiting;
+        self.daemon.links.drain(&mut |input| waiting.push(input));
+        self.handle_waiting();
+    }
+
+    fn tune_in(&mut self, tune: Tune) {
+        match tune {
+            Tune::Keys(keys) => self.daemon.links.set_keys(&keys),
+            Tune::Config(config, answer) => {
+                // A new config is judged as of this moment, with all that has been heard until now.
+                self.empty_sockets();
+                self.handle(Input::Deadline);
+                let word = self.daemon.node.reconfigure(config);
+                self.deadline = None;
+                self.drain();
+                // Who asked may have left.
+                let _ = answer.send(word);
+            }
         }
     }
 
@@ -207,7 +236,7 @@ impl Loop {
         let daemon = &self.daemon;
         let mut status = daemon.node.status(now);
         status.driver.clone_from(&daemon.driver);
-        status.driver.bad_datagrams = counters(&daemon.links);
+        status.driver.link_counters = counters(&daemon.links);
         // Nobody reads it when the other plane has ended.
         let _ = daemon.status.send(Arc::new(status));
         self.published = now;
@@ -233,12 +262,5 @@ fn counters(links: &Links) -> BTreeMap<String, u64> {
     named.filter(|(_, count)| *count > 0).collect()
 }
 
-fn tune_in(daemon: &mut Daemon, tune: Tune) {
-    match tune {
-        Tune::Keys(keys) => daemon.links.set_keys(&keys),
-        Tune::Config(config, answer) => {
-            // Who asked may have left.
-            let _ = answer.send(daemon.node.reconfigure(config));
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

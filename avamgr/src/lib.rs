@@ -1,8 +1,8 @@
 //! THE HANDS: everything that touches Linux for the availability manager.
 //!
-//! Two planes. The *heartbeat plane* is one thread with a runtime of its own: links, arbitrators and the loop in [`daemon`].
-//! The *hands plane* is another thread: resources, disk, control socket, journal. Bounded channels join them; nothing in
-//! the heartbeat plane waits for the hands plane.
+//! Planes. The *heartbeat plane* is one thread with a runtime of its own: links, arbitrators and the loop in [`daemon`].
+//! The *hands plane* is another thread: resources, disk, journal. The control socket has a third one, because anybody may
+//! ask there. Bounded channels join them; nothing in the heartbeat plane waits for the others.
 
 pub mod arbitrators;
 pub mod avamgrd;
@@ -20,9 +20,11 @@ pub mod keys;
 pub mod links;
 pub mod neighbours;
 pub mod netlink;
+pub mod pid_file;
 pub mod preflight;
 pub mod process;
 pub mod realtime;
+pub mod reload;
 pub mod resources;
 pub mod state_file;
 pub mod world;

@@ -19,7 +19,7 @@
 //! Each link gets its turn: a flood on one cannot keep the loop from another. No method waits except `readable`, and none
 //! returns an error: what goes wrong on a link is in its counters and its trouble.
 
-mod bucket;
+pub(crate) mod bucket;
 pub mod carrier;
 pub mod counters;
 pub mod interface;

@@ -1,7 +1,7 @@
 //! OPENS THE WORLD: from a config to two running planes.
 //!
 //! The calling thread becomes the hands plane: it lives as long as the daemon, so the children it forks do not lose their
-//! parent. The heartbeat plane gets a thread of its own.
+//! parent. The heartbeat plane gets a thread of its own, and so do those who ask on the control socket.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use avamgr_core::cluster::{CheckId, Incarnation, NodeId, ResourceId};
 use avamgr_core::config::{Config, ResourceKind};
 use avamgr_core::control::{Answer, DriverStatus, Status};
-use avamgr_core::node::event::Fact;
-use avamgr_core::node::{Durable, Event, Input, Node};
-use avamgr_core::wire::seal::{Key, Keyring, Secret};
+use avamgr_core::node::{Durable, Input, Node};
+use avamgr_core::wire::seal::Keyring;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,17 +23,19 @@ use tokio::task::AbortHandle;
 
 use crate::arbitrators::ping::Pinger;
 use crate::control::outbox::channel as word_channel;
-use crate::control::{Answers, ControlServer, Outbox, Policy, Ports, Reload};
+use crate::control::{Answers, ControlServer, Policy, Ports, Serving};
 use crate::daemon::{Daemon, Tune};
 use crate::hands::{Hands, serve_probes};
 use crate::history::History;
 use crate::inputs::{self, Inputs};
 use crate::journal::service::{self, Pulse};
 use crate::links::Links;
+use crate::pid_file::PidFile;
+use crate::reload::{Reloader, keyring};
 use crate::resources::vip::{group, guard};
 use crate::resources::{self, OrderSender, Place};
 use crate::state_file::{self, Writer};
-use crate::{checks, clock, keys, realtime};
+use crate::{checks, clock, realtime};
 
 /// Size of one history file; two are kept.
 const HISTORY_BYTES: u64 = 4 * 1024 * 1024;
@@ -60,16 +61,16 @@ pub struct Start {
     pub socket: Option<PathBuf>,
     /// One node alone, whatever the file says.
     pub standalone: bool,
+    /// Where to write the process number.
+    pub pid_file: Option<PathBuf>,
 }
 
 /// Everything the hands plane shares with its tasks.
 struct Shared {
-    config: watch::Sender<Arc<Config>>,
+    reloader: Arc<Reloader>,
     inputs: Inputs,
     history: Arc<History>,
     answers: Answers,
-    outbox: Outbox,
-    tunes: mpsc::Sender<Tune>,
 }
 
 /// Runs the daemon until it has been asked to end and everything is down.
@@ -93,22 +94,23 @@ async fn serve(start: &Start) -> Result<()> {
     let (inputs, input_queue) = inputs::channel();
     let (outbox, words) = word_channel();
     let (tunes, tune_queue) = mpsc::channel(RELOADS);
+    let again = start.clone();
+    let read = Box::new(move || (again.read)(&again));
+    let in_force = watch::Sender::new(Arc::clone(&config));
     let shared = Shared {
-        config: watch::Sender::new(Arc::clone(&config)),
+        reloader: Arc::new(Reloader::new(read, in_force, tunes, outbox.clone())),
         inputs: inputs.clone(),
         history: Arc::new(History::open(&state_dir, HISTORY_BYTES)),
         answers: Answers::default(),
-        outbox,
-        tunes,
     };
     let relay = tokio::spawn(words.relay(
         start.node,
-        shared.config.subscribe(),
+        shared.reloader.config(),
         Arc::clone(&shared.history),
         shared.answers.clone(),
     ));
     let writer = Writer::start(state_dir, inputs.clone()).context("cannot start the thread that writes the state")?;
-    let (hands, probes) = Hands::new(start_resources(&config, start.node, &inputs), writer, shared.outbox.clone());
+    let (hands, probes) = Hands::new(start_resources(&config, start.node, &inputs), writer, outbox);
     let questions = config.groups.iter().map(|group| group::questions(group, start.node)).collect();
     tokio::spawn(serve_probes(probes, questions, inputs.clone()));
     start_ready_checks(&config, &inputs);
@@ -120,26 +122,20 @@ async fn serve(start: &Start) -> Result<()> {
     let node = plane.node()?;
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
     let ended = plane.start(node, input_queue, tune_queue, hands, status)?;
-    let reloads = serve_operators(start, &shared, server, snapshots);
+    let (serving, reloads) = serve_operators(&shared, server, snapshots)?;
+    // Not before everything is open: the file of a daemon that runs must not be another's that cannot.
+    let _pid_file = start.pid_file.as_deref().map(PidFile::write).transpose()?;
     service::ready();
     tracing::info!(node = config.node_name(start.node), socket = %socket.display(), "avamgrd runs");
-    let result = wait_for_the_end(start, &shared, ended).await;
+    let result = wait_for_the_end(&shared, ended).await;
     service::stopping(LAST_WORDS);
     // The relay ends with the last end of its queue.
     reloads.abort();
-    drop(shared.outbox);
+    drop(shared.reloader);
     let _ = tokio::time::timeout(LAST_WORDS, relay).await;
     shared.history.flush(LAST_WORDS);
+    drop(serving);
     result
-}
-
-/// Keys of the heartbeats; one node alone has no links and needs none.
-fn keyring(config: &Config) -> Result<Arc<Keyring>> {
-    if config.standalone {
-        let unused = Key { number: 1, secret: Secret::new([0; 32]) };
-        return Ok(Arc::new(Keyring::new(&config.cluster, &[unused], 1)?));
-    }
-    Ok(Arc::new(keys::keyring(&config.daemon.key_file, &config.cluster)?))
 }
 
 fn start_resources(config: &Arc<Config>, node: NodeId, inputs: &Inputs) -> BTreeMap<ResourceId, OrderSender> {
@@ -171,83 +167,25 @@ fn start_ready_checks(config: &Config, inputs: &Inputs) {
 
 /// Starts to listen to operators; the task that reads the config again must end before the daemon does.
 fn serve_operators(
-    start: &Start,
     shared: &Shared,
     server: ControlServer,
     status: watch::Receiver<Arc<Status>>,
-) -> AbortHandle {
+) -> Result<(Serving, AbortHandle)> {
     let (reload, reloads) = mpsc::channel(RELOADS);
     let ports = Ports {
         inputs: shared.inputs.clone(),
         answers: shared.answers.clone(),
         status,
-        config: shared.config.subscribe(),
+        config: shared.reloader.config(),
         history: Arc::clone(&shared.history),
         reload,
     };
-    tokio::spawn(async move {
-        if let Err(error) = server.serve(ports).await {
-            tracing::error!(%error, "the control socket cannot be served any more: restart the daemon to steer it");
-        }
-    });
-    let (start, config, tunes) = (start.clone(), shared.config.clone(), shared.tunes.clone());
-    tokio::spawn(serve_reloads(start, config, tunes, shared.outbox.clone(), reloads)).abort_handle()
-}
-
-/// Reads the config again whenever an operator asks.
-async fn serve_reloads(
-    start: Start,
-    config: watch::Sender<Arc<Config>>,
-    tunes: mpsc::Sender<Tune>,
-    outbox: Outbox,
-    mut orders: mpsc::Receiver<Reload>,
-) {
-    while let Some(order) = orders.recv().await {
-        let answer = reload(&start, &config, &tunes).await;
-        tell_reload(&outbox, order.who, &answer);
-        let _ = order.answer.send(answer);
-    }
-}
-
-/// A reload is an order like any other: the history says who gave it and why it was refused. All that is wrong with a file
-/// is in the answer; one line of it is enough here.
-fn tell_reload(outbox: &Outbox, who: String, answer: &Answer) {
-    let refused = match answer {
-        Answer::Refused { reason } | Answer::Failed { reason } => reason.lines().next().map(str::to_owned),
-        Answer::Done { .. } | Answer::Plan { .. } => None,
-    };
-    let fact = Fact::Command { who, command: "reload".to_owned(), refused };
-    outbox.event(Event { at: clock::now(), fact });
-}
-
-/// A bad file changes nothing; nor does one that needs a restart.
-async fn reload(start: &Start, config: &watch::Sender<Arc<Config>>, tunes: &mpsc::Sender<Tune>) -> Answer {
-    service::reloading();
-    let answer = try_reload(start, config, tunes).await;
-    service::ready();
-    match answer {
-        Ok(text) => Answer::Done { text },
-        Err(error) => Answer::Refused { reason: format!("the running config stays in force: {error:#}") },
-    }
-}
-
-async fn try_reload(start: &Start, config: &watch::Sender<Arc<Config>>, tunes: &mpsc::Sender<Tune>) -> Result<String> {
-    let new = Arc::new((start.read)(start)?);
-    tunes.send(Tune::Keys(keyring(&new)?)).await?;
-    if new.digest == config.borrow().digest {
-        return Ok("the keys were read again; the config has not changed".to_owned());
-    }
-    let (sender, answer) = oneshot::channel();
-    tunes.send(Tune::Config(Arc::clone(&new), sender)).await?;
-    if let Err(parts) = answer.await? {
-        bail!("changes of {parts} need a restart of the daemon");
-    }
-    config.send_replace(new);
-    Ok("the new config is in force; load it on the other nodes too".to_owned())
+    let serving = server.start(ports).context("cannot start the thread of the control socket")?;
+    Ok((serving, tokio::spawn(Arc::clone(&shared.reloader).serve(reloads)).abort_handle()))
 }
 
 /// Signals, and the end of the loop.
-async fn wait_for_the_end(start: &Start, shared: &Shared, ended: oneshot::Receiver<io::Result<()>>) -> Result<()> {
+async fn wait_for_the_end(shared: &Shared, ended: oneshot::Receiver<io::Result<()>>) -> Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -260,8 +198,7 @@ async fn wait_for_the_end(start: &Start, shared: &Shared, ended: oneshot::Receiv
             Some(()) = term.recv() => shared.inputs.send(Input::Shutdown).await,
             Some(()) = interrupt.recv() => shared.inputs.send(Input::Shutdown).await,
             Some(()) = hangup.recv() => {
-                let answer = reload(start, &shared.config, &shared.tunes).await;
-                tell_reload(&shared.outbox, "SIGHUP".to_owned(), &answer);
+                let answer = shared.reloader.reload("SIGHUP".to_owned()).await;
                 // Nobody waits for this answer: the log has all of it.
                 match answer {
                     Answer::Refused { reason } => tracing::error!("reload: {reason}"),
@@ -355,7 +292,7 @@ impl Plane {
             pid: std::process::id(),
             scheduling,
             guard: vips.collect::<Vec<_>>().join("; "),
-            bad_datagrams: BTreeMap::new(),
+            link_counters: BTreeMap::new(),
         }
     }
 }

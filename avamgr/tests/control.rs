@@ -327,20 +327,116 @@ fn a_dead_reader_is_dropped_within_its_patience() {
     assert!(clock::now().since(begun) < SOON && rest.len() < 1_000_000, "{}", rest.len());
 }
 
+/// Runs on a thread that belongs to another account; what it connects, that account has connected.
+fn as_account<T: Send>(uid: u32, group: u32, work: impl FnOnce() -> T + Send) -> T {
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "only root can be several accounts: as any other, the limits on viewers cannot be seen. Run this test as root"
+    );
+    let become_it = || {
+        let groups = [group];
+        let ids = [(libc::SYS_setresgid, uid), (libc::SYS_setresuid, uid)];
+        #[expect(unsafe_code, reason = "the library's own calls would change every thread of the tests")]
+        // SAFETY: plain numbers, and a list that lives until the call returns; these calls concern this thread alone.
+        unsafe {
+            assert_eq!(libc::syscall(libc::SYS_setgroups, 1, groups.as_ptr()), 0);
+            ids.iter().for_each(|(call, id)| assert_eq!(libc::syscall(*call, *id, *id, *id), 0));
+        }
+        work()
+    };
+    thread::scope(|scope| scope.spawn(become_it).join().unwrap())
+}
+
+/// Clients of one account that ask for the status: those who got a seat, and those who were told that there is none. All
+/// of them stay.
+fn crowd(daemon: &Daemon, uid: u32, count: usize) -> (Vec<Client>, Vec<Client>) {
+    let mut all: Vec<Client> = as_account(uid, uid, || (0..count).map(|_| daemon.client()).collect());
+    let asked = format!("{}\n", serde_json::to_string(&Request::Status).unwrap());
+    for client in &mut all {
+        // Who was turned away cannot ask any more.
+        let _ = client.0.get_mut().write_all(asked.as_bytes());
+    }
+    all.into_iter().map(|mut client| (client.reply(), client)).fold((Vec::new(), Vec::new()), |mut lists, one| {
+        match one {
+            (Some(Reply::Status { .. }), client) => lists.0.push(client),
+            (Some(Reply::Error { reason }), client) if reason.starts_with("too many clients") => lists.1.push(client),
+            (other, _) => panic!("{other:?}"),
+        }
+        lists
+    })
+}
+
 #[test]
 fn no_crowd_locks_anybody_out_for_good() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(8192), hard).unwrap();
     let daemon = Daemon::start();
-    let mut crowd: Vec<Client> = (0..512).map(|_| daemon.client()).collect();
-    crowd.iter_mut().for_each(|client| client.send(&Request::Status));
-    crowd.iter_mut().for_each(|client| assert!(matches!(client.reply(), Some(Reply::Status { .. }))));
-    let mut late = daemon.client();
-    assert!(late.error().starts_with("too many clients"));
-    assert_eq!(late.reply(), None);
-    crowd.truncate(500);
+    let crowds: Vec<_> = (60_001..60_006).map(|uid| crowd(&daemon, uid, 200)).collect();
+    let seated: Vec<usize> = crowds.iter().map(|(seated, _)| seated.len()).collect();
+    assert_eq!(seated, [32, 32, 32, 32, 0], "of each account some, of all viewers some");
+    // Not one of them is in the way of those who steer.
+    let steer = || daemon.ask(&Request::Command(Command::Online));
+    let done = |answer| matches!(answer, Reply::Answer { answer: Answer::Done { .. } } | Reply::Pending { .. });
+    for _ in 0..20 {
+        assert!(done(as_account(60_100, OPERATORS_GID, steer)));
+        assert!(done(steer()));
+    }
+    let roots: Vec<Client> = (0..200).map(|_| follow(&daemon)).collect();
+    drop((crowds, roots));
     thread::sleep(Duration::from_millis(200));
-    assert!(matches!(daemon.ask(&Request::Status), Reply::Status { .. }));
+    assert_eq!(crowd(&daemon, 60_005, 32).0.len(), 32, "seats are given back");
+}
+
+#[test]
+fn a_viewer_is_answered_at_its_own_pace_and_nobody_else_waits() {
+    let daemon = Daemon::start();
+    let mut greedy = as_account(60_201, 60_201, || daemon.client());
+    let line = format!("{}\n", serde_json::to_string(&Request::Config).unwrap());
+    greedy.raw(line.repeat(400).as_bytes());
+    let begun = clock::now();
+    for _ in 0..40 {
+        assert!(matches!(greedy.reply(), Some(Reply::Config { .. })));
+    }
+    let took = clock::now().since(begun);
+    assert!(took >= Duration::from_millis(1_800), "20 at once, then ten a second: {took:?}");
+    let begun = clock::now();
+    let mut root = daemon.client();
+    root.raw(line.repeat(400).as_bytes());
+    (0..400).for_each(|_| assert!(matches!(root.reply(), Some(Reply::Config { .. }))));
+    assert!(clock::now().since(begun) < SOON);
+}
+
+#[test]
+fn names_that_steer_terminals_reach_neither_the_decision_nor_the_history() {
+    let daemon = Daemon::start();
+    for name in ["\u{1b}[2J", &"x".repeat(10_000)] {
+        let command = Command::Switchover { group: Some(name.to_owned()), to: None, dry_run: false };
+        let Reply::Answer { answer: Answer::Refused { reason } } = daemon.ask(&Request::Command(command)) else {
+            panic!("not refused");
+        };
+        assert!(reason.starts_with("switchover: a name is longer") && !reason.contains(name), "{reason}");
+    }
+    assert!(daemon.history.last(9).is_empty(), "{:?}", daemon.history.last(9));
+}
+
+#[test]
+fn of_servers_that_begin_at_the_same_moment_one_has_the_socket() {
+    for _ in 0..20 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let barrier = std::sync::Barrier::new(8);
+        let bind = || {
+            barrier.wait();
+            ControlServer::bind(&path, Policy::system())
+        };
+        let servers: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(bind)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(servers.iter().filter(|server| server.is_ok()).count(), 1);
+        assert!(path.exists() && UnixStream::connect(&path).is_ok());
+    }
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
+use std::time::Duration;
 
+use avamgr::clock;
 use tempfile::TempDir;
 
 use crate::root::as_root;
@@ -18,8 +20,9 @@ use crate::root::as_root;
 const DAEMON: &str = r#"#!/bin/sh
 printf '%s\n' "$*" >>@DIR@/args
 printf '%s\n' "$AVAMGR_CONFDIR" >@DIR@/confdir
-[ -e @DIR@/broken ] && { echo $$ >@DIR@/pid; exit 1; }
-[ -e @DIR@/deaf ] && trap '' TERM || trap 'sleep 1; rm -f @DIR@/pid; exit 0' TERM
+[ -e @DIR@/broken ] && exit 1
+[ -e @DIR@/deaf ] && trap '' TERM || trap 'sleep 1; rm -f @DIR@/pid @DIR@/socket; exit 0' TERM
+echo $$ >@DIR@/socket
 echo $$ >@DIR@/pid
 while :; do sleep 0.1; done
 "#;
@@ -27,13 +30,17 @@ while :; do sleep 0.1; done
 const CLI: &str = r#"#!/bin/sh
 case "$1" in
     check) [ ! -e @DIR@/invalid ] || { echo "line 3: bad"; exit 5; } ;;
-    status) [ -e @DIR@/pid ] && [ ! -e @DIR@/hung ] && echo "hadev1: dre ACTIVE (term 7)" || { echo "hadev1: UNKNOWN"; exit 4; } ;;
+    status)
+        [ -e @DIR@/socket ] && [ ! -e @DIR@/hung ] || { echo "hadev1: UNKNOWN"; exit 4; }
+        [ "$2" != --json ] || { echo '{"driver": {"guard": "\"pid\": 1", "pid": '"$(cat @DIR@/socket)"', "x": 1}}'; exit 0; }
+        echo "hadev1: dre ACTIVE (term 7)"
+        ;;
     reload) [ ! -e @DIR@/invalid ] || { echo "refused: line 3: bad"; exit 3; } ;;
 esac
 "#;
 
-/// Programs the script may use, when `start-stop-daemon` is not to be among them.
-const TOOLS: [&str; 10] = ["sh", "sleep", "rm", "touch", "id", "grep", "setsid", "kill", "printf", "date"];
+/// Programs the script may use, when `setsid` is not to be among them.
+const TOOLS: [&str; 12] = ["sh", "sleep", "rm", "touch", "id", "grep", "sed", "cat", "nohup", "kill", "printf", "date"];
 
 struct Host {
     directory: TempDir,
@@ -81,8 +88,9 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         // Whatever a failed test left running; only ever the process this test started.
-        if let Ok(pid) = fs::read_to_string(self.path("pid")) {
-            let _ = Process::new("kill").args(["-KILL", pid.trim()]).output();
+        let shell = fs::read_to_string(self.path("socket")).ok().map(|pid| pid.trim().to_owned());
+        for pid in daemons(&self.path("pid")).into_iter().chain(shell) {
+            let _ = Process::new("kill").args(["-KILL", &pid]).output();
         }
     }
 }
@@ -113,7 +121,7 @@ fn start_status_and_stop() {
 }
 
 #[test]
-fn a_host_without_start_stop_daemon_starts_it_too() {
+fn a_host_without_setsid_starts_it_too() {
     let host = Host::new();
     fs::create_dir(host.path("bin")).unwrap();
     for tool in TOOLS {
@@ -143,9 +151,9 @@ fn a_daemon_that_dies_at_once_or_does_not_answer_is_a_failed_start() {
     let host = Host::new();
     host.touch("broken");
     let (code, said) = host.dre("start");
-    assert!(code == 1 && said.contains("failed"), "{said}");
+    assert!(code == 1 && said.contains("failed: it has ended"), "{said}");
     let (code, said) = host.dre("status");
-    assert!(code == 1 && said.contains("dead, but its pid file is there"), "{said}");
+    assert!(code == 3 && said.contains("is not running"), "{said}");
     fs::remove_file(host.path("broken")).unwrap();
     host.touch("hung");
     let (code, said) = host.dre("start");
@@ -174,6 +182,26 @@ fn reload_gives_the_daemons_own_word() {
     let (code, said) = host.dre("reload");
     assert!(code == 1 && said.contains("line 3: bad"), "{said}");
     assert_eq!(host.dre("stop").0, 0);
+}
+
+#[test]
+fn a_daemon_whose_pid_file_is_gone_is_still_seen_and_stopped() {
+    let host = Host::new();
+    assert_eq!(host.dre("start").0, 0);
+    for other in [None, Some("1\n")] {
+        match other {
+            None => fs::remove_file(host.path("pid")).unwrap(),
+            Some(number) => fs::write(host.path("pid"), number).unwrap(),
+        }
+        let (code, said) = host.dre("status");
+        assert!(code == 0 && said.contains("is running (pid "), "{said}");
+        let (code, said) = host.dre("start");
+        assert!(code == 0 && said.contains("is running already"), "{said}");
+    }
+    let (code, said) = host.dre("stop");
+    assert!(code == 0 && said.ends_with(" stopped\n"), "{said}");
+    assert!(!host.path("socket").exists());
+    assert_eq!(host.dre("status").0, 3);
 }
 
 #[test]
@@ -215,6 +243,59 @@ fn wrong_words_and_missing_rights_have_their_codes() {
     let output =
         ordinary.arg(host.path("dre")).arg("stop").env("DRE_SETTINGS", host.path("settings")).output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{output:?}");
+}
+
+/// Processes whose arguments name this file.
+fn daemons(pid_file: &Path) -> Vec<String> {
+    let name = pid_file.display().to_string();
+    let of = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry.ok()?.path();
+        let arguments = fs::read(path.join("cmdline")).ok()?;
+        let is_daemon = fs::read_to_string(path.join("comm")).ok()?.trim() == "avamgrd";
+        let named = arguments.split(|byte| *byte == 0).any(|argument| argument == name.as_bytes());
+        (is_daemon && named).then(|| path.file_name().unwrap().to_string_lossy().into_owned())
+    };
+    fs::read_dir("/proc").unwrap().filter_map(of).collect()
+}
+
+#[test]
+fn two_starts_at_the_same_moment_end_with_one_daemon_that_is_seen_and_stopped() {
+    let host = Host::new();
+    let (place, name) = (host.directory.path().display(), nix::unistd::gethostname().unwrap());
+    let config = format!(
+        "[cluster]\nname = \"c\"\nnodes = [{name:?}]\nstandalone = true\nfailover_budget = \"1s\"\n\
+         [daemon]\nsocket = \"{place}/sock\"\nstate_dir = \"{place}/state\"\n\
+         [[group]]\nname = \"dre\"\n[[group.resource]]\nname = \"service\"\nexec = \"sleep 100000\"\n"
+    );
+    fs::write(host.path("avamgr.toml"), config).unwrap();
+    let (daemon, cli) = (env!("CARGO_BIN_EXE_avamgrd"), env!("CARGO_BIN_EXE_avamgr"));
+    host.settings(&format!(
+        "DAEMON={daemon}\nCLI={cli}\nAVAMGR_CONFDIR={place}\nLOG_TARGET=stderr\nSTART_TIMEOUT=20\nSTOP_TIMEOUT=20"
+    ));
+    for _ in 0..3 {
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..2).map(|_| scope.spawn(|| host.dre("start"))).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        let mut running = daemons(&host.path("pid"));
+        let begun = clock::now();
+        while running.len() != 1 && clock::now().since(begun) < Duration::from_secs(5) {
+            // The one that was slower is on its way out.
+            std::thread::sleep(Duration::from_millis(50));
+            running = daemons(&host.path("pid"));
+        }
+        assert_eq!(running.len(), 1, "{answers:?}");
+        assert!(answers.iter().all(|(code, _)| *code == 0), "{answers:?}");
+        for _ in 0..2 {
+            let (code, said) = host.dre("status");
+            assert!(code == 0 && said.contains(&format!("(pid {})", running[0])), "{said}");
+            // The second time, without the file.
+            let _ = fs::remove_file(host.path("pid"));
+        }
+        let (code, said) = host.dre("stop");
+        assert!(code == 0 && said.ends_with(" stopped\n"), "{said}");
+        assert_eq!(daemons(&host.path("pid")), [""; 0]);
+    }
 }
 
 #[test]

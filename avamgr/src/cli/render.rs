@@ -241,7 +241,7 @@ fn driver(driver: &DriverStatus, started: Instant, now: Instant) -> String {
         driver.scheduling,
         driver.guard
     );
-    text.push_str(&datagrams(&driver.bad_datagrams));
+    text.push_str(&datagrams(&driver.link_counters));
     text
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use avamgr_core::config::Config;
-use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, decode, encode};
+use avamgr_core::control::frame::{Lines, MAX_REQUEST_BYTES, decode};
 use avamgr_core::control::words;
 use avamgr_core::control::{Answer, Command, HistoryEntry, Reply, Request};
 use avamgr_core::node::Input;
@@ -16,10 +16,13 @@ use tokio::net::UnixStream;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::clock;
 use crate::control::policy::{Caller, Level};
+use crate::control::seats::Seat;
+use crate::control::shelf::{self, Line, Shelf};
+use crate::control::wording;
 use crate::control::{Ports, Reload};
 
 /// A client that takes no byte for this long is dropped.
@@ -47,7 +50,9 @@ const PIECE: usize = 4096;
 pub(super) struct Client {
     stream: UnixStream,
     caller: Caller,
+    seat: Seat,
     ports: Ports,
+    shelf: Arc<Shelf>,
     lines: Lines,
 }
 
@@ -61,11 +66,11 @@ impl From<io::Error> for Gone {
 }
 
 impl Client {
-    pub(super) fn new(stream: UnixStream, caller: Caller, ports: Ports) -> Self {
-        Self { stream, caller, ports, lines: Lines::new(MAX_REQUEST_BYTES) }
+    pub(super) fn new(stream: UnixStream, caller: Caller, seat: Seat, ports: Ports, shelf: Arc<Shelf>) -> Self {
+        Self { stream, caller, seat, ports, shelf, lines: Lines::new(MAX_REQUEST_BYTES) }
     }
 
-    /// Answers requests until the client leaves or is dropped.
+    /// Answers requests until the client leaves or is dropped. The next one is read when the last answer is written.
     pub(super) async fn serve(mut self) {
         // Every way out is an end of the connection; there is nothing to add.
         let Err(Gone) = self.requests().await;
@@ -74,6 +79,10 @@ impl Client {
     async fn requests(&mut self) -> Result<std::convert::Infallible, Gone> {
         loop {
             while let Some(line) = self.lines.next_line() {
+                let wait = self.seat.turn(clock::now());
+                if !wait.is_zero() {
+                    sleep(wait).await;
+                }
                 match line.and_then(|line| decode::<Request>(&line)) {
                     Ok(request) => self.request(request).await?,
                     Err(error) => self.send(&Reply::Error { reason: error.to_string() }).await?,
@@ -90,16 +99,22 @@ impl Client {
         match request {
             Request::Status => {
                 let status = Arc::clone(&self.ports.status.borrow());
-                self.send(&Reply::Status { status: Box::new(status.as_ref().clone()) }).await
+                self.send_shared(self.shelf.status(&status, self.seat.is_viewer())).await
             }
             Request::Config => {
                 let config = Arc::clone(&self.ports.config.borrow());
-                self.send(&Reply::Config { config: Box::new(config.as_ref().clone()) }).await
+                self.send_shared(self.shelf.config(&config, self.seat.is_viewer())).await
             }
             Request::History { last, follow } => self.history(last, follow).await,
             Request::Command(command) => {
+                if !self.may_steer(wording::verb(&command)).await? {
+                    return Ok(());
+                }
+                if let Some(reason) = wording::nonsense(&command) {
+                    return self.send(&Reply::Answer { answer: Answer::Refused { reason } }).await;
+                }
                 let what = command.words();
-                if self.may_steer(&what).await? { self.command(command, &what).await } else { Ok(()) }
+                self.command(command, &what).await
             }
             Request::Reload => {
                 if self.may_steer("reload").await? {
@@ -111,16 +126,18 @@ impl Client {
         }
     }
 
-    async fn may_steer(&mut self, what: &str) -> Result<bool, Gone> {
+    async fn may_steer(&mut self, verb: &'static str) -> Result<bool, Gone> {
         match self.caller.level {
             Level::Operator => Ok(true),
             Level::Viewer => {
-                tracing::warn!(who = self.caller.who, "control socket: not permitted: {what}");
+                if let Some(unsaid) = self.seat.word(clock::now()) {
+                    tracing::warn!(who = self.caller.who, unsaid, "control socket: not permitted: {verb}");
+                }
                 let operators = match &self.ports.config.borrow().daemon.operators {
                     Some(group) => format!("root or a member of group {group}"),
                     None => "root (the config names no daemon.operators group)".to_owned(),
                 };
-                let reason = format!("not permitted: {what} needs {operators}, you are {}", self.caller.who);
+                let reason = format!("not permitted: {verb} needs {operators}, you are {}", self.caller.who);
                 self.send(&Reply::Error { reason }).await?;
                 Ok(false)
             }
@@ -241,7 +258,7 @@ impl Client {
     }
 
     async fn dismiss(&mut self, reason: &str) -> Result<std::convert::Infallible, Gone> {
-        tracing::info!(who = self.caller.who, "control socket: client dropped: {reason}");
+        self.tell_dropped(reason);
         self.send(&Reply::Error { reason: reason.to_owned() }).await?;
         Err(Gone)
     }
@@ -250,17 +267,30 @@ impl Client {
         self.send(&Reply::Event { entry: entry.clone() }).await
     }
 
-    async fn send(&mut self, reply: &Reply) -> Result<(), Gone> {
-        let line = match encode(reply, MAX_REPLY_BYTES) {
-            Ok(line) => line,
-            Err(error) => {
-                let reason = format!("the answer cannot be sent: {error}");
-                encode(&Reply::Error { reason }, MAX_REPLY_BYTES).map_err(|_| Gone)?
+    fn tell_dropped(&self, reason: &str) {
+        if let Some(unsaid) = self.seat.word(clock::now()) {
+            tracing::info!(who = self.caller.who, unsaid, "control socket: client dropped: {reason}");
+        }
+    }
+
+    async fn send_shared(&mut self, line: Option<Arc<Line>>) -> Result<(), Gone> {
+        match line {
+            Some(line) => self.write(line.bytes()).await,
+            None => {
+                let reason = "too many clients read too slowly: ask again".to_owned();
+                self.send(&Reply::Error { reason }).await
             }
-        };
-        let Ok(written) = timeout(WRITE_PATIENCE, self.stream.write_all(&line)).await else {
-            let patience = words::duration(WRITE_PATIENCE);
-            tracing::info!(who = self.caller.who, "control socket: client dropped: it read nothing for {patience}");
+        }
+    }
+
+    async fn send(&mut self, reply: &Reply) -> Result<(), Gone> {
+        let line = shelf::line(reply).ok_or(Gone)?;
+        self.write(&line).await
+    }
+
+    async fn write(&mut self, line: &[u8]) -> Result<(), Gone> {
+        let Ok(written) = timeout(WRITE_PATIENCE, self.stream.write_all(line)).await else {
+            self.tell_dropped(&format!("it read nothing for {}", words::duration(WRITE_PATIENCE)));
             return Err(Gone);
         };
         Ok(written?)

@@ -35,6 +35,8 @@ pub enum Level {
 pub struct Caller {
     /// What they may do.
     pub level: Level,
+    /// Their account; `None` = the kernel cannot say.
+    pub uid: Option<u32>,
     /// Who they are, for the history.
     pub who: String,
 }
@@ -63,22 +65,23 @@ impl Policy {
     /// The caller of a connection; somebody the kernel cannot name may only look.
     pub fn identify(&self, stream: &UnixStream, operators: Option<&str>) -> Caller {
         let Ok(peer) = stream.peer_cred() else {
-            return Caller { level: Level::Viewer, who: "unknown".to_owned() };
+            return Caller { level: Level::Viewer, uid: None, who: "unknown".to_owned() };
         };
         let mut groups = peer_groups(stream);
         groups.push(peer.gid());
         let level = self.level(peer.uid(), &groups, operators);
         let login = peer.pid().and_then(login_uid).filter(|login| *login != peer.uid());
-        Caller { level, who: self.who(peer.uid(), login) }
+        Caller { level, uid: Some(peer.uid()), who: self.who(peer.uid(), login) }
+    }
+
+    /// Root, and the account the daemon runs as.
+    pub(super) fn is_own(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.daemon_uid
     }
 
     fn level(&self, uid: u32, groups: &[u32], operators: Option<&str>) -> Level {
         let gid = operators.and_then(|name| number_of(&self.group_file, name));
-        if uid == 0 || uid == self.daemon_uid || gid.is_some_and(|gid| groups.contains(&gid)) {
-            Level::Operator
-        } else {
-            Level::Viewer
-        }
+        if self.is_own(uid) || gid.is_some_and(|gid| groups.contains(&gid)) { Level::Operator } else { Level::Viewer }
     }
 
     /// `root`, or `root (login alice)` when alice became root.

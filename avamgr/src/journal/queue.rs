@@ -120,7 +120,7 @@ impl Text {
     fn finish(mut self) -> String {
         self.message.push_str(&self.fields);
         // A line break inside would make two lines of one in most logs.
-        let mut text: String = self.message.replace('\n', "; ");
+        let mut text = escaped(&self.message.replace('\n', "; "));
         if text.len() > TEXT_BYTES_MAX {
             let cut = (0..=TEXT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
             text.truncate(cut);
@@ -128,6 +128,19 @@ impl Text {
         }
         text
     }
+}
+
+/// Names and other programs' words are in many texts; they must not steer the terminal of whoever reads the log.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && character != '\t' {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
 }
 
 impl Visit for Text {
@@ -189,6 +202,12 @@ mod tests {
         assert_eq!(queue.lost.load(Ordering::Relaxed), 4);
         assert_eq!(record(&inbox).text, "line 0");
         assert!(matches!(inbox.try_recv(), Err(TryRecvError::Empty)));
+    }
+
+    #[test]
+    fn control_characters_are_shown_and_not_sent() {
+        let text = Text { message: "a\u{1b}[2Jb\r\n\u{9b}c\td".to_owned(), fields: String::new() }.finish();
+        assert_eq!(text, "a\\u{1b}[2Jb\\r; \\u{9b}c\td");
     }
 
     #[test]

@@ -6,19 +6,19 @@ use avamgr_core::time::Instant;
 
 /// Lets `burst` events through at once and then one per `period`, kept as one number: when the bucket will be full again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     period: Duration,
     burst: u32,
     full_at: Instant,
 }
 
 impl Bucket {
-    pub(super) fn new(period: Duration, burst: u32) -> Self {
+    pub(crate) fn new(period: Duration, burst: u32) -> Self {
         Self { period, burst, full_at: Instant::BOOT }
     }
 
     /// Whether one more may pass now; `false` takes nothing.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + self.period;
         if full_at.since(now) > self.period * self.burst {
             return false;

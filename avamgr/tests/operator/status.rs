@@ -62,7 +62,7 @@ pub(crate) fn active() -> Status {
             pid: 4711,
             scheduling: "normal".to_owned(),
             guard: "address lifetime, within 4 s".to_owned(),
-            bad_datagrams: BTreeMap::new(),
+            link_counters: BTreeMap::new(),
         },
     }
 }

@@ -102,7 +102,7 @@ fn active() -> Status {
             pid: 4711,
             scheduling: "SCHED_RR 10, memory locked".to_owned(),
             guard: "address lifetime, within 4 s".to_owned(),
-            bad_datagrams: BTreeMap::new(),
+            link_counters: BTreeMap::new(),
         },
     }
 }
@@ -142,7 +142,7 @@ fn troubled() -> Status {
         reason: Some("connection refused".to_owned()),
         since: before(90_000),
     };
-    status.driver.bad_datagrams = [("received", 480), ("sent", 490), ("bad_digest", 9), ("bad_cluster", 0)]
+    status.driver.link_counters = [("received", 480), ("sent", 490), ("bad_digest", 9), ("bad_cluster", 0)]
         .map(|(counter, count)| (format!("primary {counter}"), count))
         .into();
     status

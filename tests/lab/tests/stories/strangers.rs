@@ -20,11 +20,22 @@ fn refused(pair: &Pair, name: &str, cause: &str) -> u64 {
     links.iter().filter_map(|link| link["refused"][cause].as_u64()).sum()
 }
 
+/// Datagrams on a link that never became frames: refused for what they are, or for how many they are. What was sent and
+/// received has counters of the same kind and is no part of it.
+fn turned_away(pair: &Pair, name: &str, link: &str) -> Result<u64, Box<dyn std::error::Error>> {
+    let status = pair.status(name)?;
+    let counters = status["driver"]["link_counters"].as_object().ok_or("no counters")?;
+    let refusal = |counter: &str| counter.starts_with("bad_") || counter == "flooded";
+    let of_link = |name: &str| name.rsplit_once(' ').is_some_and(|(of, counter)| of == link && refusal(counter));
+    Ok(counters.iter().filter(|(name, _)| of_link(name)).filter_map(|(_, count)| count.as_u64()).sum())
+}
+
 #[test]
 fn noise_on_a_link_is_counted_and_changes_nothing() {
     story(|| {
         let pair = Pair::start(Plan::pair(), &config("", SLEEPER))?;
         let before = pair.role_changes("hadev1")? + pair.role_changes("hadev2")?;
+        assert_eq!(turned_away(&pair, "hadev1", "primary")?, 0, "nobody has thrown anything yet");
         pair.node("hadev2")?.in_netns(|| {
             let socket = UdpSocket::bind("172.16.11.55:0")?;
             for round in 0..2000_u32 {
@@ -36,12 +47,9 @@ fn noise_on_a_link_is_counted_and_changes_nothing() {
             }
             Ok(())
         })?;
-        let counted = || -> u64 {
-            let status = pair.status("hadev1").unwrap_or_default();
-            let causes = status["driver"]["bad_datagrams"].as_object().cloned().unwrap_or_default();
-            causes.iter().filter(|(name, _)| name.starts_with("primary")).filter_map(|(_, count)| count.as_u64()).sum()
-        };
-        wait_until(SOON, "the noise to be counted", || counted() >= 100)?;
+        wait_until(SOON, "the noise to be counted", || {
+            turned_away(&pair, "hadev1", "primary").is_ok_and(|count| count >= 100)
+        })?;
         assert_eq!(pair.role_changes("hadev1")? + pair.role_changes("hadev2")?, before);
         assert_eq!(pair.role("hadev1"), "active");
         Ok(())
@@ -51,16 +59,26 @@ fn noise_on_a_link_is_counted_and_changes_nothing() {
 #[test]
 fn recorded_heartbeats_played_back_are_counted_and_change_nothing() {
     story(|| {
-        let pair = Pair::start(Plan::pair(), &config("", SLEEPER))?;
+        let mut pair = Pair::start(Plan::pair(), &config("", SLEEPER))?;
         let node = pair.node("hadev2")?;
         let frames = record(&node, 60)?;
         let before = (refused(&pair, "hadev1", "replayed"), pair.role_changes("hadev1")?);
         play(&node, &frames)?;
         wait_until(SOON, "the recordings to be counted", || refused(&pair, "hadev1", "replayed") >= before.0 + 20)?;
-        // Also in another life of the receiver, where their numbers would be new.
         assert_eq!(pair.role_changes("hadev1")?, before.1);
         assert_eq!(pair.role("hadev1"), "active");
-        Ok(())
+        // Also in another life of the receiver, where their numbers are new: they echo the life that is over.
+        pair.daemon("hadev1").kill9()?;
+        pair.wait_role("hadev2", "active")?;
+        pair.start_daemon("hadev1")?;
+        pair.wait_role("hadev1", "standby")?;
+        std::thread::sleep(Duration::from_secs(1));
+        let before = (refused(&pair, "hadev1", "unproven"), pair.all_role_changes());
+        play(&node, &frames)?;
+        wait_until(SOON, "the recordings to be counted", || refused(&pair, "hadev1", "unproven") >= before.0 + 20)?;
+        assert_eq!(pair.all_role_changes(), before.1);
+        assert_eq!((pair.role("hadev1"), pair.role("hadev2")), ("standby".to_owned(), "active".to_owned()));
+        pair.never_two_owners()
     });
 }
 
@@ -76,6 +94,30 @@ fn a_node_with_another_key_is_not_believed_and_makes_no_second_owner() {
         assert_eq!(pair.role("hadev2"), "standby", "somebody answers for the address");
         assert!(refused(&pair, "hadev1", "digest") > 0);
         pair.never_two_owners()
+    });
+}
+
+#[test]
+fn a_refused_reload_keeps_the_keys_that_the_other_node_knows() {
+    story(|| {
+        let pair = Pair::start(Plan::pair(), &config("", SLEEPER))?;
+        let node = pair.node("hadev1")?;
+        node.write("/etc/avamgr/keys", format!("1 {} send\n", "fedcba9876543210".repeat(4)))?;
+        let before = pair.all_role_changes();
+        for (timers, service, named) in
+            [("", "sleep 99999", "group"), ("guard_lifetime = \"4s\"", "sleep 100000", "timers.guard_lifetime")]
+        {
+            let text = config(timers, SLEEPER).replace("sleep 100000", service);
+            node.write("/etc/avamgr/avamgr.toml", text)?;
+            let reload = pair.avamgr("hadev1", &["reload"])?;
+            let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+            assert_eq!(reload.status.code(), Some(3), "{said}");
+            assert!(said.contains(named) && said.contains("need a restart of the daemon"), "{said}");
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!((refused(&pair, "hadev1", "digest"), refused(&pair, "hadev2", "digest")), (0, 0));
+        assert_eq!(pair.all_role_changes(), before);
+        Ok(())
     });
 }
 

@@ -1,0 +1,64 @@
+//! What callers may say: names that could be somebody's, and nothing else, find their way into log and history.
+
+use avamgr_core::control::{Command, ResourceVerb};
+
+/// Longest name a caller may use, `group/resource` included.
+const NAME_BYTES_MAX: usize = 256;
+
+/// The verb alone: none of the caller's own text.
+pub(super) fn verb(command: &Command) -> &'static str {
+    match command {
+        Command::Switchover { .. } => "switchover",
+        Command::Offline { .. } => "offline",
+        Command::Online => "online",
+        Command::Maintenance { .. } => "maintenance",
+        Command::Resource { verb: ResourceVerb::Start, .. } => "resource start",
+        Command::Resource { verb: ResourceVerb::Stop, .. } => "resource stop",
+        Command::Resource { verb: ResourceVerb::Restart, .. } => "resource restart",
+        Command::Resource { verb: ResourceVerb::Clear, .. } => "resource clear",
+    }
+}
+
+/// Why a command cannot mean anything, whatever the config says.
+pub(super) fn nonsense(command: &Command) -> Option<String> {
+    let names = match command {
+        Command::Switchover { group, to, dry_run: _ } => [group.as_deref(), to.as_deref()],
+        Command::Resource { resource, verb: _ } => [Some(resource.as_str()), None],
+        Command::Offline { .. } | Command::Online | Command::Maintenance { .. } => [None, None],
+    };
+    let bad = |name: &&str| name.len() > NAME_BYTES_MAX || name.chars().any(is_unprintable);
+    names.into_iter().flatten().any(|name| bad(&name)).then(|| {
+        format!(
+            "{}: a name is longer than {NAME_BYTES_MAX} bytes or cannot be printed: nothing is called that",
+            verb(command)
+        )
+    })
+}
+
+/// Control characters steer the terminal of whoever reads them; so do marks that turn the direction of a text.
+fn is_unprintable(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(name: &str) -> Command {
+        Command::Resource { resource: name.to_owned(), verb: ResourceVerb::Stop }
+    }
+
+    #[test]
+    fn only_names_that_could_be_somebodys_pass() {
+        assert_eq!(nonsense(&resource("dre/traffic")), None);
+        assert_eq!(nonsense(&resource("größe-1")), None);
+        assert_eq!(nonsense(&Command::Online), None);
+        for bad in ["a\x1b[2Jb", "a\nb", "\u{202e}evil", &"x".repeat(257)] {
+            let why = nonsense(&resource(bad)).unwrap();
+            assert!(why.starts_with("resource stop: a name") && !why.contains(bad), "{why}");
+            let to = Command::Switchover { group: None, to: Some(bad.to_owned()), dry_run: true };
+            assert!(nonsense(&to).is_some());
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The real daemon on a node of its own: what accounts without rights can do to it, and two of them at once.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+#[path = "netlink/space.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod space;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use avamgr::clock;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use space::{Space, eventually, pair, with_namespaces};
+use tempfile::TempDir;
+
+/// Addresses of the group: enough for a config that takes a while to write.
+const ADDRESSES: usize = 400;
+
+/// A node with its addresses on `eth1`, and a cable to somebody who is silent.
+struct Node {
+    directory: TempDir,
+    here: Space,
+    _there: Space,
+    daemon: Child,
+}
+
+impl Node {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let (here, there) = pair();
+        let addresses: Vec<String> =
+            (0..ADDRESSES).map(|number| format!("\"10.9.{}.{}/16\"", number / 200, number % 200 + 1)).collect();
+        let text = format!(
+            "[cluster]\nname = \"c\"\nnodes = [\"hadev1\"]\nstandalone = true\nfailover_budget = \"200ms\"\n\
+             [timers]\nguard_lifetime = \"2s\"\n\
+             [daemon]\nsocket = \"{place}/sock\"\nstate_dir = \"{place}/state\"\n\
+             [[group]]\nname = \"dre\"\n[[group.resource]]\nname = \"traffic\"\nvip = [{}]\ninterface = \"eth1\"\n",
+            addresses.join(", "),
+            place = directory.path().display(),
+        );
+        fs::write(directory.path().join("avamgr.toml"), text).unwrap();
+        let daemon = here.run(|| daemon(directory.path()).spawn()).unwrap();
+        let node = Self { directory, here, _there: there, daemon };
+        eventually("all addresses to be here", || node.addresses() == ADDRESSES);
+        node
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("sock")
+    }
+
+    fn log(&self) -> Vec<u8> {
+        fs::read(self.directory.path().join("log")).unwrap()
+    }
+
+    fn addresses(&self) -> usize {
+        self.here.ip("-o -4 address show dev eth1").matches("inet 10.9.").count()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+        if thread::panicking() {
+            let log = self.log();
+            println!("{}", String::from_utf8_lossy(&log[..log.len().min(5_000)]));
+        }
+    }
+}
+
+/// The daemon of a directory, with its pid file there.
+fn daemon(directory: &Path) -> Command {
+    let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_avamgrd"));
+    command.arg("--config").arg(directory.join("avamgr.toml")).arg("--pid-file").arg(directory.join("pid"));
+    command.args(["--node", "hadev1", "--log-target", "stderr"]).stderr(log).stdout(Stdio::null());
+    command
+}
+
+/// Runs on a thread that belongs to nobody, where root can be nobody.
+fn as_nobody<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let become_nobody = || {
+        #[expect(unsafe_code, reason = "the library's own calls would change every thread of the tests")]
+        // SAFETY: plain numbers; these calls concern this thread alone.
+        let became = unsafe {
+            libc::syscall(libc::SYS_setresgid, 65_534, 65_534, 65_534) == 0
+                && libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) == 0
+        };
+        assert!(became, "only root can be an account without rights: run this test as root");
+        work()
+    };
+    thread::scope(|scope| scope.spawn(become_nobody).join().unwrap())
+}
+
+/// Many connections of nobody ask the same thing over and over, and read whatever comes, for as long as told.
+fn bother(socket: &Path, connections: usize, line: &str, time: Duration) {
+    let (end, lines) = (clock::now() + time, line.repeat(100));
+    let mut streams: Vec<UnixStream> = (0..connections).map(|_| UnixStream::connect(socket).unwrap()).collect();
+    streams.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+    let mut piece = vec![0; 1 << 16];
+    while clock::now() < end {
+        for stream in &mut streams {
+            // Full, empty or turned away: the next one.
+            let _ = stream.write(lines.as_bytes());
+            let _ = stream.read(&mut piece);
+        }
+    }
+}
+
+#[test]
+fn no_crowd_keeps_the_addresses_from_being_refreshed() {
+    with_namespaces("no_crowd_keeps_the_addresses_from_being_refreshed", || {
+        let node = Node::start();
+        let time = Duration::from_secs(6);
+        thread::scope(|scope| {
+            let socket = node.socket();
+            let crowd = scope.spawn(move || {
+                as_nobody(|| bother(&socket, 300, "{\"request\":\"config\"}\n", time));
+            });
+            while !crowd.is_finished() {
+                assert_eq!(node.addresses(), ADDRESSES);
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let log = String::from_utf8_lossy(&node.log()).into_owned();
+        assert!(!log.contains("stood still"), "{log}");
+    });
+}
+
+#[test]
+fn refusals_neither_flood_the_log_nor_speak_in_it() {
+    with_namespaces("refusals_neither_flood_the_log_nor_speak_in_it", || {
+        let node = Node::start();
+        let before = node.log().len();
+        let name = format!("\\u001b[2J{}", "x".repeat(10_000));
+        let line =
+            format!("{{\"request\":\"command\",\"command\":\"resource\",\"resource\":\"{name}\",\"verb\":\"stop\"}}\n");
+        as_nobody(|| bother(&node.socket(), 100, &line, Duration::from_secs(3)));
+        let log = node.log();
+        let (text, grown) = (String::from_utf8_lossy(&log), log.len() - before);
+        assert!(text.contains("not permitted: resource stop"), "{text}");
+        assert!(grown < 10_000 && !log.contains(&0x1b) && !text.contains("xxxx"), "{grown} bytes");
+    });
+}
+
+#[test]
+fn a_second_daemon_leaves_the_first_ones_pid_file_alone() {
+    with_namespaces("a_second_daemon_leaves_the_first_ones_pid_file_alone", || {
+        let mut node = Node::start();
+        let path = node.directory.path().join("pid");
+        let number = format!("{}\n", node.daemon.id());
+        eventually("the pid file", || fs::read_to_string(&path).is_ok_and(|text| text == number));
+        let second = node.here.run(|| daemon(node.directory.path()).status()).unwrap();
+        assert!(!second.success());
+        assert_eq!(fs::read_to_string(&path).unwrap(), number);
+        assert!(String::from_utf8_lossy(&node.log()).contains("another daemon is running"));
+        kill(Pid::from_raw(node.daemon.id().cast_signed()), Signal::SIGTERM).unwrap();
+        assert!(node.daemon.wait().unwrap().success());
+        assert!(!path.exists() && !node.socket().exists());
+    });
+}
