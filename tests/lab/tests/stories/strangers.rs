@@ -110,7 +110,7 @@ fn a_refused_reload_keeps_the_keys_that_the_other_node_knows() {
             let text = config(timers, SLEEPER).replace("sleep 100000", service);
             node.write("/etc/avamgr/avamgr.toml", text)?;
             let reload = pair.avamgr("hadev1", &["reload"])?;
-            let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+            let said = String::from_utf8_lossy(&[reload.stdout, reload.stderr].concat()).into_owned();
             assert_eq!(reload.status.code(), Some(3), "{said}");
             assert!(said.contains(named) && said.contains("need a restart of the daemon"), "{said}");
         }
