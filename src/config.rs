@@ -136,7 +136,7 @@ pub struct Timers {
     /// Bound for bringing every resource down when isolated: after it, what still runs is killed.
     pub stop_bound: Duration,
     /// How long a silent peer may go on being ACTIVE: takeover without its consent waits this long after its last sign of
-    /// life (ANCHORS D3.6), unless every path was asked and only the arbitrator answered.
+    /// life, unless every path was asked and only the arbitrator answered.
     pub hold_time: Duration,
     /// After the daemon's start: how long to wait for a peer's first frame before it counts as silent.
     pub start_grace: Duration,

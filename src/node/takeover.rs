@@ -1,7 +1,7 @@
 //! May this node be ACTIVE? Everything that stands in the way, as a list: empty = take over.
 //!
 //! The same list decides and explains: `avamgr why` prints it. Living peers must consent to a claim (they say that they
-//! have seen it and hold nothing); for silent ones the `ping` authority speaks (DESIGN §4.2): the arbitrator answers, nobody
+//! have seen it and hold nothing); for silent ones the `ping` authority speaks: the arbitrator answers, nobody
 //! answers for the VIPs, and the hold time is over or was not needed.
 
 use std::time::Duration;
@@ -176,7 +176,7 @@ impl Node {
     }
 
     /// VIPs, neutral path and arbitrator have all been asked after the last sign of life: an ACTIVE node that no client
-    /// can reach owns nothing that matters, so the hold time is not needed (DESIGN §4.2).
+    /// can reach owns nothing that matters, so the hold time is not needed.
     fn asked_all(&self, id: GroupId, peer: &Peer) -> bool {
         let basis = self.last_sign(peer);
         let patience = self.neutral_patience(peer);

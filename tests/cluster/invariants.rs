@@ -1,4 +1,4 @@
-//! What must hold after every event, each rule a function named as a sentence (ANCHORS.md, D5).
+//! What must hold after every event, each rule a function named as a sentence (docs/safety.md).
 
 use std::time::Duration;
 
