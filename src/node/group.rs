@@ -75,8 +75,10 @@ pub(super) struct Probe {
     pub(super) unanswered: Option<Instant>,
     /// When it ended.
     pub(super) ended: Option<Instant>,
-    /// Who answered the last one.
+    /// Who answered, as long as that counts.
     pub(super) owner: Option<VipOwner>,
+    /// When it did so last.
+    pub(super) answered: Instant,
     /// That has been told.
     pub(super) owner_told: bool,
     /// Why the last one could not be asked.

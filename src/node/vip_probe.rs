@@ -1,4 +1,7 @@
 //! Who answers for the group's addresses on the service network: when it is asked, and what the answers are worth.
+//!
+//! An answer is a sign of life of an owner, like a heartbeat. One question without an answer does not undo it: on a busy
+//! host the answer comes too late now and then. The owner is gone when nobody has answered for the dead time.
 
 use crate::cluster::{GroupId, Role};
 use crate::config::ResourceKind;
@@ -159,6 +162,7 @@ impl Node {
         }
         let matters = self.probe_basis(id).is_some();
         let late = !self.config.standalone && self.peers.values().all(|peer| peer.state.is_alive());
+        let patience = self.config.timers.dead_time;
         let probe = &mut self.group_mut(id).probe;
         if probe.in_flight.take_if(|(wanted, _)| *wanted == name).is_none() {
             return;
@@ -166,6 +170,11 @@ impl Node {
         probe.next = next;
         if !matters {
             // The peer was heard again while we asked, and says itself what it owns.
+            return;
+        }
+        if owner.is_some() {
+            probe.answered = now;
+        } else if probe.owner.is_some() && asked < probe.answered + patience {
             return;
         }
         // That the owner answers while its frames are merely late is as it should be.

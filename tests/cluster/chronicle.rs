@@ -39,6 +39,8 @@ pub(crate) struct Run {
     pub(crate) failing: BTreeSet<CheckId>,
     /// When the last answered question to the arbitrator was asked, and whether it answered.
     pub(crate) verdict: Option<(Instant, bool)>,
+    /// When somebody last answered for the VIPs of a group.
+    pub(crate) answered: BTreeMap<GroupId, Instant>,
     /// The groups it has begun to start and not given up since.
     pub(crate) leads: BTreeSet<GroupId>,
     /// The highest term it has shown.
@@ -140,6 +142,9 @@ impl Run {
             }
             Input::Verdict { asked, answers, .. } => {
                 self.verdict = Some((world.world_time(node, *asked), answers.iter().any(Option::is_some)));
+            }
+            Input::VipProbe { group, owner: Some(_), .. } => {
+                self.answered.insert(*group, at);
             }
             Input::Report { resource, report } => self.on_report(*resource, report),
             Input::Ready { check, result } => {

@@ -130,6 +130,7 @@ impl Invariants {
             if term > heard { Ok(()) } else { Err(format!("{node:?} starts in term {term}, has heard of {heard}")) };
         rule("S5 an older term never promotes", newer)?;
         rule("S10 who is heard is asked first", self.who_is_heard_is_asked_first(world, node, group, term))?;
+        rule("S1 an owner that answers is silent first", who_answered_is_silent_first(world, run, group))?;
         rule("S6 leftovers are removed first", leftovers_are_removed_first(world, run, group))?;
         rule("S6 no promotion before every peer had its time to speak", every_peer_had_its_time(world, node, run))?;
         rule("S7 no promotion while held", nobody_starts_while_held(world.now(), run))?;
@@ -245,6 +246,18 @@ fn takeovers_are_limited(world: &World, run: &Run) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// An answer for the VIPs is a sign of life; one question that nobody answers does not undo it.
+fn who_answered_is_silent_first(world: &World, run: &Run, group: GroupId) -> Result<(), String> {
+    let Some(answered) = run.answered.get(&group) else { return Ok(()) };
+    let patience = world.config().timers.dead_time;
+    let silence = world.now().since(*answered);
+    let heard = run.heard.values().any(|heard| heard >= answered);
+    if heard || silence + SLACK >= patience - patience / 200 {
+        return Ok(());
+    }
+    Err(format!("somebody answered for the VIPs {silence:?} ago"))
 }
 
 fn leftovers_are_removed_first(world: &World, run: &Run, group: GroupId) -> Result<(), String> {
