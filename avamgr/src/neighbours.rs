@@ -50,6 +50,12 @@ pub enum Error {
         /// Its name.
         interface: String,
     },
+    /// This host stood still again and again while it waited for an answer.
+    #[error("nothing is known about {interface}: this host is too busy to hear an answer in time")]
+    Late {
+        /// Its name.
+        interface: String,
+    },
     /// The packet socket failed.
     #[error("packet socket on {interface}: cannot {action}: {source}{}", hint(source))]
     Socket {

@@ -20,12 +20,17 @@ use crate::netlink::{Interface, Mac, Netlink};
 pub const ASKED_MAX: usize = 8;
 /// How often each question is asked: one lost frame in a hundred is common, three in a row are not.
 const ROUNDS: u32 = 3;
+/// How many more rounds may take the place of those that do not count.
+const REPEATED_MAX: u32 = 6;
 const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// Asks on an interface who has one of these addresses, and returns at the first answer, or after `time` without one.
-/// Of many addresses, a few are asked for: the first, the last, and some between them. Answers of this host's own interfaces do not count. No neighbour's
-/// table changes.
+/// Of many addresses, a few are asked for: the first, the last, and some between them. Answers of this host's own
+/// interfaces do not count. No neighbour's table changes.
+///
+/// A round during which this host stood still does not count: the answer may be as late as we are. It is asked again, so
+/// the whole may take longer than `time`; where that does not help either, [`Error::Late`] says that nothing is known.
 pub async fn probe(interface: &str, addresses: &[IpAddr], time: Duration) -> Result<Option<VipOwner>, Error> {
     let mut netlink = Netlink::open()?;
     let name = || interface.to_owned();
@@ -42,17 +47,22 @@ pub async fn probe(interface: &str, addresses: &[IpAddr], time: Duration) -> Res
     }
     let asked = spread(addresses, ASKED_MAX);
     let mut ear = Ear::open(&link, mac, asked)?;
-    let start = clock::now();
-    for round in 1..=ROUNDS {
+    let patience = time / ROUNDS;
+    let mut counted = 0;
+    for _ in 0..ROUNDS + REPEATED_MAX {
         ear.ask()?;
-        let until = start + time * round / ROUNDS;
+        let until = clock::now() + patience;
         while let Some(claim) = ear.hear(until).await? {
             if !is_own(&mut netlink, claim.mac).await? {
                 return Ok(Some(VipOwner { address: claim.address, mac: claim.mac.to_string() }));
             }
         }
+        counted += u32::from(clock::now() <= until + patience);
+        if counted == ROUNDS {
+            return Ok(None);
+        }
     }
-    Ok(None)
+    Err(Error::Late { interface: name() })
 }
 
 /// An answer can come from another interface of this host that is on the same network.
