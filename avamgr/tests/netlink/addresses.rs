@@ -7,7 +7,7 @@ use avamgr_core::node::{Order, Report};
 
 use crate::in_namespaces;
 use crate::space::{Space, eventually, pair};
-use crate::vip::{Vip, config};
+use crate::vip::{Vip, config, timers};
 
 const BOTH: [&str; 2] = ["172.16.9.61/24", "2001:db8:9::61/64"];
 
@@ -217,6 +217,23 @@ in_namespaces! {
         let shown = node.ip("address show dev eth1 permanent");
         assert!(shown.contains("172.16.9.54/24") && shown.contains("eth1:own"), "{shown}");
         assert!(!node.has("eth1", BOTH[0]));
+    }
+
+    fn what_another_resource_has_is_not_put_back_behind_its_back() {
+        let (node, _peer) = pair();
+        node.sysctl("net/ipv4/conf/eth1/promote_secondaries", "0");
+        // It takes its address off at the same time, because the group goes to another node.
+        let its = config(&["172.16.9.62/24"], &[]);
+        let vip = Vip::beside(&node, config(&BOTH[..1], &[]), timers(), Some(its));
+        vip.expect(Report::Able);
+        vip.start();
+        node.ip("address add 172.16.9.62/24 dev eth1");
+        node.ip("address add 172.16.9.54/24 dev eth1");
+        vip.order(Order::Stop { within: None });
+        assert_eq!(vip.expect_text(Report::Notice), "172.16.9.54/24: went from eth1 with our address, put back");
+        vip.expect(Report::Stopped);
+        assert!(node.has("eth1", "172.16.9.54/24"));
+        assert!(!node.has("eth1", "172.16.9.62/24"), "it may be on another node by now");
     }
 
     fn the_hosts_own_prefix_route_is_left_alone() {

@@ -1,6 +1,7 @@
 //! What the resources of this daemon have, by config: whatever else carries our mark is a leftover.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use avamgr_core::cluster::ResourceId;
@@ -53,6 +54,12 @@ impl Claims {
     /// The same of a route.
     pub(super) fn has_route(&self, route: Route, place: &Place<'_>, except: Option<ResourceId>) -> bool {
         self.any(place, except, |claim| claim.routes.contains(&route))
+    }
+
+    /// Whether any resource, wherever it may be, has this address in its config.
+    pub(super) fn is_claimed(&self, address: IpAddr) -> bool {
+        let with_any_prefix = IpNet { address, prefix: 0 }..=IpNet { address, prefix: u8::MAX };
+        self.lock().by_resource.values().any(|claim| claim.addresses.range(with_any_prefix.clone()).next().is_some())
     }
 
     pub(super) fn is_swept(&self) -> bool {

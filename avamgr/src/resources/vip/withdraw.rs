@@ -132,7 +132,10 @@ impl Task {
         }
         let Some(index) = leaving.first().map(Present::index) else { return Ok(()) };
         let after = self.addresses(index).await?;
-        let lost = collateral(before, &after, leaving);
+        // An address of ours is for its own resource to put back: that one may have taken it off meanwhile, and then it
+        // may be on another node already.
+        let mut lost = collateral(before, &after, leaving);
+        lost.retain(|present| !self.claims.is_claimed(present.net.address));
         if lost.is_empty() {
             return Ok(());
         }

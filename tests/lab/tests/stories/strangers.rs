@@ -91,7 +91,8 @@ fn a_node_with_another_key_is_not_believed_and_makes_no_second_owner() {
         pair.wait_role("hadev1", "active")?;
         pair.start_daemon("hadev2")?;
         std::thread::sleep(Duration::from_secs(4));
-        assert_eq!(pair.role("hadev2"), "standby", "somebody answers for the address");
+        let why = pair.avamgr("hadev2", &["why"])?.stdout;
+        assert_eq!(pair.role("hadev2"), "standby", "{}", String::from_utf8_lossy(&why));
         assert!(refused(&pair, "hadev1", "digest") > 0);
         pair.never_two_owners()
     });
