@@ -24,6 +24,9 @@ const UP_WITHIN: Duration = Duration::from_secs(60);
 const CALM: Duration = Duration::from_millis(1500);
 const CALM_BEATS: u32 = 20;
 
+/// A peer that moves by itself so often cannot be measured.
+const CALM_TRIES: u32 = 10;
+
 /// keepalived announces a second time five seconds after a takeover; with many addresses the burst would be measured.
 const CALM_MANY: Duration = Duration::from_secs(7);
 
@@ -64,8 +67,20 @@ impl<'a> Bed<'a> {
         Ok(bed)
     }
 
-    /// Waits until one node alone has all addresses and answers for them, and a while longer.
+    /// Waits until one node alone has all addresses and answers for them, and a while longer. A peer that moves meanwhile
+    /// is given that while again, a few times; each time is told.
     pub(crate) fn calm(&self) -> Result<String> {
+        for _ in 0..CALM_TRIES {
+            if let Some(active) = self.try_calm()? {
+                return Ok(active);
+            }
+            eprintln!("{} moved by itself", self.peer.profile());
+        }
+        bail!("{} does not stay where it is\n{}", self.peer.profile(), self.logs())
+    }
+
+    /// `None`: it moved.
+    fn try_calm(&self) -> Result<Option<String>> {
         let probe = self.probe()?;
         let what = format!("one node to own and answer for all addresses of {}", self.peer.profile());
         let active = wait_for(UP_WITHIN, what, || {
@@ -78,10 +93,7 @@ impl<'a> Bed<'a> {
         drop(probe);
         let calm = CALM.max(self.peer.interval() * CALM_BEATS);
         thread::sleep(if self.many { calm.max(CALM_MANY) } else { calm });
-        if self.active().as_deref() != Some(active.as_str()) {
-            bail!("{} moved by itself\n{}", self.peer.profile(), self.logs());
-        }
-        Ok(active)
+        Ok((self.active().as_deref() == Some(active.as_str())).then_some(active))
     }
 
     /// The one node that has all probed addresses.
