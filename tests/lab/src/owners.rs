@@ -1,12 +1,14 @@
 //! Who owns which address, and when: told by the kernels of the nodes, not by the daemons.
 //!
-//! A thread per node listens to the address and route changes of its network namespace and writes them down as they
-//! come; nothing is polled. A node without power owns nothing from the moment of the fault.
+//! A thread per node listens to the changes of its network namespace and writes them down as they come; nothing is
+//! polled. Threads wake late and in any order, so whoever hears of a change first lets all other nodes tell theirs: what
+//! led to it is in their sockets by then. Thus an address that was taken off here before it was put on there is never
+//! seen in both places. A node without power owns nothing from the moment of the fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,8 +20,11 @@ use crate::netlink::{AddressRow, Carrier, LinkRow, Listener, Netlink, local_pref
 use crate::plan::Cidr;
 use crate::worker::{Bell, PRIORITY, Worker, raise_priority};
 
-/// Multicast groups of the kernel: links, then addresses and routes of IPv4, then of IPv6.
-const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// Multicast group of the kernel for links.
+const LINKS: [u32; 1] = [1];
+
+/// Those for addresses and routes, of IPv4, then of IPv6.
+const ADDRESSES: [u32; 4] = [5, 7, 9, 11];
 
 /// Room for the changes of some ten thousand addresses at once.
 const RECEIVE_BUFFER_BYTES: usize = 32 << 20;
@@ -41,6 +46,7 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Owners {
     record: Arc<Mutex<Record>>,
+    ears: Arc<Mutex<BTreeMap<String, Ear>>>,
 }
 
 #[derive(Debug, Default)]
@@ -108,16 +114,53 @@ impl Owners {
         running: &Running,
         on_link: impl Fn(&str, bool) + Send + 'static,
     ) -> io::Result<Worker> {
-        let (listener, netlink) =
-            running.namespaces().in_net(|| Ok((Listener::open(&GROUPS, RECEIVE_BUFFER_BYTES)?, Netlink::open()?)))?;
-        let mut watch = Watch { owners: self.clone(), node: node.to_owned(), listener, netlink, on_link };
-        watch.resync()?;
+        let (links, ear) = running.namespaces().in_net(|| {
+            let links = Listener::open(&LINKS, RECEIVE_BUFFER_BYTES)?;
+            let changes = Listener::open(&ADDRESSES, RECEIVE_BUFFER_BYTES)?;
+            Ok::<_, io::Error>((links, Ear { changes, netlink: Netlink::open()? }))
+        })?;
+        let wake = ear.changes.as_fd().try_clone_to_owned()?;
+        self.record().replace(node, &ear.truth()?, Instant::now());
+        self.ears().insert(node.to_owned(), ear);
+        let mut watch = Watch { owners: self.clone(), node: node.to_owned(), links, wake, on_link };
         Worker::start("lab-owners", move |bell| watch.run(bell))
+    }
+
+    /// Writes down what happened on `node`, after everything that happened elsewhere before it.
+    fn hear(&self, node: &str) {
+        let mut ears = self.ears();
+        let Some(news) = ears.get_mut(node).map(Ear::drain) else { return };
+        for (other, ear) in ears.iter_mut().filter(|(other, _)| *other != node) {
+            let past = ear.drain();
+            self.write_down(other, ear, past);
+        }
+        if let Some(ear) = ears.get(node) {
+            self.write_down(node, ear, news);
+        }
+    }
+
+    fn write_down(&self, node: &str, ear: &Ear, heard: Heard) {
+        let at = Instant::now();
+        let mut record = self.record();
+        for (what, gained) in heard.changes {
+            record.note(node, what, gained, at);
+        }
+        if heard.overrun {
+            record.overruns.push(at);
+            // A second failure shows as an overrun too.
+            if let Ok(owned) = ear.truth() {
+                record.replace(node, &owned, at);
+            }
+        }
     }
 
     /// The node lost its power.
     pub(crate) fn power_off(&self, node: &str, at: Instant) {
         self.record().replace(node, &BTreeSet::new(), at);
+    }
+
+    fn ears(&self) -> MutexGuard<'_, BTreeMap<String, Ear>> {
+        self.ears.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -146,63 +189,83 @@ impl Record {
     }
 }
 
+/// Listens to the addresses and routes of a node.
+#[derive(Debug)]
+struct Ear {
+    changes: Listener,
+    netlink: Netlink,
+}
+
+/// What an ear has heard: gained from here on, or no longer there.
+#[derive(Debug, Default)]
+struct Heard {
+    changes: Vec<(Cidr, bool)>,
+    overrun: bool,
+}
+
+impl Ear {
+    fn drain(&mut self) -> Heard {
+        let mut heard = Heard::default();
+        loop {
+            match self.changes.receive() {
+                Ok(messages) => heard.changes.extend(messages.iter().filter_map(change)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return heard,
+                Err(_) => {
+                    heard.overrun = true;
+                    return heard;
+                }
+            }
+        }
+    }
+
+    /// Everything the node owns, asked of its kernel: at boot, and when changes were lost.
+    fn truth(&self) -> io::Result<BTreeSet<Cidr>> {
+        Ok(everything(&self.netlink.addresses()?, &self.netlink.local_prefixes()?))
+    }
+}
+
+/// A change of ownership, if it is one.
+fn change(message: &RouteNetlinkMessage) -> Option<(Cidr, bool)> {
+    if let RouteNetlinkMessage::NewAddress(address) = message {
+        AddressRow::from_message(address).map(|row| (whole(row.ip), true))
+    } else if let RouteNetlinkMessage::DelAddress(address) = message {
+        AddressRow::from_message(address).map(|row| (whole(row.ip), false))
+    } else if let RouteNetlinkMessage::NewRoute(route) = message {
+        prefix(route).map(|what| (what, true))
+    } else if let RouteNetlinkMessage::DelRoute(route) = message {
+        prefix(route).map(|what| (what, false))
+    } else {
+        None
+    }
+}
+
+/// The thread of a node.
 struct Watch<F> {
     owners: Owners,
     node: String,
-    listener: Listener,
-    netlink: Netlink,
+    links: Listener,
+    /// Readable when there are changes of addresses.
+    wake: OwnedFd,
     on_link: F,
 }
 
 impl<F: Fn(&str, bool)> Watch<F> {
     fn run(&mut self, bell: &Bell) {
         raise_priority(PRIORITY + 1);
-        while !bell.wait(&[self.listener.as_fd()], None).unwrap_or(true) {
-            self.hear();
+        while !bell.wait(&[self.wake.as_fd(), self.links.as_fd()], None).unwrap_or(true) {
+            self.owners.hear(&self.node);
+            self.follow_links();
         }
+        self.owners.ears().remove(&self.node);
     }
 
-    fn hear(&mut self) {
-        loop {
-            let received = self.listener.receive();
-            let at = Instant::now();
-            match received {
-                Ok(messages) => messages.iter().for_each(|message| self.note(message, at)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.owners.record().overruns.push(at);
-                    // A second failure shows as an overrun too.
-                    let _ = self.resync();
-                }
-            }
-        }
-    }
-
-    fn note(&self, message: &RouteNetlinkMessage, at: Instant) {
-        let (what, gained) = if let RouteNetlinkMessage::NewAddress(address) = message {
-            (AddressRow::from_message(address).map(|row| whole(row.ip)), true)
-        } else if let RouteNetlinkMessage::DelAddress(address) = message {
-            (AddressRow::from_message(address).map(|row| whole(row.ip)), false)
-        } else if let RouteNetlinkMessage::NewRoute(route) = message {
-            (prefix(route), true)
-        } else if let RouteNetlinkMessage::DelRoute(route) = message {
-            (prefix(route), false)
-        } else {
-            if let Some(link) = LinkRow::from_message(message) {
+    fn follow_links(&mut self) {
+        // An overrun cannot be mended here; the story sees at the other end that its carrier did not follow.
+        while let Ok(messages) = self.links.receive() {
+            for link in messages.iter().filter_map(LinkRow::from_message) {
                 (self.on_link)(&link.name, link.carrier != Carrier::Down);
             }
-            return;
-        };
-        if let Some(what) = what {
-            self.owners.record().note(&self.node, what, gained, at);
         }
-    }
-
-    /// Asks for the whole truth: at boot, and when changes were lost.
-    fn resync(&self) -> io::Result<()> {
-        let owned = everything(&self.netlink.addresses()?, &self.netlink.local_prefixes()?);
-        self.owners.record().replace(&self.node, &owned, Instant::now());
-        Ok(())
     }
 }
 
