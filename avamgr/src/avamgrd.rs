@@ -11,8 +11,8 @@ use avamgr_core::config::{self, Config};
 use clap::Parser;
 use thiserror::Error;
 
-use crate::cli::Exit;
 use crate::cli::args::DaemonArgs;
+use crate::exit::Exit;
 use crate::journal::{self, Settings};
 use crate::world::{self, Start};
 

@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use avamgr::cli::Exit;
 use avamgr::cli::args::{Cli, DaemonArgs};
+use avamgr::exit::Exit;
 use clap::Parser;
 
 /// The top of the repository.

@@ -70,7 +70,8 @@ fn start_everything(world: &mut Checked) {
 }
 
 /// How long it may take from the end of all faults until every group is served: a start, the lifetime of an address
-/// somebody else left behind, an isolated node's hold time, the longest back-off, a slow stop and start.
+/// somebody else left behind and the silence after it, an isolated node's hold time, the longest back-off, a slow stop
+/// and start.
 pub(crate) fn recovery_bound(world: &World) -> Duration {
     let timers = &world.config().timers;
     let resources = || world.config().groups.iter().flat_map(|group| &group.resources);
@@ -79,7 +80,8 @@ pub(crate) fn recovery_bound(world: &World) -> Duration {
     // What could not be stopped is tried again every five seconds.
     let stop_again = if is_something_stuck(world) { Duration::from_secs(6) } else { Duration::ZERO };
     let rest = Duration::from_secs(2);
-    timers.start_grace + timers.guard_lifetime + timers.hold_time + slowest + backoff + stop_again + rest
+    let left_behind = timers.guard_lifetime + timers.dead_time;
+    timers.start_grace + left_behind + timers.hold_time + slowest + backoff + stop_again + rest
 }
 
 fn is_something_stuck(world: &World) -> bool {

@@ -56,7 +56,7 @@ pub(crate) fn try_seeds(name: &str, runs: u64, run: RunSeed) {
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().filter_map(|worker| worker.join().ok().flatten()).collect()
+        workers.into_iter().filter_map(|worker| worker.join().expect("a worker that ends")).collect()
     });
     if let Some(seed) = failed.into_iter().min() {
         replay(name, seed, run);

@@ -6,11 +6,12 @@ use std::path::Path;
 use avamgr_core::config::Config;
 use serde::Serialize;
 
+use crate::cli::CliError;
 use crate::cli::args::CheckArgs;
 use crate::cli::output::{Columns, Styled, plural};
 use crate::cli::seams::{self, Loaded, Rule, Timer};
 use crate::cli::session::Session;
-use crate::cli::{CliError, Exit};
+use crate::exit::Exit;
 use crate::preflight::{Facts, Finding, Level, judge};
 
 /// `check --json`.

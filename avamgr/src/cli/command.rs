@@ -7,13 +7,14 @@ use avamgr_core::node::event::{Fact, Severity};
 use avamgr_core::time::Instant;
 use serde::Serialize;
 
+use crate::cli::CliError;
 use crate::cli::args::{Switch, Verb};
 use crate::cli::connection::{Connection, Heard, since};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{Styled, elapsed};
 use crate::cli::session::{Session, unexpected};
-use crate::cli::{CliError, Exit};
 use crate::clock;
+use crate::exit::Exit;
 
 /// The daemon says every two seconds that it is still at it.
 const PATIENCE: Duration = Duration::from_secs(10);

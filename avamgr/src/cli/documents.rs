@@ -9,7 +9,8 @@ use clap_complete::Shell;
 use crate::cli::args::{Cli, ConfigVerb, DaemonArgs, KeygenArgs};
 use crate::cli::seams::KeyOrder;
 use crate::cli::session::Session;
-use crate::cli::{CliError, Exit, seams};
+use crate::cli::{CliError, seams};
+use crate::exit::Exit;
 
 pub(super) fn keygen(session: &Session, args: &KeygenArgs) -> Result<Exit, CliError> {
     let file = match &args.file {

@@ -2,12 +2,13 @@
 
 use avamgr_core::control::{HistoryEntry, Reply, Request};
 
+use crate::cli::CliError;
 use crate::cli::args::HistoryArgs;
 use crate::cli::connection::{Connection, Heard, PATIENCE, Unreachable};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{Columns, Styled};
 use crate::cli::session::{Session, unexpected};
-use crate::cli::{CliError, Exit};
+use crate::exit::Exit;
 use crate::history::{HELD_MAX, files};
 
 pub(super) fn run(session: &Session, args: &HistoryArgs) -> Result<Exit, CliError> {

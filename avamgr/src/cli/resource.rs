@@ -9,7 +9,8 @@ use crate::cli::args::{ResourceArgs, ResourceOrder};
 use crate::cli::connection::{Connection, Unreachable};
 use crate::cli::output::Styled;
 use crate::cli::session::Session;
-use crate::cli::{CliError, Exit, command, offline};
+use crate::cli::{CliError, command, offline};
+use crate::exit::Exit;
 
 pub(super) fn run(session: &Session, args: &ResourceArgs) -> Result<Exit, CliError> {
     match with_daemon(session, args) {

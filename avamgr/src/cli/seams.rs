@@ -7,7 +7,8 @@ use std::path::Path;
 use avamgr_core::config::{self, Config};
 use serde::Serialize;
 
-use crate::cli::{CliError, Exit};
+use crate::cli::CliError;
+use crate::exit::Exit;
 use crate::{demo, keys};
 
 /// A config file that is good.

@@ -17,8 +17,9 @@ use crate::cli::args::Cli;
 use crate::cli::output::Styled;
 use crate::cli::session::Session;
 use crate::cli::shell::complete::{Assistant, Names};
-use crate::cli::{CliError, Exit, perform, render};
+use crate::cli::{CliError, perform, render};
 use crate::clock;
+use crate::exit::Exit;
 
 /// Lines of the history file.
 const HISTORY_MAX: usize = 1000;

@@ -1,13 +1,14 @@
 //! `avamgr status`: once, or again and again.
 
+use crate::cli::CliError;
 use crate::cli::args::StatusArgs;
 use crate::cli::connection::since;
 use crate::cli::interrupt::{Interrupt, Woken, wait};
 use crate::cli::output::{Styled, fit};
 use crate::cli::render::{self, StatusDocument};
 use crate::cli::session::Session;
-use crate::cli::{CliError, Exit};
 use crate::clock;
+use crate::exit::Exit;
 
 use terminal_size::{Height, Width};
 

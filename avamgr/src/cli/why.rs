@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use crate::cli::output::{Styled, plural};
 use crate::cli::session::Session;
-use crate::cli::{CliError, Exit, advise, history, render, status};
+use crate::cli::{CliError, advise, history, render, status};
 use crate::clock;
+use crate::exit::Exit;
 use crate::history::files;
 
 /// Events that are searched for relevant ones.
