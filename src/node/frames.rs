@@ -14,9 +14,6 @@ use crate::node::{Action, Node};
 use crate::time::Instant;
 use crate::wire::{GroupState, Heartbeat};
 
-/// Runs of one peer's daemon we remember as ended, so that their frames are never believed again.
-pub(super) const RETIRED_MAX: usize = 256;
-
 /// For how long two runs of one name must be heard side by side, neither of them ever silent for a dead time: a restart,
 /// or several of them with frames that were delayed, is over before.
 const NAMESAKE_PROOF: Duration = Duration::from_secs(2);

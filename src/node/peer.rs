@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role, Term};
 use crate::config::{Config, LinkKind, Timers};
-use crate::node::frames::RETIRED_MAX;
 use crate::node::group::Group;
 use crate::node::link::{Link, LinkState};
 use crate::time::Instant;
 use crate::wire::{GroupState, Heartbeat, SwitchoverRequest};
+
+/// Runs of one peer's daemon we remember as ended, so that their frames are never believed again.
+const RETIRED_MAX: usize = 256;
 
 /// What we believe of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
