@@ -8,6 +8,7 @@ mod duration;
 mod net;
 
 pub(super) use command::{check as check_command, split as split_command};
+pub(super) use duration::as_text;
 pub use duration::{DurationError, format_duration, parse_duration};
 
 use super::error::Problem;

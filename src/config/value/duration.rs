@@ -62,6 +62,22 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     }
 }
 
+/// Durations of a config in documents, in the words of the config file.
+pub(in crate::config) mod as_text {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(in crate::config) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&super::format_duration(*duration))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        super::parse_duration(&text).map_err(de::Error::custom)
+    }
+}
+
 fn unit_nanos(name: &str) -> Result<u64, DurationError> {
     if name.is_empty() {
         return Err(DurationError::NoUnit);
