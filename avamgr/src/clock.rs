@@ -82,8 +82,8 @@ impl Alarm {
     /// Ready when it has rung; then it is not set any more.
     pub fn poll_ring(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Ok(mut guard) = ready!(self.timer.poll_read_ready(cx)) else { return Poll::Ready(()) };
-        // The count of expirations is of no use; reading it makes the descriptor quiet again.
-        let _ = self.timer.get_ref().0.wait();
+        // The count of expirations is of no use, so it is not read: the runtime watches for the edge, and every new ring is
+        // one.
         guard.clear_ready();
         self.set = Instant::NEVER;
         Poll::Ready(())

@@ -242,8 +242,7 @@ impl Plane {
             let scheduling =
                 if self.config.daemon.realtime { realtime::claim() } else { "ordinary scheduling".to_owned() };
             let runtime = runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
-            let tasks = tokio::task::LocalSet::new();
-            runtime.block_on(tasks.run_until(async move {
+            runtime.block_on(async move {
                 let driver = self.driver_status(scheduling);
                 let (links, pinger) = match self.open() {
                     Ok(open) => open,
@@ -255,7 +254,7 @@ impl Plane {
                 let _ = opened.send(Ok(()));
                 let pulse = self.pulse;
                 Daemon { node, links, pinger, inputs, tunes, hands, status, pulse, driver }.run().await
-            }))
+            })
         };
         let thread = thread::Builder::new().name("heartbeat".into()).spawn(move || {
             // The other plane waits for it until the very end.
