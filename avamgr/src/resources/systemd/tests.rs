@@ -18,7 +18,7 @@ const STOP: Order = Order::Stop { within: None };
 
 #[tokio::test]
 async fn a_unit_starts_and_stops_and_may_be_asked_twice() {
-    let Some(mut stage) = Stage::new(Fake::default()).await else { return };
+    let mut stage = Stage::new(Fake::default()).await;
     stage.expect(Report::Able).await;
     for _ in 0..2 {
         stage.order(Order::Start);
@@ -36,7 +36,7 @@ async fn a_unit_starts_and_stops_and_may_be_asked_twice() {
 #[tokio::test]
 async fn a_job_that_fails_says_what_systemd_says() {
     let fake = Fake { start_ends_as: ("failed", "failed", "exit-code"), ..Fake::default() };
-    let Some(mut stage) = Stage::new(fake).await else { return };
+    let mut stage = Stage::new(fake).await;
     stage.expect(Report::Able).await;
     stage.order(Order::Start);
     let report = stage.report().await;
@@ -49,7 +49,7 @@ async fn a_job_that_fails_says_what_systemd_says() {
 #[tokio::test]
 async fn a_job_that_is_done_is_believed_only_when_the_unit_is_active() {
     let fake = Fake { start_ends_as: ("done", "inactive", "success"), ..Fake::default() };
-    let Some(mut stage) = Stage::new(fake).await else { return };
+    let mut stage = Stage::new(fake).await;
     stage.expect(Report::Able).await;
     stage.order(Order::Start);
     let report = stage.report().await;
@@ -59,9 +59,7 @@ async fn a_job_that_is_done_is_believed_only_when_the_unit_is_active() {
 #[tokio::test]
 async fn a_start_that_takes_too_long_is_taken_back() {
     let fake = Fake { start_hangs: true, ..Fake::default() };
-    let Some(mut stage) = Stage::with(fake, |config| config.start_timeout = Duration::from_millis(300)).await else {
-        return;
-    };
+    let mut stage = Stage::with(fake, |config| config.start_timeout = Duration::from_millis(300)).await;
     stage.expect(Report::Able).await;
     stage.order(Order::Start);
     let report = stage.report().await;
@@ -71,7 +69,7 @@ async fn a_start_that_takes_too_long_is_taken_back() {
 
 #[tokio::test]
 async fn a_stop_during_a_start_ends_stopped() {
-    let Some(mut stage) = Stage::new(Fake { start_hangs: true, ..Fake::default() }).await else { return };
+    let mut stage = Stage::new(Fake { start_hangs: true, ..Fake::default() }).await;
     stage.expect(Report::Able).await;
     stage.order(Order::Start);
     stage.until_called("StartUnit").await;
@@ -83,7 +81,7 @@ async fn a_stop_during_a_start_ends_stopped() {
 
 #[tokio::test]
 async fn a_unit_that_does_not_stop_is_killed_within_the_bound() {
-    let Some(mut stage) = Stage::new(Fake { stop_hangs: true, ..Fake::default() }).await else { return };
+    let mut stage = Stage::new(Fake { stop_hangs: true, ..Fake::default() }).await;
     stage.expect(Report::Able).await;
     stage.order(Order::Start);
     stage.expect(Report::Started).await;
@@ -97,9 +95,7 @@ async fn a_unit_that_does_not_stop_is_killed_within_the_bound() {
 
 #[tokio::test]
 async fn a_unit_that_survives_kill_is_never_called_stopped() {
-    let Some(mut stage) = Stage::new(Fake { stop_hangs: true, kill_hangs: true, ..Fake::default() }).await else {
-        return;
-    };
+    let mut stage = Stage::new(Fake { stop_hangs: true, kill_hangs: true, ..Fake::default() }).await;
     stage.expect(Report::Able).await;
     stage.order(Order::Start);
     stage.expect(Report::Started).await;
@@ -112,7 +108,7 @@ async fn a_unit_that_survives_kill_is_never_called_stopped() {
 
 #[tokio::test]
 async fn a_unit_that_fails_is_reported_at_once_and_once() {
-    let Some(mut stage) = Stage::new(Fake::default()).await else { return };
+    let mut stage = Stage::new(Fake::default()).await;
     stage.expect(Report::Able).await;
     stage.order(Order::Start);
     stage.expect(Report::Started).await;
@@ -133,7 +129,7 @@ async fn a_unit_that_fails_is_reported_at_once_and_once() {
 
 #[tokio::test]
 async fn a_unit_that_restarts_itself_is_told_to_leave_that_to_us() {
-    let Some(mut stage) = Stage::new(Fake::default()).await else { return };
+    let mut stage = Stage::new(Fake::default()).await;
     stage.expect(Report::Able).await;
     stage.order(Order::Start);
     stage.expect(Report::Started).await;
@@ -148,7 +144,7 @@ async fn a_monitor_can_fail_a_unit_that_systemd_calls_active() {
     let check = Check::Tcp(listener.local_addr().unwrap().to_string());
     let time = Duration::from_millis(50);
     let monitor = MonitorConfig { check, interval: time, timeout: time, fall: 1, rise: 1 };
-    let Some(mut stage) = Stage::with(Fake::default(), |config| config.monitors = vec![monitor]).await else { return };
+    let mut stage = Stage::with(Fake::default(), |config| config.monitors = vec![monitor]).await;
     stage.expect(Report::Able).await;
     stage.order(Order::Start);
     stage.expect(Report::Started).await;
@@ -161,7 +157,7 @@ async fn a_monitor_can_fail_a_unit_that_systemd_calls_active() {
 #[tokio::test]
 async fn a_unit_that_is_missing_or_masked_is_said_with_a_hint() {
     for (load, hint) in [("not-found", "install it"), ("masked", "unmask"), ("bad-setting", "systemctl status")] {
-        let Some(mut stage) = Stage::new(Fake { load, ..Fake::default() }).await else { return };
+        let mut stage = Stage::new(Fake { load, ..Fake::default() }).await;
         let report = stage.report().await;
         assert!(
             matches!(&report, Report::Unable(reason) if reason.contains("dre.service") && reason.contains(hint)),
@@ -174,7 +170,7 @@ async fn a_unit_that_is_missing_or_masked_is_said_with_a_hint() {
 
 #[tokio::test]
 async fn a_bus_without_systemd_and_a_host_without_a_bus_are_told_apart() {
-    let Some(bus) = FakeBus::empty().await else { return };
+    let bus = FakeBus::empty().await;
     let mut unit = unit(Some(bus.address.clone()));
     let error = unit.look().await.unwrap_err();
     assert!(matches!(error, SystemdError::NoSystemd(_)), "{error}");
@@ -195,7 +191,7 @@ async fn where_systemd_does_not_run_it_says_so_and_nothing_runs() {
 
 #[tokio::test]
 async fn a_systemd_that_is_silent_is_given_up_in_time() {
-    let Some(mut stage) = Stage::new(Fake::default()).await else { return };
+    let mut stage = Stage::new(Fake::default()).await;
     stage.expect(Report::Able).await;
     stage.order(Order::Start);
     stage.expect(Report::Started).await;
@@ -209,7 +205,7 @@ async fn a_systemd_that_is_silent_is_given_up_in_time() {
 
 #[tokio::test]
 async fn a_lost_bus_is_no_failure_of_the_unit() {
-    let Some(mut stage) = Stage::new(Fake::default()).await else { return };
+    let mut stage = Stage::new(Fake::default()).await;
     stage.expect(Report::Able).await;
     stage.order(Order::Start);
     stage.expect(Report::Started).await;
@@ -228,13 +224,12 @@ struct Stage {
 }
 
 impl Stage {
-    /// `None` where there is no bus daemon to be had.
-    async fn new(fake: Fake) -> Option<Self> {
+    async fn new(fake: Fake) -> Self {
         Self::with(fake, |_| {}).await
     }
 
-    async fn with(fake: Fake, set: impl FnOnce(&mut ResourceConfig)) -> Option<Self> {
-        let bus = FakeBus::with_systemd(fake).await?;
+    async fn with(fake: Fake, set: impl FnOnce(&mut ResourceConfig)) -> Self {
+        let bus = FakeBus::with_systemd(fake).await;
         let unit = SystemdConfig { unit: "dre.service".into() };
         let time = Duration::from_secs(5);
         let mut config = ResourceConfig {
@@ -252,7 +247,7 @@ impl Stage {
         let mouth = Mouth { id: ID, inputs };
         let driver = Driver { service, orders, mouth, phase: Phase::Down, able: None, look_at: Instant::now() };
         tokio::spawn(driver.run());
-        Some(Self { bus, orders: OrderSender(sender), received })
+        Self { bus, orders: OrderSender(sender), received }
     }
 
     fn order(&self, order: Order) {
