@@ -319,7 +319,7 @@ impl<S: Service> Driver<S> {
             }
             Seen::Well(what) => {
                 self.phase = Phase::Started;
-                Report::Notice(format!("well again: {what}"))
+                Report::Well(what)
             }
             Seen::Failed(reason) | Seen::Notice(reason) => Report::Notice(reason),
         };

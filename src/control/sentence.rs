@@ -290,7 +290,7 @@ impl Speaker<'_> {
             Cause::Operator { who } => format!("ordered by {who}"),
             Cause::Switchover { to } if *to == self.me => "switchover to this node".to_owned(),
             Cause::Switchover { to } => format!("switchover to {}", self.node(*to)),
-            Cause::Rollback => "the target of the switchover could not take it: it comes back to this node".to_owned(),
+            Cause::Rollback => "no other node could take it: it comes back to this node".to_owned(),
             Cause::Failback => format!("failback to {}, its preferred node", self.preferred(group)),
             Cause::ResourceFailed { resource, reason } => {
                 format!("resource {} failed here for good: {reason}", self.config.resource_name(*resource))

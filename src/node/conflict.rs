@@ -67,6 +67,9 @@ impl Node {
         let started = group.role == Role::Deactivating && group.cause == Cause::Start;
         if self.isolated && !started {
             let within = self.config.timers.stop_bound;
+            // In maintenance nobody else takes it over: it comes back with the network.
+            let takes_back = self.maintenance.is_some() && group.serves();
+            self.group_mut(id).reclaim |= takes_back;
             self.step_down(id, Cause::Isolated, Some(within));
         }
     }

@@ -301,7 +301,7 @@ pub enum Cause {
         /// The target.
         to: NodeId,
     },
-    /// The target of a switchover failed: we take the group back.
+    /// The target of a switchover failed, or maintenance kept every other node off: we take the group back.
     Rollback,
     /// The group goes back to its preferred node.
     Failback,

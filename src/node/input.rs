@@ -168,10 +168,12 @@ pub enum Report {
     StartFailed(String),
     /// Nothing of it runs, no address of it is here.
     Stopped,
-    /// It may still run or be here: every means of stopping it has failed.
+    /// It may still run or be here: every means of stopping it has failed, on an order to stop or after a failed start.
     StopFailed(String),
     /// It ran and does not any more, or a monitor says so.
     Failed(String),
+    /// It had failed and is as it should be again, without an order.
+    Well(String),
     /// What it needs on this node is here (interface up, script executable, …).
     Able,
     /// It could not be started here now.

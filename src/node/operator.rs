@@ -315,7 +315,9 @@ impl Node {
             }
             ResourceVerb::Stop => {
                 resource.held = true;
-                format!("{name} is being stopped and stays so until it is started")
+                format!(
+                    "{name} is being stopped and stays so until it is started, or {group_name} has been on another node"
+                )
             }
             ResourceVerb::Restart => {
                 resource.held = false;
@@ -328,10 +330,7 @@ impl Node {
             ResourceVerb::Clear => {
                 resource.failures.clear();
                 resource.failure = None;
-                if let RunState::Stuck(_) = resource.state {
-                    // The operator vouches that nothing of it runs any more.
-                    resource.turn(RunState::Stopped, now);
-                }
+                resource.vouch(now);
                 self.tell(Fact::Resource { resource: id, change: ResourceChange::Cleared });
                 let hint = if faulty { "; the group leaves FAULT when nothing else has failed" } else { "" };
                 format!("the failures of {name} are forgotten{hint}")

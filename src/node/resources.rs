@@ -99,6 +99,18 @@ impl Resource {
         self.failures.retain(|failure| now.since(*failure) < restart.window);
     }
 
+    /// It failed, and the order to stop what is left of it has not been given yet.
+    fn awaits_stop(&self) -> bool {
+        matches!(self.state, RunState::Stuck(_)) && self.stop_failure.is_none()
+    }
+
+    /// An operator vouches that nothing is left of what could not be stopped. What has merely failed may well run.
+    pub(super) fn vouch(&mut self, now: Instant) {
+        if matches!(self.state, RunState::Stuck(_)) && !self.awaits_stop() {
+            self.turn(RunState::Stopped, now);
+        }
+    }
+
     fn fail(&mut self, now: Instant, reason: String) {
         if self.failures.len() < FAILURES_MAX {
             self.failures.push(now);
@@ -148,7 +160,14 @@ impl Resource {
                     self.turn(RunState::Stuck(now + STOP_RETRY), now);
                     news.then_some(ResourceChange::StopFailed { reason })
                 }
-                RunState::Stopped | RunState::Starting | RunState::Started | RunState::Backoff(_) => None,
+                // It could not be started, and something of it is left.
+                RunState::Starting | RunState::Started => {
+                    self.fail(now, reason.clone());
+                    self.stop_failure = Some(reason.clone());
+                    self.turn(RunState::Stuck(now + STOP_RETRY), now);
+                    Some(ResourceChange::StopFailed { reason })
+                }
+                RunState::Stopped | RunState::Backoff(_) => None,
             },
             Report::Failed(reason) => match self.state {
                 // The next order is a stop: what is left of it is removed before it is started again.
@@ -159,6 +178,12 @@ impl Resource {
                 }
                 RunState::Stopped | RunState::Stopping | RunState::Backoff(_) | RunState::Stuck(_) => None,
             },
+            Report::Well(what) => {
+                if self.awaits_stop() {
+                    self.turn(RunState::Started, now);
+                }
+                Some(ResourceChange::Notice { text: format!("well again: {what}") })
+            }
             Report::Able => {
                 let news = self.is_unable().then_some(ResourceChange::Able);
                 self.able = Some(Ok(()));

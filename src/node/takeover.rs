@@ -44,7 +44,8 @@ impl Node {
         }
         let holds = [
             (HoldKind::Offline, self.offline.is_some()),
-            (HoldKind::Maintenance, self.maintenance.is_some()),
+            // What this node gives back to itself is nothing that maintenance is to prevent.
+            (HoldKind::Maintenance, self.maintenance.is_some() && !group.reclaim),
             (HoldKind::Flap, group.flap_hold.is_some()),
         ];
         obstacles.extend(holds.into_iter().filter(|(_, on)| *on).map(|(hold, _)| Obstacle::Held(hold)));

@@ -212,6 +212,7 @@ fn report_text(report: &Report) -> String {
         Report::StartFailed(reason) => format!("start failed: {reason}"),
         Report::Stopped => "stopped".to_owned(),
         Report::StopFailed(reason) => format!("stop failed: {reason}"),
+        Report::Well(what) => format!("well again: {what}"),
         Report::Failed(reason) => format!("failed: {reason}"),
         Report::Able => "able".to_owned(),
         Report::Unable(reason) => format!("unable: {reason}"),

@@ -83,6 +83,12 @@ impl World {
                     self.comes_up(at, resource);
                     Report::Started
                 }
+                (None, Conduct::Fails) if behaviour.stop == Conduct::Fails => {
+                    self.comes_up(at, resource);
+                    Report::StopFailed(
+                        "exited with 1 before it was ready, and a child survived every signal".to_owned(),
+                    )
+                }
                 (None, Conduct::Fails) => Report::StartFailed("exited with 1 before it was ready".to_owned()),
                 (None, Conduct::Hangs) => Report::StartFailed("not ready in time".to_owned()),
             },

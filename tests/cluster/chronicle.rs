@@ -45,6 +45,8 @@ pub(crate) struct Run {
     pub(crate) leads: BTreeSet<GroupId>,
     /// The highest term it has shown.
     pub(crate) shown: BTreeMap<GroupId, Term>,
+    /// The groups it gave up for want of a network during maintenance: it may have them back.
+    pub(crate) evicted: BTreeSet<GroupId>,
     /// Takeovers from silent peers.
     pub(crate) takeovers: BTreeMap<GroupId, Vec<Instant>>,
     pub(crate) holds: BTreeMap<HoldKind, Hold>,
@@ -182,7 +184,7 @@ impl Run {
             Report::Unable(_) => {
                 self.unable.insert(resource);
             }
-            Report::Started | Report::StopFailed(_) | Report::Failed(_) | Report::Notice(_) => {}
+            Report::Started | Report::StopFailed(_) | Report::Failed(_) | Report::Well(_) | Report::Notice(_) => {}
         }
     }
 
@@ -204,6 +206,14 @@ impl Run {
             Action::Event(event) => match &event.fact {
                 Fact::RoleChanged { group, to: Role::Activating, cause: Cause::PeerSilent { .. }, .. } => {
                     self.takeovers.entry(*group).or_default().push(at);
+                }
+                Fact::RoleChanged { group, to: Role::Deactivating, cause: Cause::Isolated, .. } => {
+                    if self.holds.contains_key(&HoldKind::Maintenance) {
+                        self.evicted.insert(*group);
+                    }
+                }
+                Fact::RoleChanged { group, to: Role::Active, .. } => {
+                    self.evicted.remove(group);
                 }
                 Fact::FlapLimit { .. } => {
                     self.holds.insert(HoldKind::Flap, Hold { until: Instant::NEVER });

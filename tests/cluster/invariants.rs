@@ -133,7 +133,7 @@ impl Invariants {
         rule("S1 an owner that answers is silent first", who_answered_is_silent_first(world, run, group))?;
         rule("S6 leftovers are removed first", leftovers_are_removed_first(world, run, group))?;
         rule("S6 no promotion before every peer had its time to speak", every_peer_had_its_time(world, node, run))?;
-        rule("S7 no promotion while held", nobody_starts_while_held(world.now(), run))?;
+        rule("S7 no promotion while held", nobody_starts_while_held(world.now(), run, group))?;
         rule("S7 no promotion while unable", nobody_starts_while_unable(run, group))?;
         rule("S7 no promotion while isolated", nobody_starts_while_isolated(world, node, run))
     }
@@ -290,9 +290,10 @@ fn nothing_is_done_in_maintenance(world: &World, node: NodeId, run: &Run, group:
     }
 }
 
-fn nobody_starts_while_held(now: Instant, run: &Run) -> Result<(), String> {
+fn nobody_starts_while_held(now: Instant, run: &Run, group: GroupId) -> Result<(), String> {
     let holds = [HoldKind::Offline, HoldKind::Maintenance, HoldKind::Flap];
-    let holds = || holds.iter().filter_map(|kind| Some((kind, run.holds.get(kind)?)));
+    let counts = |kind: &&HoldKind| **kind != HoldKind::Maintenance || !run.evicted.contains(&group);
+    let holds = || holds.iter().filter(counts).filter_map(|kind| Some((kind, run.holds.get(kind)?)));
     match holds().find(|(_, hold)| now + SLACK < hold.until) {
         Some((kind, _)) => Err(format!("held: {kind:?}")),
         None => Ok(()),

@@ -175,8 +175,8 @@ pub struct SwitchoverArgs {
 #[derive(Clone, Debug, Args)]
 #[command(
     after_long_help = "With the daemon running, start, stop and restart are orders to it: a resource stopped by an \
-operator stays stopped until started again, and its group stays ACTIVE. `clear` forgets the failures of a resource; a group in \
-FAULT goes back to STANDBY.
+operator stays stopped until started again, or until its group has been on another node; the group stays ACTIVE. \
+`clear` forgets the failures of a resource; a group in FAULT goes back to STANDBY.
 
 With the daemon stopped, `stop` acts on this host directly, for the leftovers of a daemon that died; it needs root. `start` and \
 `restart` do so only with --force: nobody checks then whether another node owns the resource, and an address on two nodes \

@@ -117,7 +117,7 @@ fn every_cause_of_losing_a_role_has_its_sentence() {
         ),
         (
             role(Standby, Activating, C::Rollback),
-            "Warning dre: STANDBY -> ACTIVATING (term 7): the target of the switchover could not take it: it comes back to this node",
+            "Warning dre: STANDBY -> ACTIVATING (term 7): no other node could take it: it comes back to this node",
         ),
         (
             role(Active, Deactivating, C::Failback),

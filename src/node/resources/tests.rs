@@ -5,6 +5,7 @@ use super::{Resource, RunState, all_down, all_up, next_orders};
 use crate::cluster::NodeId;
 use crate::config::{ExecConfig, Failback, GroupConfig, ResourceConfig, ResourceKind, RestartConfig, VipConfig};
 use crate::node::action::Order;
+use crate::node::event::ResourceChange;
 use crate::node::input::Report;
 use crate::time::Instant;
 
@@ -162,6 +163,37 @@ fn what_cannot_be_stopped_blocks_the_group_and_is_tried_again() {
 }
 
 #[test]
+fn a_start_that_leaves_something_behind_is_stopped_again_and_again() {
+    let config = group("s");
+    let mut resources = all("s", RunState::Starting);
+    let t = Instant::from_millis(5);
+    let told = resources[0].on_report(t, Report::StopFailed("unkillable".into()), true, &RESTART);
+    assert!(matches!(told, Some(ResourceChange::StopFailed { .. })), "{told:?}");
+    assert!(!all_down(&resources), "nobody else may start it");
+    let retry = t + super::STOP_RETRY;
+    assert_eq!(next_orders(&resources, &config, true, None, retry), vec![(0, Order::Stop { within: None })]);
+    resources[0].turn(RunState::Stopping, retry);
+    resources[0].on_report(retry, Report::Stopped, true, &RESTART);
+    assert!(matches!(resources[0].state, RunState::Backoff(_)), "it counts as a failure");
+}
+
+#[test]
+fn what_has_failed_and_is_well_again_before_it_was_stopped_runs() {
+    let mut resource = Resource::new(Instant::BOOT);
+    resource.on_report(Instant::BOOT, Report::Failed("connection refused".into()), true, &RESTART);
+    resource.vouch(Instant::BOOT);
+    assert!(matches!(resource.state, RunState::Stuck(_)), "nobody has tried to stop it: it may well run");
+    resource.on_report(Instant::BOOT, Report::Well("it accepts connections".into()), true, &RESTART);
+    assert_eq!(resource.state, RunState::Started);
+    resource.turn(RunState::Stopping, Instant::BOOT);
+    resource.on_report(Instant::BOOT, Report::StopFailed("unkillable".into()), true, &RESTART);
+    resource.on_report(Instant::BOOT, Report::Well("it accepts connections".into()), true, &RESTART);
+    assert!(matches!(resource.state, RunState::Stuck(_)), "it shall go");
+    resource.vouch(Instant::BOOT);
+    assert_eq!(resource.state, RunState::Stopped);
+}
+
+#[test]
 fn every_report_is_defined_in_every_state() {
     let reports = || {
         let word = || "x".to_owned();
@@ -171,6 +203,7 @@ fn every_report_is_defined_in_every_state() {
             Report::Stopped,
             Report::StopFailed(word()),
             Report::Failed(word()),
+            Report::Well(word()),
             Report::Able,
             Report::Unable(word()),
             Report::Notice(word()),
@@ -192,7 +225,12 @@ fn every_report_is_defined_in_every_state() {
                 resource.state = state;
                 resource.on_report(now, report.clone(), wanted, &RESTART);
                 let started = resource.state == RunState::Started;
-                let was = state == RunState::Started || (state == RunState::Starting && report == Report::Started);
+                let was = match report {
+                    Report::Started => matches!(state, RunState::Started | RunState::Starting),
+                    // It had been ordered to start, and nobody has ordered it to stop.
+                    Report::Well(_) => matches!(state, RunState::Started | RunState::Stuck(_)),
+                    _ => state == RunState::Started,
+                };
                 assert!(!started || was, "{state:?} {report:?}: nothing runs that was not ordered");
             }
         }
