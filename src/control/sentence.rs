@@ -375,7 +375,7 @@ impl Speaker<'_> {
             LinkDownCause::Silence => {
                 format!("no frame within the dead time of {}", duration(self.config.timers.dead_time))
             }
-            LinkDownCause::NoCarrier => "our interface has no carrier".to_owned(),
+            LinkDownCause::NoCarrier => "our interface has no carrier, is switched off or missing".to_owned(),
             LinkDownCause::Refused => format!("{} answers that no daemon listens there", self.node(peer)),
             LinkDownCause::NotHeard => format!("{} does not hear us on it", self.node(peer)),
             LinkDownCause::Restarted => format!("the daemon of {} was restarted", self.node(peer)),

@@ -152,7 +152,9 @@ impl Node {
         };
         group.role = to;
         group.since = now;
-        group.cause = cause.clone();
+        if !cause.ends_a_change() {
+            group.cause = cause.clone();
+        }
         let term = group.told_term();
         self.tell(Fact::RoleChanged { group: id, from, to, term, cause });
     }

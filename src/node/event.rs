@@ -461,12 +461,19 @@ impl Fact {
     }
 }
 
+impl Cause {
+    /// It says that a change of role has come to its end, not why it was begun.
+    pub(crate) fn ends_a_change(&self) -> bool {
+        matches!(self, Self::ResourcesUp | Self::ResourcesDown | Self::LeftoversRemoved)
+    }
+}
+
 impl LinkDownCause {
     /// In words.
     pub fn word(self) -> &'static str {
         match self {
             Self::Silence => "silent",
-            Self::NoCarrier => "no carrier",
+            Self::NoCarrier => "no carrier here",
             Self::Refused => "refused by the peer's kernel: no daemon listens",
             Self::NotHeard => "the peer does not hear us",
             Self::Restarted => "the peer's daemon was restarted",

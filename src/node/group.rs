@@ -17,7 +17,7 @@ pub(super) struct Group {
     pub(super) digest: u32,
     pub(super) role: Role,
     pub(super) since: Instant,
-    /// Why it has this role.
+    /// The decision that led to this role.
     pub(super) cause: Cause,
     /// The term it acts in, or last acted in.
     pub(super) term: Term,

@@ -330,10 +330,10 @@ impl Node {
             ResourceVerb::Clear => {
                 resource.failures.clear();
                 resource.failure = None;
-                resource.vouch(now);
+                let again = if resource.hurry(now) { "; to stop it is tried again now" } else { "" };
                 self.tell(Fact::Resource { resource: id, change: ResourceChange::Cleared });
                 let hint = if faulty { "; the group leaves FAULT when nothing else has failed" } else { "" };
-                format!("the failures of {name} are forgotten{hint}")
+                format!("the failures of {name} are forgotten{hint}{again}")
             }
         };
         Ok(Answer::Done { text })

@@ -104,11 +104,13 @@ impl Resource {
         matches!(self.state, RunState::Stuck(_)) && self.stop_failure.is_none()
     }
 
-    /// An operator vouches that nothing is left of what could not be stopped. What has merely failed may well run.
-    pub(super) fn vouch(&mut self, now: Instant) {
-        if matches!(self.state, RunState::Stuck(_)) && !self.awaits_stop() {
-            self.turn(RunState::Stopped, now);
+    /// What could not be stopped is tried again at once. Returns whether that is so.
+    pub(super) fn hurry(&mut self, now: Instant) -> bool {
+        let stuck = matches!(self.state, RunState::Stuck(_));
+        if stuck {
+            self.turn(RunState::Stuck(now), now);
         }
+        stuck
     }
 
     fn fail(&mut self, now: Instant, reason: String) {

@@ -186,6 +186,11 @@ impl Node {
             if let Some(owner) = group.probe.owner.as_ref().filter(|_| group.probe.owner_told) {
                 facts.push((group.probe.next, Fact::VipAnswered { group: group.id, owner: owner.clone() }));
             }
+            if group.role == Role::Fault {
+                let (from, to, cause) = (Role::Deactivating, group.role, group.cause.clone());
+                let term = group.told_term();
+                facts.push((group.since, Fact::RoleChanged { group: group.id, from, to, term, cause }));
+            }
             facts.extend(self.resource_alarms(group.id));
         }
         for peer in self.peers.values().filter(|peer| peer.state == PeerState::Degraded) {
@@ -194,10 +199,26 @@ impl Node {
         for peer in self.peers.values().filter(|peer| peer.state == PeerState::Silent) {
             facts.push((peer.since, Fact::PeerSilent { peer: peer.id }));
         }
+        facts.extend(self.link_alarms());
         facts.sort_by_key(|(since, _)| *since);
         let sentence =
             |since: Instant, fact: Fact| sentence::describe(&Event { at: since, fact }, &self.config, self.me);
         facts.into_iter().map(|(since, fact)| AlarmStatus { since, text: sentence(since, fact) }).collect()
+    }
+
+    /// A peer that is alive should be heard on every dedicated link: one more fault may be one too many.
+    fn link_alarms(&self) -> Vec<(Instant, Fact)> {
+        let alive = self.peers.values().filter(|peer| peer.state == PeerState::Alive);
+        let links = alive.flat_map(|peer| peer.links.iter().map(|(id, link)| (peer.id, *id, link)));
+        links
+            .filter(|(_, id, _)| {
+                self.config.links.get(id.index()).is_some_and(|config| config.kind != LinkKind::Neutral)
+            })
+            .filter_map(|(peer, id, link)| match link.state {
+                LinkState::Down(cause) => Some((link.since, Fact::LinkDown { link: id, peer, cause })),
+                LinkState::Up | LinkState::Suspect => None,
+            })
+            .collect()
     }
 
     fn resource_alarms(&self, id: GroupId) -> Vec<(Instant, Fact)> {
@@ -206,10 +227,13 @@ impl Node {
         let mut facts = Vec::new();
         for (resource, state) in self.config.resource_ids(id).zip(&group.resources) {
             let change = match (state.state, &state.failure, &state.able) {
-                (RunState::Stuck(_), Some(reason), _) if group.role == Role::Deactivating => {
+                (RunState::Stuck(_), Some(reason), _) if state.stop_failure.is_some() => {
                     ResourceChange::StopFailed { reason: reason.clone() }
                 }
-                (RunState::Backoff(_), Some(reason), _) => ResourceChange::Failed { reason: reason.clone() },
+                // Where the group is not, a failure that is over is history.
+                (RunState::Backoff(_), Some(reason), _) if group.role != Role::Standby => {
+                    ResourceChange::Failed { reason: reason.clone() }
+                }
                 (_, _, Some(Err(reason))) => ResourceChange::Unable { reason: reason.clone() },
                 (_, _, _) => continue,
             };

@@ -163,7 +163,10 @@ fn links_and_peers_are_named() {
             "Info link primary to hadev2 is late: silent for 151 ms, probing",
         ),
         (down(L::Silence), "Warning link primary to hadev2 is down: no frame within the dead time of 310 ms"),
-        (down(L::NoCarrier), "Warning link primary to hadev2 is down: our interface has no carrier"),
+        (
+            down(L::NoCarrier),
+            "Warning link primary to hadev2 is down: our interface has no carrier, is switched off or missing",
+        ),
         (down(L::Refused), "Warning link primary to hadev2 is down: hadev2 answers that no daemon listens there"),
         (down(L::NotHeard), "Warning link primary to hadev2 is down: hadev2 does not hear us on it"),
         (down(L::Restarted), "Info link primary to hadev2 is down: the daemon of hadev2 was restarted"),

@@ -181,16 +181,14 @@ fn a_start_that_leaves_something_behind_is_stopped_again_and_again() {
 fn what_has_failed_and_is_well_again_before_it_was_stopped_runs() {
     let mut resource = Resource::new(Instant::BOOT);
     resource.on_report(Instant::BOOT, Report::Failed("connection refused".into()), true, &RESTART);
-    resource.vouch(Instant::BOOT);
-    assert!(matches!(resource.state, RunState::Stuck(_)), "nobody has tried to stop it: it may well run");
     resource.on_report(Instant::BOOT, Report::Well("it accepts connections".into()), true, &RESTART);
     assert_eq!(resource.state, RunState::Started);
     resource.turn(RunState::Stopping, Instant::BOOT);
     resource.on_report(Instant::BOOT, Report::StopFailed("unkillable".into()), true, &RESTART);
     resource.on_report(Instant::BOOT, Report::Well("it accepts connections".into()), true, &RESTART);
     assert!(matches!(resource.state, RunState::Stuck(_)), "it shall go");
-    resource.vouch(Instant::BOOT);
-    assert_eq!(resource.state, RunState::Stopped);
+    assert!(resource.hurry(Instant::from_millis(9)));
+    assert_eq!(resource.state, RunState::Stuck(Instant::from_millis(9)), "whether it has gone is not for words to say");
 }
 
 #[test]

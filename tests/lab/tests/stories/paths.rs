@@ -103,11 +103,13 @@ fn the_interface_of_a_link_is_deleted_and_made_again_and_the_link_is_up_by_itsel
         for name in ["hadev2", "hadev1"] {
             ip(&pair, name, "link del br3")?;
             wait_link(&pair, name, "primary", "down")?;
+            pair.wait_alarm(name, "is down: our interface has no carrier, is switched off or missing", true)?;
             std::thread::sleep(Duration::from_secs(1));
             make(&pair, name, address(name))?;
             let made = mark();
             for seen in PAIR {
                 wait_link(&pair, seen, "primary", "up")?;
+                pair.wait_alarm(seen, "link primary", false)?;
             }
             println!("the link was up {:?} after its interface was made again on {name}", made.elapsed());
         }
