@@ -122,7 +122,7 @@ async fn what_is_well_again_is_started_and_can_fail_again() {
         stage.see(Seen::Failed("slow".into()));
         assert_eq!(stage.report().await, Report::Failed("slow".into()));
         stage.see(Seen::Well("answers".into()));
-        assert_eq!(stage.report().await, Report::Notice("well again: answers".into()));
+        assert_eq!(stage.report().await, Report::Well("answers".into()));
     }
     stage.order(Order::Start);
     assert_eq!(stage.report().await, Report::Started);

@@ -144,6 +144,7 @@ impl Vip {
             | Report::StopFailed(text)
             | Report::Failed(text)
             | Report::Unable(text)
+            | Report::Well(text)
             | Report::Notice(text) => text.clone(),
             Report::Started | Report::Stopped | Report::Able => String::new(),
         };

@@ -188,6 +188,7 @@ pub(crate) fn reason(report: Report) -> String {
         | Report::StopFailed(reason)
         | Report::Failed(reason)
         | Report::Unable(reason)
+        | Report::Well(reason)
         | Report::Notice(reason) => reason,
         Report::Started | Report::Stopped | Report::Able => panic!("{report:?} has no reason"),
     }
