@@ -26,6 +26,13 @@ fn ours(node: &Space) -> usize {
     })
 }
 
+/// More copies of a local route than one removal takes.
+fn copies_of_a_route(node: &Space, route: &str) {
+    for metric in 1..=12 {
+        node.ip(&format!("-6 route add local {route} table local metric {metric}"));
+    }
+}
+
 in_namespaces! {
     fn start_puts_addresses_on_and_stop_takes_them_off() {
         let (node, _peer) = pair();
@@ -146,6 +153,40 @@ in_namespaces! {
         let why = vip.expect_text(Report::StartFailed);
         assert!(why.contains("2001:db8:9::") && why.contains("eth1"), "{why}");
         assert!(!node.has("eth1", BOTH[0]));
+    }
+
+    fn a_start_that_fails_and_leaves_something_is_not_over() {
+        let (node, _peer) = pair();
+        let range = "2001:db8:1::/112";
+        // More copies of a route than one attempt removes, and an address that cannot be put on.
+        copies_of_a_route(&node, &format!("{range} dev eth1"));
+        let vip = Vip::new(&node, config(&["ff02::5/128"], &[range]));
+        vip.expect(Report::Able);
+        vip.order(Order::Start);
+        let why = vip.expect_text(Report::StopFailed);
+        assert!(why.contains("ff02::5/128 cannot be put on") && why.contains("the range 2001:db8:1::/112"), "{why}");
+        vip.stop();
+        assert_eq!(node.ip("-6 route show table local 2001:db8:1::/112"), "");
+    }
+
+    fn what_cannot_be_removed_does_not_keep_the_rest() {
+        let (node, _peer) = pair();
+        let vip = Vip::new(&node, config(&BOTH, &["10.1.16.0/20", "2001:db8:1::/112"]));
+        vip.expect(Report::Able);
+        // A leftover that does not go at the first attempt.
+        copies_of_a_route(&node, "2001:db8:7::/112 dev eth1 proto 167");
+        for address in BOTH {
+            node.ip(&format!("address add {address} dev eth1 nodad"));
+        }
+        for range in ["10.1.16.0/20", "2001:db8:1::/112"] {
+            node.ip(&format!("route add local {range} dev eth1 table local proto 167"));
+        }
+        vip.order(Order::Stop { within: Some(Duration::ZERO) });
+        let why = vip.expect_text(Report::StopFailed);
+        assert!(why.contains("the range 2001:db8:7::/112 cannot be removed from eth1"), "{why}");
+        assert!(!BOTH.iter().any(|address| node.has("eth1", address)));
+        let routes = node.ip("route show table local proto 167") + &node.ip("-6 route show table local proto 167");
+        assert!(!routes.contains("10.1.16.0/20") && !routes.contains("2001:db8:1::/112"), "{routes}");
     }
 
     fn an_address_taken_away_is_put_back_and_announced() {

@@ -63,13 +63,7 @@ impl Task {
 
     /// Nothing of it stays here.
     pub(super) async fn start_failed(&mut self, why: String) {
-        self.go_down();
-        let why = match self.withdraw(clock::now()).await {
-            Ok(()) => why,
-            Err(remains) => format!("{why}; and then {remains}"),
-        };
-        self.report(Report::StartFailed(why)).await;
-        self.say_ability().await;
+        self.end_start(why, clock::now()).await;
     }
 
     async fn prepare(&mut self) -> Result<(), String> {

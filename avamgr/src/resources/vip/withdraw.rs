@@ -5,6 +5,7 @@ use std::time::Duration;
 use avamgr_core::node::Report;
 use avamgr_core::time::Instant;
 
+use super::everywhere::Ground;
 use super::plan::{collateral, list};
 use super::{Mending, Phase, Task};
 use crate::clock;
@@ -30,13 +31,28 @@ impl Task {
 
     /// Without an order: we stood still for too long to know whether the addresses are still ours.
     pub(super) async fn give_up(&mut self, why: String) {
-        let kind = if self.phase == Phase::Starting { Report::StartFailed } else { Report::Failed };
+        let until = clock::now() + STOP_TIME;
+        if self.phase == Phase::Starting {
+            return self.end_start(why, until).await;
+        }
         self.go_down();
-        let why = match self.withdraw(clock::now() + STOP_TIME).await {
+        let why = match self.withdraw(until).await {
             Ok(()) => why,
             Err(remains) => format!("{why}, but {remains}"),
         };
-        self.report(kind(why)).await;
+        self.report(Report::Failed(why)).await;
+        self.say_ability().await;
+    }
+
+    /// A start does not come to its end. Only when nothing is left of it may the group go to another node; what remains is
+    /// for a stop to take off.
+    pub(super) async fn end_start(&mut self, why: String, until: Instant) {
+        self.go_down();
+        let report = match self.withdraw(until).await {
+            Ok(()) => Report::StartFailed(why),
+            Err(remains) => Report::StopFailed(format!("{why}; and then {remains}")),
+        };
+        self.report(report).await;
         self.say_ability().await;
     }
 
@@ -70,24 +86,29 @@ impl Task {
     async fn withdraw_once(&mut self) -> Result<(), String> {
         // What the watcher last said may be older than the order, and the interface may have another name by now.
         let ground = self.ground().await?;
-        self.sweep(&ground).await?;
-        let leaving = self.leaving(&ground);
+        // What cannot be removed is no reason to leave the rest: a range has no lifetime that would end it.
+        let swept = self.sweep(&ground).await;
+        let addresses = self.remove_addresses(&ground).await;
+        let routes = self.remove_routes(&ground).await;
+        swept.and(addresses).and(routes)?;
+        self.put_on.clear();
+        Ok(())
+    }
+
+    /// Removes the addresses of the config, and looks whether they are gone.
+    async fn remove_addresses(&mut self, ground: &Ground) -> Result<(), String> {
+        let leaving = self.leaving(ground);
+        if leaving.is_empty() {
+            return Ok(());
+        }
         let mut refused = None;
         for (index, leaving) in &leaving {
-            let refusal = self.remove(&ground.name(*index), &ground.on(*index), leaving).await?;
-            refused = refused.or(refusal);
+            let removed = self.remove(&ground.name(*index), &ground.on(*index), leaving).await;
+            refused = refused.or(removed.unwrap_or_else(Some));
         }
-        self.remove_routes(&ground).await?;
-        let left = if leaving.is_empty() {
-            leaving
-        } else {
-            let after = self.ground().await?;
-            self.leaving(&after)
-        };
-        let Some((index, left)) = left.first_key_value() else {
-            self.put_on.clear();
-            return Ok(());
-        };
+        let after = self.ground().await?;
+        let left = self.leaving(&after);
+        let Some((index, left)) = left.first_key_value() else { return Ok(()) };
         let left: Vec<_> = left.iter().map(|present| present.net).collect();
         let because = refused.unwrap_or_else(|| "somebody puts it back".to_owned());
         Err(format!("{} cannot be taken off {}: {because}", list(&left), ground.name(*index)))
