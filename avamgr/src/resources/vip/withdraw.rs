@@ -154,9 +154,9 @@ impl Task {
         let Some(index) = leaving.first().map(Present::index) else { return Ok(()) };
         let after = self.addresses(index).await?;
         // An address of ours is for its own resource to put back: that one may have taken it off meanwhile, and then it
-        // may be on another node already.
+        // may be on another node already. What is marked and of no resource is a leftover, taken off since the listing.
         let mut lost = collateral(before, &after, leaving);
-        lost.retain(|present| !self.claims.is_claimed(present.net.address));
+        lost.retain(|present| !present.is_marked() && !self.claims.is_claimed(present.net.address));
         if lost.is_empty() {
             return Ok(());
         }
