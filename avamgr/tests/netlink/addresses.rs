@@ -7,7 +7,7 @@ use avamgr_core::node::{Order, Report};
 
 use crate::in_namespaces;
 use crate::space::{Space, eventually, pair};
-use crate::vip::{Vip, config, timers};
+use crate::vip::{Ear, Vip, config, timers};
 
 const BOTH: [&str; 2] = ["172.16.9.61/24", "2001:db8:9::61/64"];
 
@@ -242,6 +242,53 @@ in_namespaces! {
         }
         vip.stop();
         assert_eq!((node.ip(v4), node.ip(v6)), (String::new(), String::new()));
+    }
+
+    fn a_range_that_goes_with_the_last_address_is_put_back() {
+        let (node, client) = pair();
+        let vip = Vip::new(&node, config(&[], &["10.1.16.0/20", "2001:db8:1::/112"]));
+        vip.expect(Report::Able);
+        vip.start();
+        let v4 = || node.ip("route show table local proto 167").contains("10.1.16.0/20");
+        for _ in 0..3 {
+            node.ip("address add 172.16.9.54/24 dev eth1");
+            let ear = Ear::new(&client);
+            ear.until_quiet(Duration::from_millis(100));
+            node.ip("address flush dev eth1");
+            eventually("put back", v4);
+            assert!(!ear.until_quiet(Duration::from_millis(100)).is_empty(), "not announced");
+        }
+        vip.silent_for(Duration::from_millis(100));
+        vip.stop();
+        assert_eq!(node.ip("route show table local proto 167"), "");
+    }
+
+    fn a_range_that_goes_with_an_address_put_right_at_the_start_is_there_all_the_same() {
+        let (node, _peer) = pair();
+        node.ip("address add 172.16.9.61/32 dev eth1");
+        let vip = Vip::new(&node, config(&BOTH[..1], &["10.1.16.0/20"]));
+        vip.expect(Report::Able);
+        vip.start();
+        eventually("there", || node.ip("route show table local proto 167").contains("10.1.16.0/20"));
+    }
+
+    fn addresses_of_others_that_go_are_no_news_for_a_range_that_stays() {
+        let (node, client) = pair();
+        let vip = Vip::new(&node, config(&[], &["10.1.16.0/20"]));
+        vip.expect(Report::Able);
+        node.ip("address add 172.16.9.54/24 dev eth1");
+        vip.start();
+        for host in 1..=50 {
+            node.ip(&format!("address add 10.7.0.{host}/32 dev eth1"));
+        }
+        let ear = Ear::new(&client);
+        ear.until_quiet(Duration::from_millis(200));
+        for host in 1..=50 {
+            node.ip(&format!("address delete 10.7.0.{host}/32 dev eth1"));
+        }
+        assert_eq!(ear.until_quiet(Duration::from_millis(200)).len(), 0, "announced for nothing");
+        vip.silent_for(Duration::ZERO);
+        assert!(node.ip("route show table local proto 167").contains("10.1.16.0/20"));
     }
 
     fn an_address_of_somebody_else_that_goes_with_ours_is_put_back() {
