@@ -64,7 +64,7 @@ impl Task {
     pub(super) async fn start(&mut self) {
         // What was taken off before this start is no news.
         if let Some(watcher) = &mut self.watcher {
-            match watcher.catch_up() {
+            match watcher.catch_up().await {
                 Ok(()) => self.link = watcher.link().cloned(),
                 Err(error) => self.deaf(&error).await,
             }
