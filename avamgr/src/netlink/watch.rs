@@ -53,7 +53,8 @@ pub enum Change {
     Missed,
 }
 
-/// Listens to the kernel about one interface, by name: it may go away and come back with another number.
+/// Listens to the kernel about one interface, by its name or one of its alternative names: it may go away and come back
+/// with another number.
 pub struct Watcher {
     name: String,
     scope: Scope,

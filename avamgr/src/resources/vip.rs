@@ -6,12 +6,13 @@
 //!
 //! * *Start*: routes of ranges, then the addresses, IPv4 first; each batch is announced as soon as it is on. Then all are
 //!   listed, and those the kernel does not answer for (duplicates, undecided ones) are removed and put on once more. An
-//!   address that is there already becomes ours, with a notice when somebody else had put it there.
+//!   address that is there already becomes ours, with a notice when somebody else had put it there. A start that fails
+//!   takes everything off again; where that fails too, it says that it could not be stopped.
 //! * *Stop*: takes off every address of the config, whoever put it there, looks whether they are gone, and only then says
 //!   so; under another name of the interface, and on every other one, it takes off what carries our mark ([`everywhere`]).
 //!   A stop is always carried through. Addresses of others that go with ours are put back.
-//! * While it is up: lifetimes are refreshed ([`guard`]), addresses that somebody takes away are put back, a link that
-//!   comes back finds everything as before. All of it is announced.
+//! * While it is up: lifetimes are refreshed ([`guard`]), addresses and routes that somebody takes away are put back, a
+//!   link that comes back finds everything as before. All of it is announced.
 //! * A lifetime that ran out because we were late is said to be that; the address is put back and announced.
 //! * After standing still for longer than the guard's lifetime it gives the addresses up instead of refreshing them: the
 //!   kernel has withdrawn them, or should have, and who owns them now is not for this task to say.

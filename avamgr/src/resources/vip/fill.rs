@@ -79,7 +79,7 @@ impl Task {
         }
     }
 
-    /// Nothing of it stays here.
+    /// One attempt to leave nothing of it here.
     pub(super) async fn start_failed(&mut self, why: String) {
         self.end_start(why, clock::now()).await;
     }
@@ -311,7 +311,7 @@ impl Task {
         Ok(())
     }
 
-    /// Says whether any was missing.
+    /// Puts on the routes that are not there, and says whether there were any.
     async fn put_missing_routes(&mut self) -> Result<bool, String> {
         let Some(index) = self.index() else { return Err(format!("interface {} does not exist", self.name)) };
         self.put_on.insert(index);
