@@ -56,6 +56,12 @@ pub enum Error {
         /// Its name.
         interface: String,
     },
+    /// This host's own queue refused the questions again and again.
+    #[error("nothing is known about {interface}: it does not take the questions, its queue is full")]
+    Unasked {
+        /// Its name.
+        interface: String,
+    },
     /// The packet socket failed.
     #[error("packet socket on {interface}: cannot {action}: {source}{}", hint(source))]
     Socket {

@@ -20,6 +20,8 @@ use crate::netlink::Interface;
 
 /// Room for a burst of frames on their way to the interface; a frame of 86 bytes takes about 800 of it.
 const SEND_BUFFER_BYTES: usize = 1 << 20;
+/// The highest priority that needs no privilege; heartbeats have it too.
+const PRIORITY: libc::c_int = 6;
 /// ARP and neighbour discovery frames are far shorter; what does not fit is none of ours.
 pub(super) const FRAME_BYTES: usize = 256;
 
@@ -74,6 +76,14 @@ impl PacketSocket {
         }
         let socket = register(socket.into()).map_err(failed("register"))?;
         Ok(Self { socket: Some(socket), interface: interface.name.clone() })
+    }
+
+    /// Lets its frames overtake others in this host's own queues, where these have priorities.
+    pub(super) fn go_first(&self) {
+        if let Some(socket) = &self.socket {
+            // Without it, frames only wait their turn.
+            let _ = setsockopt(socket.get_ref(), sockopt::Priority, &PRIORITY);
+        }
     }
 
     /// Sends as many of the frames as there is room for; returns how many.

@@ -29,8 +29,9 @@ const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// Of many addresses, a few are asked for: the first, the last, and some between them. Answers of this host's own
 /// interfaces do not count. No neighbour's table changes.
 ///
-/// A round during which this host stood still does not count: the answer may be as late as we are. It is asked again, so
-/// the whole may take longer than `time`; where that does not help either, [`Error::Late`] says that nothing is known.
+/// A round during which this host stood still does not count: the answer may be as late as we are. Neither does one whose
+/// questions did not all leave this host. It is asked again, so the whole may take longer than `time`; where that does not
+/// help either, [`Error::Late`] or [`Error::Unasked`] says that nothing is known.
 pub async fn probe(interface: &str, addresses: &[IpAddr], time: Duration) -> Result<Option<VipOwner>, Error> {
     let mut netlink = Netlink::open()?;
     let name = || interface.to_owned();
@@ -48,21 +49,22 @@ pub async fn probe(interface: &str, addresses: &[IpAddr], time: Duration) -> Res
     let asked = spread(addresses, ASKED_MAX);
     let mut ear = Ear::open(&link, mac, asked)?;
     let patience = time / ROUNDS;
-    let mut counted = 0;
+    let (mut counted, mut unasked) = (0, 0);
     for _ in 0..ROUNDS + REPEATED_MAX {
-        ear.ask()?;
+        let asked = ear.ask()?;
         let until = clock::now() + patience;
         while let Some(claim) = ear.hear(until).await? {
             if !is_own(&mut netlink, claim.mac).await? {
                 return Ok(Some(VipOwner { address: claim.address, mac: claim.mac.to_string() }));
             }
         }
-        counted += u32::from(clock::now() <= until + patience);
+        unasked += u32::from(!asked);
+        counted += u32::from(asked && clock::now() <= until + patience);
         if counted == ROUNDS {
             return Ok(None);
         }
     }
-    Err(Error::Late { interface: name() })
+    Err(if unasked > 0 { Error::Unasked { interface: name() } } else { Error::Late { interface: name() } })
 }
 
 /// An answer can come from another interface of this host that is on the same network.
@@ -100,14 +102,17 @@ impl Ear {
         } else {
             None
         };
+        for socket in arp.iter().chain(&ipv6) {
+            socket.go_first();
+        }
         Ok(Self { asked, questions, arp, ipv6 })
     }
 
-    /// Asks for each address. What finds no room now is asked for again in the next round.
-    fn ask(&self) -> Result<(), Error> {
+    /// Asks for each address; `false` = not all questions found room on their way out of this host.
+    fn ask(&self) -> Result<bool, Error> {
         match self.arp.as_ref().or(self.ipv6.as_ref()) {
-            Some(socket) => socket.send(&self.questions).map(drop),
-            None => Ok(()),
+            Some(socket) => Ok(socket.send(&self.questions)? == self.questions.len()),
+            None => Ok(true),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use avamgr_core::config::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -46,6 +46,17 @@ impl Netlink {
     pub async fn put_route(&mut self, index: u32, route: Route) -> Result<Outcome, Error> {
         let request = RouteNetlinkMessage::NewRoute(message(index, route));
         self.route_request("add a route", NLM_F_CREATE | NLM_F_REPLACE, request).await
+    }
+
+    /// Adds a route, marked as ours, unless there is one of its prefix and metric; says whether it was missing.
+    pub async fn put_missing_route(&mut self, index: u32, route: Route) -> Result<Result<bool, Refusal>, Error> {
+        let request = RouteNetlinkMessage::NewRoute(message(index, route));
+        let outcome = self.route_request("add a route", NLM_F_CREATE | NLM_F_EXCL, request).await?;
+        Ok(match outcome {
+            Ok(()) => Ok(true),
+            Err(refusal) if refusal.errno == Errno::EEXIST => Ok(false),
+            Err(refusal) => Err(refusal),
+        })
     }
 
     /// Removes a route, for good: `Ok` means that no copy of it is left. A local one goes whoever added it.

@@ -53,7 +53,8 @@ pub enum Change {
     Missed,
 }
 
-/// Listens to the kernel about one interface, by name: it may go away and come back with another number.
+/// Listens to the kernel about one interface, by its name or one of its alternative names: it may go away and come back
+/// with another number.
 pub struct Watcher {
     name: String,
     scope: Scope,
@@ -61,8 +62,10 @@ pub struct Watcher {
     requests: Netlink,
     inbox: Vec<u8>,
     link: Option<Interface>,
-    /// Events were lost, or none was there before: look the interface up.
+    /// Events were lost: look the interface up, and say so.
     stale: bool,
+    /// The last news may be about the interface of this name or not: look it up.
+    unsure: bool,
     /// What is to be said next.
     said: Option<Change>,
 }
@@ -82,6 +85,7 @@ impl Watcher {
             inbox: vec![0; INBOX_BYTES],
             link: None,
             stale: false,
+            unsure: false,
             said: None,
         };
         watcher.focus(None)?;
@@ -104,15 +108,16 @@ impl Watcher {
     /// Waits for the next change. May be dropped while it waits; nothing is lost.
     pub async fn next(&mut self) -> Result<Change, Error> {
         loop {
-            if self.stale {
-                let link = self.requests.interface(&self.name).await?;
-                self.said = self.became(link);
-                self.focus(self.link.as_ref().map(|link| link.index))?;
-                self.stale = false;
-                return Ok(Change::Missed);
-            }
             if let Some(change) = self.said.take() {
                 return Ok(change);
+            }
+            if self.stale || self.unsure {
+                self.look_up().await?;
+                self.unsure = false;
+                if std::mem::take(&mut self.stale) {
+                    return Ok(Change::Missed);
+                }
+                continue;
             }
             let mut room = self.inbox.as_mut_slice();
             match self.socket.recv(&mut room).await {
@@ -127,9 +132,24 @@ impl Watcher {
         }
     }
 
+    async fn look_up(&mut self) -> Result<(), Error> {
+        let link = self.requests.interface(&self.name).await?;
+        self.said = self.became(link);
+        self.focus(self.link.as_ref().map(|link| link.index))
+    }
+
     /// Reads what has already happened, without waiting, and forgets it but for the state of the link.
-    pub fn catch_up(&mut self) -> Result<(), Error> {
+    pub async fn catch_up(&mut self) -> Result<(), Error> {
+        self.read_all()?;
+        if self.unsure {
+            self.look_up().await?;
+            self.unsure = false;
+        }
         self.said = None;
+        Ok(())
+    }
+
+    fn read_all(&mut self) -> Result<(), Error> {
         loop {
             let mut room = self.inbox.as_mut_slice();
             // Past the runtime: it may not have heard yet that there is something to read.
@@ -148,15 +168,16 @@ impl Watcher {
         let index = self.link.as_ref().map(|link| link.index);
         match event.kind {
             NEW_LINK | DEL_LINK => {
-                let news = link_news(event.kind, event.payload, &self.name, index);
-                match news {
-                    Some(link) => {
+                match link_news(event.kind, event.payload, &self.name, index) {
+                    LinkNews::Ours(link) => {
                         let change = self.became(link);
                         self.focus(self.link.as_ref().map(|link| link.index))?;
-                        Ok(change)
+                        return Ok(change);
                     }
-                    None => Ok(None),
+                    LinkNews::Unsure => self.unsure = true,
+                    LinkNews::Others => {}
                 }
+                Ok(None)
             }
             DEL_ADDRESS => Ok(removed_address(event.payload).map(Change::AddressRemoved)),
             DEL_ROUTE => Ok(removed_route(event.payload, index).map(Change::RouteRemoved)),
@@ -185,20 +206,32 @@ impl Watcher {
     }
 }
 
-/// `None` = not about our interface.
-fn link_news(kind: u16, payload: &[u8], name: &str, index: Option<u32>) -> Option<Option<Interface>> {
-    let header = LinkHeader::parse(payload).ok()?;
+/// What an event says about our interface.
+#[derive(Debug, PartialEq, Eq)]
+enum LinkNews {
+    /// It is like this now; `None` = deleted.
+    Ours(Option<Interface>),
+    /// It has another name, or the config has one of its other names: only a look tells.
+    Unsure,
+    Others,
+}
+
+fn link_news(kind: u16, payload: &[u8], name: &str, index: Option<u32>) -> LinkNews {
+    let Ok(header) = LinkHeader::parse(payload) else { return LinkNews::Others };
     // Bridges report their ports under the numbers of the interfaces; that is not about the interface itself.
     if u8::from(header.interface_family) != 0 {
-        return None;
+        return LinkNews::Others;
+    }
+    let is_index = Some(header.index) == index;
+    if kind != NEW_LINK {
+        return if is_index { LinkNews::Ours(None) } else { LinkNews::Others };
     }
     let link = Interface::parse(payload);
-    let named = link.as_ref().is_some_and(|link| link.name == name);
-    if named && kind == NEW_LINK {
-        return Some(link);
+    if link.as_ref().is_some_and(|link| link.name == name) {
+        return LinkNews::Ours(link);
     }
-    // Deleted, or renamed to something else.
-    (Some(header.index) == index).then_some(None)
+    // While ours is missing, any other may have been given its name as an alternative one.
+    if is_index || index.is_none() { LinkNews::Unsure } else { LinkNews::Others }
 }
 
 fn removed_address(payload: &[u8]) -> Option<IpAddr> {

@@ -6,12 +6,13 @@
 //!
 //! * *Start*: routes of ranges, then the addresses, IPv4 first; each batch is announced as soon as it is on. Then all are
 //!   listed, and those the kernel does not answer for (duplicates, undecided ones) are removed and put on once more. An
-//!   address that is there already becomes ours, with a notice when somebody else had put it there.
+//!   address that is there already becomes ours, with a notice when somebody else had put it there. A start that fails
+//!   takes everything off again; where that fails too, it says that it could not be stopped.
 //! * *Stop*: takes off every address of the config, whoever put it there, looks whether they are gone, and only then says
 //!   so; under another name of the interface, and on every other one, it takes off what carries our mark ([`everywhere`]).
 //!   A stop is always carried through. Addresses of others that go with ours are put back.
-//! * While it is up: lifetimes are refreshed ([`guard`]), addresses that somebody takes away are put back, a link that
-//!   comes back finds everything as before. All of it is announced.
+//! * While it is up: lifetimes are refreshed ([`guard`]), addresses and routes that somebody takes away are put back, a
+//!   link that comes back finds everything as before. All of it is announced.
 //! * A lifetime that ran out because we were late is said to be that; the address is put back and announced.
 //! * After standing still for longer than the guard's lifetime it gives the addresses up instead of refreshing them: the
 //!   kernel has withdrawn them, or should have, and who owns them now is not for this task to say.
@@ -172,8 +173,8 @@ struct Mending {
     lost: BTreeSet<IpAddr>,
     /// Those of them whose lifetime we let run out.
     expired: BTreeSet<IpAddr>,
-    /// Routes may be missing too.
-    routes: bool,
+    /// Routes may be missing: when to look.
+    routes_due: Option<Instant>,
     /// The link was away: everybody is told everything, and nobody is to blame.
     link_was_away: bool,
     /// It failed, and that was said.
@@ -265,6 +266,7 @@ impl Task {
             consider(self.v6.due.map(held));
             consider(self.second_burst.map(held));
             consider(self.slow_round.map(held));
+            consider(self.mending.routes_due.map(held));
             consider(self.mending.due.map(held));
             // Only to notice when we stand still.
             consider(Some(self.stall.last_turn + self.v4.rhythm.refresh));
@@ -288,6 +290,8 @@ impl Task {
             self.announce_some().await;
         } else if is_due(self.filling.as_ref().map(|filling| filling.not_before)) {
             self.fill().await;
+        } else if is_due(self.mending.routes_due) {
+            self.mend_routes().await;
         } else if is_due(self.mending.due) {
             self.mend().await;
         } else if is_due(self.second_burst) {
@@ -331,21 +335,27 @@ impl Task {
                 self.link = link;
                 self.link_changed().await;
             }
-            Change::AddressRemoved(address) => {
-                if self.phase != Phase::Down && self.wanted.has(address) && !self.own_removals.remove(&address) {
-                    if self.ran_out(address) {
-                        self.mending.expired.insert(address);
-                    }
-                    self.mending.lost.insert(address);
-                    self.mend_soon();
-                }
+            Change::AddressRemoved(_) | Change::RouteRemoved(_) | Change::Missed if self.phase == Phase::Down => {}
+            Change::AddressRemoved(address) => self.address_removed(address),
+            Change::RouteRemoved(_) => self.mend_routes_soon(),
+            Change::Missed => {
+                self.mend_routes_soon();
+                self.mend_soon();
             }
-            Change::RouteRemoved(_) | Change::Missed => {
-                if self.phase != Phase::Down {
-                    self.mending.routes = true;
-                    self.mend_soon();
-                }
+        }
+    }
+
+    fn address_removed(&mut self, address: IpAddr) {
+        // With the last IPv4 address of an interface, whoever had it, the kernel takes all IPv4 routes, without a word.
+        if address.is_ipv4() && self.wanted.has_v4_routes() {
+            self.mend_routes_soon();
+        }
+        if self.wanted.has(address) && !self.own_removals.remove(&address) {
+            if self.ran_out(address) {
+                self.mending.expired.insert(address);
             }
+            self.mending.lost.insert(address);
+            self.mend_soon();
         }
     }
 
@@ -365,7 +375,7 @@ impl Task {
             (Phase::Starting | Phase::Up, None) => {
                 // Another hardware address is told like a link that was away.
                 self.mending.link_was_away = true;
-                self.mending.routes = true;
+                self.mend_routes_soon();
                 self.mend_soon();
                 if let Err(error) = self.open_sockets() {
                     self.report(Report::Notice(format!("could not announce: {error}"))).await;

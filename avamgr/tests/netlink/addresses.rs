@@ -7,7 +7,7 @@ use avamgr_core::node::{Order, Report};
 
 use crate::in_namespaces;
 use crate::space::{Space, eventually, pair};
-use crate::vip::{Vip, config, timers};
+use crate::vip::{Ear, Vip, config, timers};
 
 const BOTH: [&str; 2] = ["172.16.9.61/24", "2001:db8:9::61/64"];
 
@@ -24,6 +24,13 @@ fn ours(node: &Space) -> usize {
         let index = netlink.interface("eth1").await.unwrap().unwrap().index;
         netlink.addresses(index).await.unwrap().iter().filter(|present| present.protocol == Some(PROTOCOL)).count()
     })
+}
+
+/// More copies of a local route than one removal takes.
+fn copies_of_a_route(node: &Space, route: &str) {
+    for metric in 1..=12 {
+        node.ip(&format!("-6 route add local {route} table local metric {metric}"));
+    }
 }
 
 in_namespaces! {
@@ -148,6 +155,40 @@ in_namespaces! {
         assert!(!node.has("eth1", BOTH[0]));
     }
 
+    fn a_start_that_fails_and_leaves_something_is_not_over() {
+        let (node, _peer) = pair();
+        let range = "2001:db8:1::/112";
+        // More copies of a route than one attempt removes, and an address that cannot be put on.
+        copies_of_a_route(&node, &format!("{range} dev eth1"));
+        let vip = Vip::new(&node, config(&["ff02::5/128"], &[range]));
+        vip.expect(Report::Able);
+        vip.order(Order::Start);
+        let why = vip.expect_text(Report::StopFailed);
+        assert!(why.contains("ff02::5/128 cannot be put on") && why.contains("the range 2001:db8:1::/112"), "{why}");
+        vip.stop();
+        assert_eq!(node.ip("-6 route show table local 2001:db8:1::/112"), "");
+    }
+
+    fn what_cannot_be_removed_does_not_keep_the_rest() {
+        let (node, _peer) = pair();
+        let vip = Vip::new(&node, config(&BOTH, &["10.1.16.0/20", "2001:db8:1::/112"]));
+        vip.expect(Report::Able);
+        // A leftover that does not go at the first attempt.
+        copies_of_a_route(&node, "2001:db8:7::/112 dev eth1 proto 167");
+        for address in BOTH {
+            node.ip(&format!("address add {address} dev eth1 nodad"));
+        }
+        for range in ["10.1.16.0/20", "2001:db8:1::/112"] {
+            node.ip(&format!("route add local {range} dev eth1 table local proto 167"));
+        }
+        vip.order(Order::Stop { within: Some(Duration::ZERO) });
+        let why = vip.expect_text(Report::StopFailed);
+        assert!(why.contains("the range 2001:db8:7::/112 cannot be removed from eth1"), "{why}");
+        assert!(!BOTH.iter().any(|address| node.has("eth1", address)));
+        let routes = node.ip("route show table local proto 167") + &node.ip("-6 route show table local proto 167");
+        assert!(!routes.contains("10.1.16.0/20") && !routes.contains("2001:db8:1::/112"), "{routes}");
+    }
+
     fn an_address_taken_away_is_put_back_and_announced() {
         let (node, client) = pair();
         client.ip("address add 172.16.9.5/24 dev eth1");
@@ -201,6 +242,53 @@ in_namespaces! {
         }
         vip.stop();
         assert_eq!((node.ip(v4), node.ip(v6)), (String::new(), String::new()));
+    }
+
+    fn a_range_that_goes_with_the_last_address_is_put_back() {
+        let (node, client) = pair();
+        let vip = Vip::new(&node, config(&[], &["10.1.16.0/20", "2001:db8:1::/112"]));
+        vip.expect(Report::Able);
+        vip.start();
+        let v4 = || node.ip("route show table local proto 167").contains("10.1.16.0/20");
+        for _ in 0..3 {
+            node.ip("address add 172.16.9.54/24 dev eth1");
+            let ear = Ear::new(&client);
+            ear.until_quiet(Duration::from_millis(100));
+            node.ip("address flush dev eth1");
+            eventually("put back", v4);
+            assert!(!ear.until_quiet(Duration::from_millis(100)).is_empty(), "not announced");
+        }
+        vip.silent_for(Duration::from_millis(100));
+        vip.stop();
+        assert_eq!(node.ip("route show table local proto 167"), "");
+    }
+
+    fn a_range_that_goes_with_an_address_put_right_at_the_start_is_there_all_the_same() {
+        let (node, _peer) = pair();
+        node.ip("address add 172.16.9.61/32 dev eth1");
+        let vip = Vip::new(&node, config(&BOTH[..1], &["10.1.16.0/20"]));
+        vip.expect(Report::Able);
+        vip.start();
+        eventually("there", || node.ip("route show table local proto 167").contains("10.1.16.0/20"));
+    }
+
+    fn addresses_of_others_that_go_are_no_news_for_a_range_that_stays() {
+        let (node, client) = pair();
+        let vip = Vip::new(&node, config(&[], &["10.1.16.0/20"]));
+        vip.expect(Report::Able);
+        node.ip("address add 172.16.9.54/24 dev eth1");
+        vip.start();
+        for host in 1..=50 {
+            node.ip(&format!("address add 10.7.0.{host}/32 dev eth1"));
+        }
+        let ear = Ear::new(&client);
+        ear.until_quiet(Duration::from_millis(200));
+        for host in 1..=50 {
+            node.ip(&format!("address delete 10.7.0.{host}/32 dev eth1"));
+        }
+        assert_eq!(ear.until_quiet(Duration::from_millis(200)).len(), 0, "announced for nothing");
+        vip.silent_for(Duration::ZERO);
+        assert!(node.ip("route show table local proto 167").contains("10.1.16.0/20"));
     }
 
     fn an_address_of_somebody_else_that_goes_with_ours_is_put_back() {

@@ -78,6 +78,19 @@ in_namespaces! {
         assert_eq!(marked(&node), "");
     }
 
+    fn a_leftover_is_not_taken_for_something_of_others() {
+        let (node, _peer) = pair();
+        node.sysctl("net/ipv4/conf/eth1/promote_secondaries", "0");
+        started(&node, config(&["172.16.9.61/24", "172.16.9.71/24"], &[])).kill();
+        assert!(node.ip("address show dev eth1 secondary").contains("172.16.9.71"));
+        let later = Vip::new(&node, config(&["172.16.9.61/24"], &[]));
+        later.expect(Report::Able);
+        later.order(Order::Stop { within: None });
+        assert!(later.expect_text(Report::Notice).starts_with("removed what an earlier daemon left"));
+        later.expect(Report::Stopped);
+        assert_eq!(marked(&node), "");
+    }
+
     fn a_start_without_a_stop_removes_them_too() {
         let (node, _peer) = pair();
         started(&node, config(&[], &["10.1.16.0/26"])).kill();

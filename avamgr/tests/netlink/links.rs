@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use avamgr_core::config::VipConfig;
 use avamgr_core::node::{Order, Report};
 
 use crate::in_namespaces;
@@ -127,6 +128,30 @@ in_namespaces! {
         node.ip("link set eth1 name eth7");
         assert_eq!(vip.expect_text(Report::Unable), "interface eth1 does not exist");
         node.ip("link set eth7 name eth1");
+        vip.expect(Report::Able);
+    }
+
+    fn an_alternative_name_is_as_good() {
+        let (node, peer) = pair();
+        node.ip("link property add dev eth1 altname service");
+        let vip = Vip::new(&node, VipConfig { interfaces: vec!["service".to_owned()], ..config(&BOTH, &["10.1.16.0/20"]) });
+        vip.expect(Report::Able);
+        vip.start();
+        assert!(all_there(&node));
+        peer.ip("link set eth1 down");
+        assert_eq!(vip.expect_text(Report::Failed), "interface service lost its carrier");
+        peer.ip("link set eth1 up");
+        vip.expect(Report::Able);
+        // Renamed, it has that name still; without it, it is another one.
+        node.ip("link set eth1 down");
+        assert_eq!(vip.expect_text(Report::Failed), "interface service went down");
+        node.ip("link set eth1 name eth7");
+        node.ip("link set eth7 up");
+        vip.expect(Report::Able);
+        vip.expect_text(Report::Notice);
+        node.ip("link property del dev eth7 altname service");
+        assert_eq!(vip.expect_text(Report::Failed), "interface service disappeared");
+        node.ip("link property add dev eth7 altname service");
         vip.expect(Report::Able);
     }
 

@@ -155,6 +155,21 @@ in_namespaces! {
         assert_eq!(why(&node), "interface eth1 does not exist");
     }
 
+    fn questions_that_do_not_leave_this_host_are_no_answer() {
+        let (_owner, asker) = owner_and_asker();
+        // A queue that takes nothing.
+        let queue = asker.run(|| {
+            std::process::Command::new("tc").args(["qdisc", "add", "dev", "eth1", "root", "bfifo", "limit", "1"]).output()
+        });
+        assert!(queue.as_ref().is_ok_and(|queue| queue.status.success()), "{queue:?}");
+        for address in [V4, V6] {
+            let (answer, took) = ask(&asker, &[address], ENOUGH);
+            let why = answer.unwrap_err().to_string();
+            assert_eq!(why, "nothing is known about eth1: it does not take the questions, its queue is full");
+            assert!(took < ENOUGH * 20, "{took:?}");
+        }
+    }
+
     fn a_group_is_asked_on_all_interfaces_at_once() {
         let (owner, asker) = owner_and_asker();
         asker.cable("eth2", &owner, "eth2");

@@ -76,11 +76,12 @@ impl Task {
         let wanted: BTreeSet<Route> = self.wanted.routes().collect();
         let on_own = ground.own.iter().flat_map(|index| wanted.iter().map(|route| (*index, *route)));
         let mut leaving: BTreeSet<(u32, Route)> = on_own.collect();
-        let marked = self.netlink.marked_routes().await.map_err(|error| error.to_string())?;
-        leaving.extend(marked.into_iter().filter(|(index, route)| {
+        let marked = self.netlink.marked_routes().await.map_err(|error| error.to_string());
+        leaving.extend(marked.iter().flatten().copied().filter(|(index, route)| {
             wanted.contains(route) && !self.claims.has_route(*route, &ground.place(*index), Some(self.id))
         }));
-        self.remove_each(ground, leaving).await
+        let removed = self.remove_each(ground, leaving).await;
+        marked.and(removed)
     }
 
     async fn remove_each(&mut self, ground: &Ground, routes: BTreeSet<(u32, Route)>) -> Result<(), String> {
@@ -111,16 +112,18 @@ impl Task {
         let routes: BTreeSet<_> = marked.into_iter().filter(is_left).collect();
         let mut swept: Vec<String> =
             routes.iter().map(|(index, route)| format!("{route} on {}", ground.name(*index))).collect();
+        let mut first = Ok(());
         for (index, mut leaving) in left {
             leaving.sort_by_key(|address| !address.is_secondary());
             let nets: Vec<IpNet> = leaving.iter().map(|present| present.net).collect();
             let what = format!("{} on {}", list(&nets), ground.name(index));
-            if let Some(why) = self.remove(&ground.name(index), &ground.on(index), &leaving).await? {
-                return Err(format!("{what}, left by an earlier daemon, cannot be taken off: {why}"));
+            let removed = self.remove(&ground.name(index), &ground.on(index), &leaving).await;
+            if let Some(why) = removed.unwrap_or_else(Some) {
+                first = first.and(Err(format!("{what}, left by an earlier daemon, cannot be taken off: {why}")));
             }
             swept.push(what);
         }
-        self.remove_each(ground, routes).await?;
+        first.and(self.remove_each(ground, routes).await)?;
         self.claims.swept();
         if !swept.is_empty() {
             let notice = format!("removed what an earlier daemon left with another config: {}", swept.join("; "));

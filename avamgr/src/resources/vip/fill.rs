@@ -9,7 +9,7 @@ use avamgr_core::node::Report;
 use avamgr_core::time::Instant;
 
 use super::plan::{Gap, list};
-use super::{Phase, Task};
+use super::{Mending, Phase, Task};
 use crate::clock;
 use crate::neighbours::{Form, Haste};
 use crate::netlink::{Assign, Present, prefix};
@@ -42,11 +42,29 @@ impl Filling {
     }
 }
 
+impl Mending {
+    /// When to mend again: at once, or after a pause when the last time was not long ago.
+    fn earliest(&mut self, now: Instant) -> Instant {
+        match self.last {
+            Some(last) if now.since(last) < MEND_FORGET => (last + self.pause).max(now),
+            Some(_) | None => {
+                self.pause = Duration::ZERO;
+                now
+            }
+        }
+    }
+
+    fn done(&mut self, now: Instant) {
+        self.last = Some(now);
+        self.pause = (self.pause * 2).clamp(MEND_PAUSE_MIN, MEND_PAUSE_MAX);
+    }
+}
+
 impl Task {
     pub(super) async fn start(&mut self) {
         // What was taken off before this start is no news.
         if let Some(watcher) = &mut self.watcher {
-            match watcher.catch_up() {
+            match watcher.catch_up().await {
                 Ok(()) => self.link = watcher.link().cloned(),
                 Err(error) => self.deaf(&error).await,
             }
@@ -61,15 +79,9 @@ impl Task {
         }
     }
 
-    /// Nothing of it stays here.
+    /// One attempt to leave nothing of it here.
     pub(super) async fn start_failed(&mut self, why: String) {
-        self.go_down();
-        let why = match self.withdraw(clock::now()).await {
-            Ok(()) => why,
-            Err(remains) => format!("{why}; and then {remains}"),
-        };
-        self.report(Report::StartFailed(why)).await;
-        self.say_ability().await;
+        self.end_start(why, clock::now()).await;
     }
 
     async fn prepare(&mut self) -> Result<(), String> {
@@ -78,7 +90,6 @@ impl Task {
             self.sweep(&ground).await?;
         }
         self.open_sockets().map_err(|error| error.to_string())?;
-        self.put_routes().await?;
         let gap = self.look().await?;
         if !gap.foreign.is_empty() {
             let nets: Vec<_> = gap.foreign.iter().map(|present| present.net).collect();
@@ -87,6 +98,7 @@ impl Task {
             self.report(Report::Notice(notice)).await;
         }
         self.remove_first(gap.remove).await?;
+        self.put_routes().await?;
         self.announcer.round(&[], &self.wanted.ranges, Form::Request, Haste::Urgent);
         // Also those that are there and ours, from an earlier run: their lifetime is running out.
         self.filling = Some(Filling::new(self.wanted.addresses.clone(), clock::now()));
@@ -179,15 +191,35 @@ impl Task {
 
     /// Looks for what is missing soon: at once, or after a pause when that was not long ago.
     pub(super) fn mend_soon(&mut self) {
+        let earliest = self.mending.earliest(clock::now());
+        self.mending.due.get_or_insert(earliest);
+    }
+
+    /// The same for routes. Thousands of addresses of others may be on their way off the interface: one look is for many.
+    pub(super) fn mend_routes_soon(&mut self) {
         let now = clock::now();
-        let earliest = match self.mending.last {
-            Some(last) if now.since(last) < MEND_FORGET => last + self.mending.pause,
-            Some(_) | None => {
-                self.mending.pause = Duration::ZERO;
-                now
+        let earliest = self.mending.earliest(now).max(now + MEND_PAUSE_MIN);
+        self.mending.routes_due.get_or_insert(earliest);
+    }
+
+    /// Puts back routes that are missing.
+    pub(super) async fn mend_routes(&mut self) {
+        self.mending.routes_due = None;
+        // A link that is away brings us here again when it is back.
+        if self.obstacle().is_some() {
+            return;
+        }
+        match self.put_missing_routes().await {
+            Ok(false) => {}
+            Ok(true) => {
+                self.mending.done(clock::now());
+                self.announcer.round(&[], &self.wanted.ranges, Form::Request, Haste::Urgent);
             }
-        };
-        self.mending.due.get_or_insert(earliest.max(now));
+            Err(why) => {
+                self.mending.routes_due = Some(clock::now() + MEND_PAUSE_MAX);
+                self.fill_failed(why).await;
+            }
+        }
     }
 
     /// Puts back what is missing.
@@ -201,8 +233,7 @@ impl Task {
             self.mending.due = Some(clock::now() + MEND_PAUSE_MIN);
             return;
         }
-        self.mending.last = Some(clock::now());
-        self.mending.pause = (self.mending.pause * 2).clamp(MEND_PAUSE_MIN, MEND_PAUSE_MAX);
+        self.mending.done(clock::now());
         if let Err(why) = self.find_and_mend().await {
             self.fill_failed(why).await;
         }
@@ -210,10 +241,6 @@ impl Task {
 
     async fn find_and_mend(&mut self) -> Result<(), String> {
         let after_link = std::mem::take(&mut self.mending.link_was_away);
-        if std::mem::take(&mut self.mending.routes) {
-            self.put_routes().await?;
-            self.announcer.round(&[], &self.wanted.ranges, Form::Request, Haste::Urgent);
-        }
         let gap = self.look().await?;
         let lost = std::mem::take(&mut self.mending.lost);
         let mut expired = std::mem::take(&mut self.mending.expired);
@@ -282,6 +309,18 @@ impl Task {
             outcome.map_err(|refusal| format!("{route} cannot be added on {}: {refusal}", self.name))?;
         }
         Ok(())
+    }
+
+    /// Puts on the routes that are not there, and says whether there were any.
+    async fn put_missing_routes(&mut self) -> Result<bool, String> {
+        let Some(index) = self.index() else { return Err(format!("interface {} does not exist", self.name)) };
+        self.put_on.insert(index);
+        let mut missing = false;
+        for route in self.wanted.routes() {
+            let outcome = self.netlink.put_missing_route(index, route).await.map_err(|error| error.to_string())?;
+            missing |= outcome.map_err(|refusal| format!("{route} cannot be added on {}: {refusal}", self.name))?;
+        }
+        Ok(missing)
     }
 
     /// What stands between what is there and what is wanted.

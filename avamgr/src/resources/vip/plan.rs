@@ -54,6 +54,10 @@ impl Wanted {
         self.set.contains(&address)
     }
 
+    pub(super) fn has_v4_routes(&self) -> bool {
+        self.ranges.iter().any(|net| net.address.is_ipv4())
+    }
+
     /// The routes that come and go with the addresses; the ranges first.
     pub(super) fn routes(&self) -> impl Iterator<Item = Route> + Send + '_ {
         let ranges = self.ranges.iter().copied().map(Route::Local);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use avamgr_core::node::Report;
 use avamgr_core::time::Instant;
 
+use super::everywhere::Ground;
 use super::plan::{collateral, list};
 use super::{Mending, Phase, Task};
 use crate::clock;
@@ -30,13 +31,28 @@ impl Task {
 
     /// Without an order: we stood still for too long to know whether the addresses are still ours.
     pub(super) async fn give_up(&mut self, why: String) {
-        let kind = if self.phase == Phase::Starting { Report::StartFailed } else { Report::Failed };
+        let until = clock::now() + STOP_TIME;
+        if self.phase == Phase::Starting {
+            return self.end_start(why, until).await;
+        }
         self.go_down();
-        let why = match self.withdraw(clock::now() + STOP_TIME).await {
+        let why = match self.withdraw(until).await {
             Ok(()) => why,
             Err(remains) => format!("{why}, but {remains}"),
         };
-        self.report(kind(why)).await;
+        self.report(Report::Failed(why)).await;
+        self.say_ability().await;
+    }
+
+    /// A start does not come to its end. Only when nothing is left of it may the group go to another node; what remains is
+    /// for a stop to take off.
+    pub(super) async fn end_start(&mut self, why: String, until: Instant) {
+        self.go_down();
+        let report = match self.withdraw(until).await {
+            Ok(()) => Report::StartFailed(why),
+            Err(remains) => Report::StopFailed(format!("{why}; and then {remains}")),
+        };
+        self.report(report).await;
         self.say_ability().await;
     }
 
@@ -70,24 +86,29 @@ impl Task {
     async fn withdraw_once(&mut self) -> Result<(), String> {
         // What the watcher last said may be older than the order, and the interface may have another name by now.
         let ground = self.ground().await?;
-        self.sweep(&ground).await?;
-        let leaving = self.leaving(&ground);
+        // What cannot be removed is no reason to leave the rest: a range has no lifetime that would end it.
+        let swept = self.sweep(&ground).await;
+        let addresses = self.remove_addresses(&ground).await;
+        let routes = self.remove_routes(&ground).await;
+        swept.and(addresses).and(routes)?;
+        self.put_on.clear();
+        Ok(())
+    }
+
+    /// Removes the addresses of the config, and looks whether they are gone.
+    async fn remove_addresses(&mut self, ground: &Ground) -> Result<(), String> {
+        let leaving = self.leaving(ground);
+        if leaving.is_empty() {
+            return Ok(());
+        }
         let mut refused = None;
         for (index, leaving) in &leaving {
-            let refusal = self.remove(&ground.name(*index), &ground.on(*index), leaving).await?;
-            refused = refused.or(refusal);
+            let removed = self.remove(&ground.name(*index), &ground.on(*index), leaving).await;
+            refused = refused.or(removed.unwrap_or_else(Some));
         }
-        self.remove_routes(&ground).await?;
-        let left = if leaving.is_empty() {
-            leaving
-        } else {
-            let after = self.ground().await?;
-            self.leaving(&after)
-        };
-        let Some((index, left)) = left.first_key_value() else {
-            self.put_on.clear();
-            return Ok(());
-        };
+        let after = self.ground().await?;
+        let left = self.leaving(&after);
+        let Some((index, left)) = left.first_key_value() else { return Ok(()) };
         let left: Vec<_> = left.iter().map(|present| present.net).collect();
         let because = refused.unwrap_or_else(|| "somebody puts it back".to_owned());
         Err(format!("{} cannot be taken off {}: {because}", list(&left), ground.name(*index)))
@@ -133,9 +154,9 @@ impl Task {
         let Some(index) = leaving.first().map(Present::index) else { return Ok(()) };
         let after = self.addresses(index).await?;
         // An address of ours is for its own resource to put back: that one may have taken it off meanwhile, and then it
-        // may be on another node already.
+        // may be on another node already. What is marked and of no resource is a leftover, taken off since the listing.
         let mut lost = collateral(before, &after, leaving);
-        lost.retain(|present| !self.claims.is_claimed(present.net.address));
+        lost.retain(|present| !present.is_marked() && !self.claims.is_claimed(present.net.address));
         if lost.is_empty() {
             return Ok(());
         }
