@@ -1,10 +1,11 @@
 //! ARP and neighbour discovery frames: announcing and probing addresses.
 //!
 //! [`Sender`] tells the neighbours where addresses are, thousands of them at a pace they can follow. [`probe`] asks the
-//! network who has an address, without claiming it. [`Responder`] answers for IPv6 ranges, which the kernel does not.
+//! network who has an address, without claiming it. [`Rivals`] hears who else claims one of ours. [`Responder`] answers for IPv6 ranges, which the kernel does not.
 //!
 //! None of it changes anything on this host, and none of it waits without a bound.
 
+mod ear;
 mod filter;
 mod frame;
 mod pace;
@@ -15,9 +16,10 @@ mod sender;
 
 use std::io;
 
+pub use ear::Rivals;
 pub use frame::{Claim, Form, announcement, claim, question};
 pub use pace::{Haste, Pace};
-pub use probe::{ASKED_MAX, probe, spread};
+pub use probe::{ASKED_MAX, is_own, probe, spread};
 pub use responder::Responder;
 pub use sender::Sender;
 

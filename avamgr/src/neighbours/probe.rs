@@ -10,8 +10,9 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::unix::AsyncFd;
 
-use super::packet::{FRAME_BYTES, Hears, PacketSocket, register};
-use super::{Claim, Error, claim, filter, question};
+use super::ear::Ear;
+use super::packet::register;
+use super::{Claim, Error, question};
 use crate::clock;
 use crate::netlink::{Interface, Mac, Netlink};
 
@@ -22,8 +23,6 @@ pub const ASKED_MAX: usize = 8;
 const ROUNDS: u32 = 3;
 /// How many more rounds may take the place of those that do not count.
 const REPEATED_MAX: u32 = 6;
-const ETHERTYPE_ARP: u16 = 0x0806;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// Asks on an interface who has one of these addresses, and returns at the first answer, or after `time` without one.
 /// Of many addresses, a few are asked for: the first, the last, and some between them. Answers of this host's own
@@ -47,13 +46,13 @@ pub async fn probe(interface: &str, addresses: &[IpAddr], time: Duration) -> Res
         return Ok(None);
     }
     let asked = spread(addresses, ASKED_MAX);
-    let mut ear = Ear::open(&link, mac, asked)?;
+    let mut asker = Asker::open(&link, mac, asked)?;
     let patience = time / ROUNDS;
     let (mut counted, mut unasked) = (0, 0);
     for _ in 0..ROUNDS + REPEATED_MAX {
-        let asked = ear.ask()?;
+        let asked = asker.ask()?;
         let until = clock::now() + patience;
-        while let Some(claim) = ear.hear(until).await? {
+        while let Some(claim) = asker.hear(until).await? {
             if !is_own(&mut netlink, claim.mac).await? {
                 return Ok(Some(VipOwner { address: claim.address, mac: claim.mac.to_string() }));
             }
@@ -67,8 +66,8 @@ pub async fn probe(interface: &str, addresses: &[IpAddr], time: Duration) -> Res
     Err(if unasked > 0 { Error::Unasked { interface: name() } } else { Error::Late { interface: name() } })
 }
 
-/// An answer can come from another interface of this host that is on the same network.
-async fn is_own(netlink: &mut Netlink, mac: Mac) -> Result<bool, Error> {
+/// A claim can come from another interface of this host that is on the same network.
+pub async fn is_own(netlink: &mut Netlink, mac: Mac) -> Result<bool, Error> {
     Ok(netlink.interfaces().await?.iter().any(|link| link.hardware == Some(mac)))
 }
 
@@ -81,63 +80,32 @@ pub fn spread<T: Copy>(all: &[T], count: usize) -> Vec<T> {
     (0..count).filter_map(|place| all.get(place * last / steps).copied()).collect()
 }
 
-/// The sockets that ask and hear, one for each family that is asked for.
-struct Ear {
-    asked: Vec<IpAddr>,
+/// Who asks, and hears the answers.
+struct Asker {
+    ear: Ear,
     questions: Vec<Vec<u8>>,
-    arp: Option<PacketSocket>,
-    ipv6: Option<PacketSocket>,
 }
 
-impl Ear {
+impl Asker {
     fn open(link: &Interface, mac: Mac, asked: Vec<IpAddr>) -> Result<Self, Error> {
         let questions = asked.iter().map(|address| question(mac, *address)).collect();
-        let arp = if asked.iter().any(IpAddr::is_ipv4) {
-            Some(PacketSocket::open(link, Hears::Frames(ETHERTYPE_ARP, filter::arp_from(&asked, mac)))?)
-        } else {
-            None
-        };
-        let ipv6 = if asked.iter().any(IpAddr::is_ipv6) {
-            Some(PacketSocket::open(link, Hears::Frames(ETHERTYPE_IPV6, filter::advertisements_of(&asked)))?)
-        } else {
-            None
-        };
-        for socket in arp.iter().chain(&ipv6) {
-            socket.go_first();
-        }
-        Ok(Self { asked, questions, arp, ipv6 })
+        let ear = Ear::open(link, mac, asked)?;
+        ear.go_first();
+        Ok(Self { ear, questions })
     }
 
     /// Asks for each address; `false` = not all questions found room on their way out of this host.
     fn ask(&self) -> Result<bool, Error> {
-        match self.arp.as_ref().or(self.ipv6.as_ref()) {
-            Some(socket) => Ok(socket.send(&self.questions)? == self.questions.len()),
-            None => Ok(true),
-        }
+        Ok(self.ear.send(&self.questions)? == self.questions.len())
     }
 
     /// The next claim to one of the addresses asked for; `None` when the time is over.
     async fn hear(&mut self, until: Instant) -> Result<Option<Claim>, Error> {
-        let (mut arp, mut ipv6) = ([0; FRAME_BYTES], [0; FRAME_BYTES]);
-        loop {
-            let frame = tokio::select! {
-                biased;
-                length = receive(self.arp.as_ref(), &mut arp) => arp.get(..length?),
-                length = receive(self.ipv6.as_ref(), &mut ipv6) => ipv6.get(..length?),
-                () = alarm(until) => return Ok(None),
-            };
-            let claim = frame.and_then(claim).filter(|claim| self.asked.contains(&claim.address));
-            if claim.is_some() {
-                return Ok(claim);
-            }
+        tokio::select! {
+            biased;
+            claim = self.ear.next() => claim.map(Some),
+            () = alarm(until) => Ok(None),
         }
-    }
-}
-
-async fn receive(socket: Option<&PacketSocket>, frame: &mut [u8]) -> Result<usize, Error> {
-    match socket {
-        Some(socket) => socket.receive(frame).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -46,7 +46,7 @@ pub use guard::guard_description;
 
 use crate::clock;
 use crate::inputs::Inputs;
-use crate::neighbours::{self, Form, Haste, Responder};
+use crate::neighbours::{self, Form, Haste, Responder, Rivals};
 use crate::netlink::{self, Change, Interface, Netlink, Scope, Watcher};
 use announcer::Announcer;
 use claims::Claims;
@@ -58,6 +58,10 @@ use stall::{Plan, Stall};
 
 /// Before trying again what the system refused (sockets, listening).
 const RETRY: Duration = Duration::from_secs(1);
+/// From a claim of somebody else to our announcement.
+const DEFEND_AFTER: Duration = Duration::from_secs(1);
+/// From one such announcement to the next (RFC 5227, section 2.4).
+const DEFEND_PAUSE: Duration = Duration::from_secs(10);
 
 /// Looks after the addresses of one resource until its orders end. Then it leaves everything as it is: the guard takes the
 /// addresses away unless a new daemon adopts them.
@@ -143,6 +147,9 @@ struct Task {
     said: Option<Result<(), String>>,
     announcer: Announcer,
     responder: Option<Responder>,
+    rivals: Option<Rivals>,
+    /// Since when nobody is told again that somebody else claims an address.
+    defended: Option<Instant>,
     /// Addresses on their way to the interface.
     filling: Option<Filling>,
     v4: Refresh,
@@ -185,6 +192,7 @@ enum Event {
     Order(Option<Order>),
     Change(Result<Change, netlink::Error>),
     Responder(neighbours::Error),
+    Rival(Result<neighbours::Claim, neighbours::Error>),
     Due,
 }
 
@@ -213,6 +221,8 @@ impl Task {
             said: None,
             announcer: Announcer::default(),
             responder: None,
+            rivals: None,
+            defended: None,
             filling: None,
             second_burst: None,
             slow_round: None,
@@ -235,6 +245,7 @@ impl Task {
                 order = orders.recv() => Event::Order(order),
                 change = listen(self.watcher.as_mut()) => Event::Change(change),
                 error = serve(self.responder.as_ref()) => Event::Responder(error),
+                claim = rival(self.rivals.as_mut()) => Event::Rival(claim),
                 () = sleep_until(plan.due) => Event::Due,
             };
             self.woke(plan).await;
@@ -249,6 +260,8 @@ impl Task {
                 Event::Change(Ok(change)) => self.changed(change).await,
                 Event::Change(Err(error)) => self.deaf(&error).await,
                 Event::Responder(error) => self.mute(&error).await,
+                Event::Rival(Ok(claim)) => self.claimed(claim).await,
+                Event::Rival(Err(error)) => self.mute(&error).await,
                 Event::Due => self.step().await,
             }
         }
@@ -362,6 +375,7 @@ impl Task {
     async fn link_changed(&mut self) {
         self.announcer.close();
         self.responder = None;
+        self.rivals = None;
         let obstacle = self.obstacle();
         match (self.phase, obstacle) {
             (Phase::Down, _) => self.say_ability().await,
@@ -380,7 +394,11 @@ impl Task {
                 if let Err(error) = self.open_sockets() {
                     self.report(Report::Notice(format!("could not announce: {error}"))).await;
                 }
+                let was_lost = self.phase == Phase::Up && self.said.is_none();
                 self.say_ability().await;
+                if was_lost {
+                    self.report(Report::Well(format!("the link of {}", self.name))).await;
+                }
             }
         }
     }
@@ -388,9 +406,12 @@ impl Task {
     /// Sockets for the interface as it is now.
     fn open_sockets(&mut self) -> Result<(), neighbours::Error> {
         self.responder = None;
+        self.rivals = None;
         if let Some(link) = &self.link {
             self.announcer.open(link)?;
             self.responder = Responder::open(link, &self.wanted.ranges)?;
+            let addresses: Vec<_> = self.wanted.addresses.iter().map(|net| net.address).collect();
+            self.rivals = Rivals::open(link, &addresses)?;
         }
         Ok(())
     }
@@ -416,11 +437,31 @@ impl Task {
         }
     }
 
+    /// Somebody else claims an address of ours: the neighbours now look for it there. A moment later all is announced
+    /// again; not at once, because a node that takes over rightly would lose its clients to us until we let go. Two that
+    /// both insist would only make the clients move to and fro, so not often either.
+    async fn claimed(&mut self, claim: neighbours::Claim) {
+        let now = clock::now();
+        let rested = self.defended.is_none_or(|before| now.since(before) > DEFEND_PAUSE);
+        if self.phase != Phase::Up || !rested || neighbours::is_own(&mut self.netlink, claim.mac).await.unwrap_or(true)
+        {
+            return;
+        }
+        self.defended = Some(now);
+        self.second_burst = Some(now + DEFEND_AFTER);
+        let notice = format!("{} is claimed by {} on {}; announced again", claim.address, claim.mac, self.name);
+        self.report(Report::Notice(notice)).await;
+    }
+
     async fn mute(&mut self, error: &neighbours::Error) {
         self.responder = None;
+        self.rivals = None;
         // An interface that went down takes its sockets' right to receive with it; its return opens new ones.
         if !matches!(error, neighbours::Error::Down { .. } | neighbours::Error::Missing { .. }) {
-            self.report(Report::Notice(format!("does not answer for IPv6 ranges: {error}"))).await;
+            self.report(Report::Notice(format!(
+                "does not hear its neighbours, and does not answer for IPv6 ranges: {error}"
+            )))
+            .await;
         }
     }
 
@@ -469,6 +510,13 @@ async fn listen(watcher: Option<&mut Watcher>) -> Result<Change, netlink::Error>
 async fn serve(responder: Option<&Responder>) -> neighbours::Error {
     match responder {
         Some(responder) => responder.serve().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn rival(rivals: Option<&mut Rivals>) -> Result<neighbours::Claim, neighbours::Error> {
+    match rivals {
+        Some(rivals) => rivals.next().await,
         None => std::future::pending().await,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use avamgr::neighbours::{Form, Haste, Sender};
 use avamgr::netlink::{Netlink, PROTOCOL};
 use avamgr_core::node::{Order, Report};
 
@@ -206,6 +207,32 @@ in_namespaces! {
             eventually("announced", || client.neighbour(plain).as_deref() == Some(&mac));
         }
         vip.silent_for(Duration::from_millis(100));
+    }
+
+    fn an_address_that_somebody_else_claims_is_announced_again() {
+        let (node, client) = pair();
+        let vip = vip(&node, &BOTH);
+        vip.start();
+        let mac = client.mac("eth1");
+        for (plain, form) in [("172.16.9.61", Form::Request), ("2001:db8:9::61", Form::Reply)] {
+            let ear = Ear::new(&client);
+            let claim = || {
+                client.block_on(async {
+                    let link = Netlink::open().unwrap().interface("eth1").await.unwrap().unwrap();
+                    let mut sender = Sender::open(&link).unwrap().unwrap();
+                    sender.announce(&[plain.parse().unwrap()], form, Haste::Urgent).unwrap()
+                })
+            };
+            assert_eq!(claim(), 1);
+            let notice = vip.expect_text(Report::Notice);
+            assert_eq!(notice, format!("{plain} is claimed by {mac} on eth1; announced again"));
+            let announced = ear.until_quiet(Duration::from_millis(1500));
+            assert!(announced.iter().any(|(_, claim)| claim.address.to_string() == plain), "{announced:?}");
+            claim();
+            vip.silent_for(Duration::from_millis(100));
+            vip.stop();
+            vip.start();
+        }
     }
 
     fn a_fight_over_an_address_does_not_run_wild() {

@@ -9,6 +9,8 @@ use crate::in_namespaces;
 use crate::space::{Space, eventually, pair};
 use crate::vip::{Ear, Vip, config};
 
+/// Long enough for everything to be looked at and put back after a change.
+const SETTLED: Duration = Duration::from_millis(200);
 const BOTH: [&str; 2] = ["172.16.9.61/24", "2001:db8:9::61/64"];
 
 fn vip(node: &Space) -> Vip {
@@ -33,6 +35,7 @@ in_namespaces! {
             let ear = Ear::new(&peer);
             node.ip("link set eth1 up");
             vip.expect(Report::Able);
+            assert_eq!(vip.expect_text(Report::Well), "the link of eth1");
             let notice = vip.expect_text(Report::Notice);
             assert_eq!(notice, "2001:db8:9::61/64: went with the link of eth1, put back");
             eventually("all back", || all_there(&node));
@@ -56,6 +59,7 @@ in_namespaces! {
         let ear = Ear::new(&peer);
         peer.ip("link set eth1 up");
         vip.expect(Report::Able);
+        vip.expect_text(Report::Well);
         let claims = ear.until_quiet(Duration::from_millis(300));
         assert!(claims.iter().any(|(_, claim)| claim.address.to_string() == "172.16.9.61"), "not announced");
         // A stop without a carrier works, and says then that a start would not.
@@ -113,6 +117,7 @@ in_namespaces! {
         assert!(why == "interface eth1 disappeared" || why == "interface eth1 went down", "{why}");
         node.cable("eth1", &peer, "eth1");
         vip.expect(Report::Able);
+        vip.expect_text(Report::Well);
         assert!(vip.expect_text(Report::Notice).contains("went with the link of eth1, put back"));
         eventually("all back", || all_there(&node));
         node.ip("link delete eth1");
@@ -142,13 +147,17 @@ in_namespaces! {
         assert_eq!(vip.expect_text(Report::Failed), "interface service lost its carrier");
         peer.ip("link set eth1 up");
         vip.expect(Report::Able);
+        vip.expect_text(Report::Well);
+        vip.silent_for(SETTLED);
         // Renamed, it has that name still; without it, it is another one.
         node.ip("link set eth1 down");
         assert_eq!(vip.expect_text(Report::Failed), "interface service went down");
         node.ip("link set eth1 name eth7");
         node.ip("link set eth7 up");
         vip.expect(Report::Able);
+        vip.expect_text(Report::Well);
         vip.expect_text(Report::Notice);
+        vip.silent_for(SETTLED);
         node.ip("link property del dev eth7 altname service");
         assert_eq!(vip.expect_text(Report::Failed), "interface service disappeared");
         node.ip("link property add dev eth7 altname service");

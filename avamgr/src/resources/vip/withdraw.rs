@@ -64,6 +64,8 @@ impl Task {
         self.v6.end();
         self.announcer.clear();
         self.responder = None;
+        self.rivals = None;
+        self.defended = None;
         self.second_burst = None;
         self.slow_round = None;
         self.mending = Mending::default();
