@@ -78,9 +78,19 @@ struct Shared {
 /// # Errors
 /// When something that cannot be done without cannot be opened: key file, state, control socket, a link's socket.
 pub fn run(start: &Start) -> Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    let runtime = hands_runtime()?;
     let tasks = tokio::task::LocalSet::new();
-    runtime.block_on(tasks.run_until(serve(start)))
+    let result = runtime.block_on(tasks.run_until(serve(start)));
+    drop(tasks);
+    // Not waiting for what hangs.
+    runtime.shutdown_background();
+    result
+}
+
+/// Its pool of threads keeps the default size, hundreds: every resource and check may leave one behind in a user database or
+/// a process that hangs, and the proof that another resource is down must still find one. They are made as they are needed.
+fn hands_runtime() -> io::Result<runtime::Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
 }
 
 async fn serve(start: &Start) -> Result<()> {
@@ -298,4 +308,26 @@ impl Plane {
 
 fn random() -> Result<u64> {
     getrandom::u64().map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_that_hang_leave_a_thread_for_one_that_does_not() {
+        let runtime = hands_runtime().unwrap();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let ended = Arc::new(std::sync::Mutex::new(ended));
+        for _ in 0..64 {
+            let ended = Arc::clone(&ended);
+            runtime.spawn_blocking(move || ended.lock().map(|ended| ended.recv().is_err()).unwrap_or_default());
+        }
+        let other = runtime.spawn_blocking(|| 7);
+        assert_eq!(
+            runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), other).await }).unwrap().unwrap(),
+            7
+        );
+        drop(end);
+    }
 }
