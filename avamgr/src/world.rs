@@ -35,7 +35,7 @@ use crate::reload::{Reloader, keyring};
 use crate::resources::vip::{group, guard};
 use crate::resources::{self, OrderSender, Place};
 use crate::state_file::{self, Writer};
-use crate::{checks, clock, realtime};
+use crate::{checks, clock, die, realtime};
 
 /// Size of one history file; two are kept.
 const HISTORY_BYTES: u64 = 4 * 1024 * 1024;
@@ -78,6 +78,7 @@ struct Shared {
 /// # Errors
 /// When something that cannot be done without cannot be opened: key file, state, control socket, a link's socket.
 pub fn run(start: &Start) -> Result<()> {
+    die::of_any_panic();
     let runtime = hands_runtime()?;
     let tasks = tokio::task::LocalSet::new();
     let result = runtime.block_on(tasks.run_until(serve(start)));
