@@ -44,6 +44,9 @@ const RELOADS: usize = 4;
 /// How long the last words may take to be written at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// The kernel counts the lifetime of an address in whole seconds: it may last this much longer.
+const GUARD_ROUNDING: Duration = Duration::from_secs(1);
+
 /// What the daemon is started with.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -128,6 +131,7 @@ async fn serve(start: &Start) -> Result<()> {
 
     let pulse = Pulse::default();
     tokio::spawn(pulse.clone().guard());
+    tokio::spawn(pulse.clone().beat_for_hands());
     let plane =
         Plane { config: Arc::clone(&config), node: start.node, durable, keyring, inputs: inputs.clone(), pulse };
     let node = plane.node()?;
@@ -263,8 +267,9 @@ impl Plane {
                     }
                 };
                 let _ = opened.send(Ok(()));
+                let hands_patience = self.config.timers.guard_lifetime + GUARD_ROUNDING;
                 let pulse = self.pulse;
-                Daemon { node, links, pinger, inputs, tunes, hands, status, pulse, driver }.run().await
+                Daemon { node, links, pinger, inputs, tunes, hands, status, pulse, hands_patience, driver }.run().await
             })
         };
         let thread = thread::Builder::new().name("heartbeat".into()).spawn(move || {
