@@ -316,9 +316,12 @@ impl Stage {
     }
 
     async fn until_called(&self, method: &str) {
-        while !self.bus.calls().iter().any(|call| call == method) {
-            sleep(Duration::from_millis(2)).await;
-        }
+        let called = async {
+            while !self.bus.calls().iter().any(|call| call == method) {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), called).await.expect("it is not called");
     }
 }
 
