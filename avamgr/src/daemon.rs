@@ -10,12 +10,16 @@
 //! It holds no policy. After every wake-up the sockets are drained before any deadline is judged, so that silence is
 //! believed only when nothing is waiting to be read.
 
+mod hands_watch;
+
 use std::collections::BTreeMap;
+use std::fs;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use avamgr_core::cluster::Role;
 use avamgr_core::config::Config;
 use avamgr_core::control::{DriverStatus, Status};
 use avamgr_core::node::{Action, Input, Node, Order, Report};
@@ -25,9 +29,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::arbitrators::ping::Pinger;
 use crate::clock::{self, Alarm};
+use crate::die::die;
 use crate::hands::Hands;
 use crate::journal::service::Pulse;
 use crate::links::Links;
+use hands_watch::HandsWatch;
 
 /// Inputs of other tasks handled before the sockets are looked at again.
 const INPUTS: usize = 64;
@@ -59,8 +65,10 @@ pub struct Daemon {
     pub hands: Hands,
     /// Where the status is published.
     pub status: watch::Sender<Arc<Status>>,
-    /// Proof of life for the service manager.
+    /// Proof of life, for the service manager and of the other plane.
     pub pulse: Pulse,
+    /// How long the other plane may be silent while this node serves: after that, nothing that it keeps up is there.
+    pub hands_patience: Duration,
     /// What the status says of the daemon itself.
     pub driver: DriverStatus,
 }
@@ -74,6 +82,7 @@ struct Loop {
     /// The node's next deadline, while nothing has happened since it was asked.
     deadline: Option<Instant>,
     published: Instant,
+    hands_watch: HandsWatch,
     news: bool,
     ended: bool,
 }
@@ -93,6 +102,7 @@ impl Daemon {
             tune: None,
             deadline: None,
             published,
+            hands_watch: HandsWatch::new(clock::now()),
             news: true,
             ended: false,
         };
@@ -233,8 +243,11 @@ impl Loop {
     }
 
     fn publish(&mut self, now: Instant) {
+        let mut status = self.daemon.node.status(now);
+        if let Some(silent) = self.hands_silence(now, &status) {
+            die(&hands_hang(silent));
+        }
         let daemon = &self.daemon;
-        let mut status = daemon.node.status(now);
         status.driver.clone_from(&daemon.driver);
         status.driver.link_counters = counters(&daemon.links);
         // Nobody reads it when the other plane has ended.
@@ -242,6 +255,30 @@ impl Loop {
         self.published = now;
         self.news = false;
     }
+
+    /// How long the other plane has been silent, when that is too long for what this node serves.
+    fn hands_silence(&mut self, now: Instant, status: &Status) -> Option<Duration> {
+        let silent = self.hands_watch.look(now, self.daemon.pulse.hands_beats());
+        (silent > self.daemon.hands_patience && serves(status)).then_some(silent)
+    }
+}
+
+/// Whether something of a group may run here.
+fn serves(status: &Status) -> bool {
+    status.groups.iter().any(|group| match group.role {
+        Role::Activating | Role::Active | Role::Deactivating => true,
+        Role::Standby | Role::Fault => false,
+    })
+}
+
+/// The hands plane is the first thread of the process, so what the kernel says of the process it says of that.
+fn hands_hang(silent: Duration) -> String {
+    let place = fs::read_to_string("/proc/self/wchan").unwrap_or_default();
+    let place = if matches!(place.as_str(), "" | "0") { "not in the kernel" } else { place.as_str() };
+    format!(
+        "the thread that runs resources, checks and addresses has hung for {silent:.1?} ({place}): this daemon ends, so \
+         that another node may take over"
+    )
 }
 
 /// A resource whose task takes no order cannot be steered any more.

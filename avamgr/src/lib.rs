@@ -12,6 +12,7 @@ pub mod clock;
 pub mod control;
 pub mod daemon;
 pub mod demo;
+mod die;
 pub mod exit;
 pub mod hands;
 pub mod history;

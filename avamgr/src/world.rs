@@ -35,7 +35,7 @@ use crate::reload::{Reloader, keyring};
 use crate::resources::vip::{group, guard};
 use crate::resources::{self, OrderSender, Place};
 use crate::state_file::{self, Writer};
-use crate::{checks, clock, realtime};
+use crate::{checks, clock, die, realtime};
 
 /// Size of one history file; two are kept.
 const HISTORY_BYTES: u64 = 4 * 1024 * 1024;
@@ -43,6 +43,9 @@ const HISTORY_BYTES: u64 = 4 * 1024 * 1024;
 const RELOADS: usize = 4;
 /// How long the last words may take to be written at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The kernel counts the lifetime of an address in whole seconds: it may last this much longer.
+const GUARD_ROUNDING: Duration = Duration::from_secs(1);
 
 /// What the daemon is started with.
 #[derive(Clone, Debug)]
@@ -78,9 +81,20 @@ struct Shared {
 /// # Errors
 /// When something that cannot be done without cannot be opened: key file, state, control socket, a link's socket.
 pub fn run(start: &Start) -> Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    die::of_any_panic();
+    let runtime = hands_runtime()?;
     let tasks = tokio::task::LocalSet::new();
-    runtime.block_on(tasks.run_until(serve(start)))
+    let result = runtime.block_on(tasks.run_until(serve(start)));
+    drop(tasks);
+    // Not waiting for what hangs.
+    runtime.shutdown_background();
+    result
+}
+
+/// Its pool of threads keeps the default size, hundreds: every resource and check may leave one behind in a user database or
+/// a process that hangs, and the proof that another resource is down must still find one. They are made as they are needed.
+fn hands_runtime() -> io::Result<runtime::Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
 }
 
 async fn serve(start: &Start) -> Result<()> {
@@ -117,6 +131,7 @@ async fn serve(start: &Start) -> Result<()> {
 
     let pulse = Pulse::default();
     tokio::spawn(pulse.clone().guard());
+    tokio::spawn(pulse.clone().beat_for_hands());
     let plane =
         Plane { config: Arc::clone(&config), node: start.node, durable, keyring, inputs: inputs.clone(), pulse };
     let node = plane.node()?;
@@ -252,8 +267,9 @@ impl Plane {
                     }
                 };
                 let _ = opened.send(Ok(()));
+                let hands_patience = self.config.timers.guard_lifetime + GUARD_ROUNDING;
                 let pulse = self.pulse;
-                Daemon { node, links, pinger, inputs, tunes, hands, status, pulse, driver }.run().await
+                Daemon { node, links, pinger, inputs, tunes, hands, status, pulse, hands_patience, driver }.run().await
             })
         };
         let thread = thread::Builder::new().name("heartbeat".into()).spawn(move || {
@@ -298,4 +314,26 @@ impl Plane {
 
 fn random() -> Result<u64> {
     getrandom::u64().map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_that_hang_leave_a_thread_for_one_that_does_not() {
+        let runtime = hands_runtime().unwrap();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let ended = Arc::new(std::sync::Mutex::new(ended));
+        for _ in 0..64 {
+            let ended = Arc::clone(&ended);
+            runtime.spawn_blocking(move || ended.lock().map(|ended| ended.recv().is_err()).unwrap_or_default());
+        }
+        let other = runtime.spawn_blocking(|| 7);
+        assert_eq!(
+            runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), other).await }).unwrap().unwrap(),
+            7
+        );
+        drop(end);
+    }
 }

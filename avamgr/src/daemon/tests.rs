@@ -55,10 +55,22 @@ fn deaf(config: &Arc<Config>, directory: &std::path::Path) -> Loop {
     let status = watch::Sender::new(Arc::new(node.status(clock::now())));
     let (_, tunes) = mpsc::channel(1);
     let (pulse, driver) = (Pulse::default(), DriverStatus::default());
-    let daemon = Daemon { node, links, pinger: None, inputs: queue, tunes, hands, status, pulse, driver };
+    let daemon = Daemon {
+        node,
+        links,
+        pinger: None,
+        inputs: queue,
+        tunes,
+        hands,
+        status,
+        pulse,
+        hands_patience: Duration::MAX,
+        driver,
+    };
     let alarm = Alarm::new().unwrap();
     let (waiting, published) = (Vec::new(), clock::now());
-    Loop { daemon, alarm, waiting, tune: None, deadline: None, published, news: false, ended: false }
+    let hands_watch = HandsWatch::new(clock::now());
+    Loop { daemon, alarm, waiting, tune: None, deadline: None, published, hands_watch, news: false, ended: false }
 }
 
 #[tokio::test]
@@ -75,4 +87,21 @@ async fn a_new_config_is_judged_as_of_now_and_what_follows_from_it_is_done_at_on
     assert_eq!(answer.try_recv().unwrap(), Ok(()));
     assert!(this.daemon.node.poll_action().is_none(), "no action is left behind");
     assert!(this.news, "the peer's silence is told");
+}
+
+#[tokio::test]
+async fn a_hands_plane_that_hangs_is_intolerable_only_where_a_group_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut this = deaf(&pair("start_grace = \"10m\""), directory.path());
+    this.daemon.hands_patience = Duration::from_millis(700);
+    let start = clock::now();
+    this.hands_watch = HandsWatch::new(start);
+    let mut status = this.daemon.node.status(start);
+    let mut look = |millis, role| {
+        status.groups[0].role = role;
+        this.hands_silence(start + Duration::from_millis(millis), &status)
+    };
+    assert_eq!(look(500, Role::Active), None);
+    assert_eq!(look(1000, Role::Standby), None);
+    assert_eq!(look(1500, Role::Active), Some(Duration::from_millis(1500)));
 }

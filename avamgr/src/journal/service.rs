@@ -33,25 +33,49 @@ pub fn stopping(extend: Duration) {
     notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
 }
 
-/// Proof that the decision loop runs: the loop beats, the hands plane tells the service manager of it. So the loop never
-/// waits for the service manager's socket, and a watchdog that is fed means that both planes run.
+/// How often the hands plane beats.
+const HANDS_PACE: Duration = Duration::from_millis(500);
+
+/// Proof that both planes run. The loop beats, the hands plane tells the service manager of it: so the loop never waits for
+/// the service manager's socket, and a watchdog that is fed means that both run. The hands plane beats too, and the loop
+/// watches it.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse(Arc<AtomicU64>);
+pub struct Pulse(Arc<Beats>);
+
+#[derive(Debug, Default)]
+struct Beats {
+    the_loop: AtomicU64,
+    hands: AtomicU64,
+}
 
 impl Pulse {
     /// The loop has made a round. One store, no system call.
     pub fn beat(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.the_loop.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the hands plane has beaten.
+    pub fn hands_beats(&self) -> u64 {
+        self.0.hands.load(Ordering::Relaxed)
+    }
+
+    /// Beats for the plane it runs on, the hands.
+    pub async fn beat_for_hands(self) {
+        let mut pace = tokio::time::interval(HANDS_PACE);
+        loop {
+            pace.tick().await;
+            self.0.hands.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Feeds the service manager's watchdog while the loop beats; ends at once when nobody watches.
     pub async fn guard(self) {
         let Some(allowed) = sd_notify::watchdog_enabled() else { return };
         let mut pace = tokio::time::interval(allowed / FEEDS);
-        let mut seen = self.0.load(Ordering::Relaxed);
+        let mut seen = self.0.the_loop.load(Ordering::Relaxed);
         loop {
             pace.tick().await;
-            let now = self.0.load(Ordering::Relaxed);
+            let now = self.0.the_loop.load(Ordering::Relaxed);
             if now != seen {
                 notify(&[NotifyState::Watchdog]);
             }

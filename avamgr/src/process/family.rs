@@ -16,6 +16,7 @@ use nix::unistd::{Pid, getpgid, getsid};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::StillThere;
+use super::aside::Aside;
 
 /// The variable that names the resource in the environment of every process of it.
 pub const MARK_VARIABLE: &str = "AVAMGR_RESOURCE";
@@ -56,6 +57,8 @@ pub struct Family {
     pub mark: Mark,
     /// What is in this session: the number of a child of ours that has not been collected before the last look.
     pub session: Option<i32>,
+    /// Where it is looked for.
+    pub looks: Aside,
 }
 
 impl Family {
@@ -68,7 +71,7 @@ impl Family {
     /// its memory locked, as one does that hangs in the kernel. Therefore not on our thread.
     async fn members_by(&self, by: Instant) -> Option<Vec<i32>> {
         let family = self.clone();
-        timeout_at(by, tokio::task::spawn_blocking(move || family.look())).await.ok()?.ok()
+        timeout_at(by, self.looks.run(move || family.look())).await.ok()?.ok()
     }
 
     /// Reading an environment takes 5 µs, so kernel threads, which have no session, are left out.
@@ -144,7 +147,7 @@ pub(super) fn living_in_group(group: i32) -> Vec<i32> {
 }
 
 /// `process 123 (dre), process 124 (dre)`.
-pub(super) fn list(pids: &[i32]) -> String {
+pub(crate) fn list(pids: &[i32]) -> String {
     let names = pids
         .iter()
         .map(|pid| format!("process {pid} ({})", Process::read(*pid).map_or_else(|| "?".to_owned(), |p| p.name)));

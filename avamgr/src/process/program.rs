@@ -14,6 +14,7 @@ use nix::unistd::{Gid, Uid, User, getgrouplist, getgroups};
 use thiserror::Error;
 use tokio::time::timeout;
 
+use super::aside::Aside;
 use super::birth::Account;
 use super::family::{MARK_VARIABLE, Mark};
 
@@ -52,6 +53,8 @@ pub struct Program {
     pub user: Option<String>,
     /// Left in the environment, see [`super::family`].
     pub mark: Option<Mark>,
+    /// Where it is looked for.
+    pub lookups: Aside,
 }
 
 /// A program that was found: can be started without asking anybody.
@@ -147,7 +150,7 @@ impl Program {
     pub async fn resolve(&self) -> Result<Executable, ProgramError> {
         let program = self.clone();
         let name = self.command.first().cloned().unwrap_or_default();
-        match timeout(RESOLVE_TIME, tokio::task::spawn_blocking(move || program.find())).await {
+        match timeout(RESOLVE_TIME, self.lookups.run(move || program.find())).await {
             Ok(Ok(found)) => found,
             Ok(Err(_)) | Err(_) => Err(ProgramError::Hangs(name)),
         }

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
+use super::aside::Aside;
 use super::family::{Family, Mark};
 use super::*;
 
@@ -102,7 +103,7 @@ async fn what_has_left_its_group_and_session_is_found_by_its_mark() {
     let program = Program { mark: Some(mark.clone()), ..sh("setsid sleep 60 & setsid sleep 61 & echo up; wait") };
     let mut child = Child::spawn(&program.resolve().await.unwrap(), nowhere()).unwrap();
     said(&child, "up").await;
-    let family = Family { mark, session: Some(child.pid()) };
+    let family = Family { mark, session: Some(child.pid()), looks: Aside::default() };
     eventually(async || family.members().await.len() == 3).await;
     // A process that has not left yet would be stopped with the others.
     eventually(async || family::living_in_group(child.pid()).len() == 1).await;
@@ -117,7 +118,9 @@ async fn a_mark_is_not_a_prefix_of_another_mark() {
     let program = Program { mark: Some(Mark::new("c", "n", "g", "dre2")), ..sh("echo up; sleep 60") };
     let child = Child::spawn(&program.resolve().await.unwrap(), nowhere()).unwrap();
     said(&child, "up").await;
-    let members = async |name| Family { mark: Mark::new("c", "n", "g", name), session: None }.members().await.len();
+    let members = async |name| {
+        Family { mark: Mark::new("c", "n", "g", name), session: None, looks: Aside::default() }.members().await.len()
+    };
     assert_eq!((members("dre").await, members("dre2").await), (0, 2));
 }
 
@@ -299,7 +302,7 @@ async fn a_script_that_hangs_is_killed_with_its_group() {
     assert_eq!(ended.outcome, Outcome::TimedOut(Duration::from_millis(200)));
     assert_eq!(ended.last_output(), "; last output: \"asking\"");
     assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
-    assert!(Family { mark, session: None }.members().await.is_empty());
+    assert!(Family { mark, session: None, looks: Aside::default() }.members().await.is_empty());
 }
 
 #[tokio::test]
@@ -316,7 +319,7 @@ async fn the_daemon_of_an_init_script_stays_and_can_go_on_writing() {
     assert!(before.elapsed() < Duration::from_millis(900), "waited for the daemon: {:?}", before.elapsed());
     eventually(async || alive.exists()).await;
     let now = Instant::now();
-    assert!(Family { mark, session: None }.clear(now, now + SOON).await.unwrap() > 0);
+    assert!(Family { mark, session: None, looks: Aside::default() }.clear(now, now + SOON).await.unwrap() > 0);
 }
 
 #[tokio::test]
@@ -324,7 +327,7 @@ async fn what_a_check_leaves_behind_is_killed() {
     let mark = unique_mark();
     let program = Program { mark: Some(mark.clone()), ..sh("sleep 60 & exit 0") };
     assert!(run(&program, SOON).await.success());
-    let family = Family { mark, session: None };
+    let family = Family { mark, session: None, looks: Aside::default() };
     eventually(async || family.members().await.is_empty()).await;
 }
 

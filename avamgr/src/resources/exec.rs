@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Identity, Seen, Service, kill_time};
 use crate::checks::{Change, Checker, Monitors};
+use crate::process::aside::Aside;
 use crate::process::family::Family;
 use crate::process::{Child, Executable, Exit, Program, ProgramError, StillThere, log_to, quoted};
 
@@ -81,6 +82,8 @@ pub(crate) struct Exec {
     stop_timeout: Duration,
     monitors: Monitors,
     child: Option<Child>,
+    /// Where its processes are looked for.
+    looks: Aside,
     /// Its end has been reported.
     end_told: bool,
     /// Nothing of an earlier life is here.
@@ -97,6 +100,7 @@ impl Exec {
             directory: exec.directory.clone(),
             user: exec.user.clone(),
             mark: Some(identity.mark.clone()),
+            lookups: Aside::default(),
         };
         Self {
             identity,
@@ -107,6 +111,7 @@ impl Exec {
             stop_timeout: resource.stop_timeout,
             monitors: Monitors::new(&resource.monitors),
             child: None,
+            looks: Aside::default(),
             end_told: false,
             swept: false,
             stopping: None,
@@ -156,7 +161,8 @@ impl Exec {
 
     /// Removes what has left the group, or was left by an earlier daemon.
     async fn sweep(&mut self, kill_at: Instant, give_up_at: Instant) -> Result<(), StillThere> {
-        let family = Family { mark: self.identity.mark.clone(), session: self.child.as_ref().map(Child::pid) };
+        let (mark, looks) = (self.identity.mark.clone(), self.looks.clone());
+        let family = Family { mark, session: self.child.as_ref().map(Child::pid), looks };
         let found = family.clear(kill_at, give_up_at).await?;
         if found > 0 {
             tracing::warn!(resource = %self.identity.label, "{found} left-over processes stopped");

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Identity, Seen, Service, kill_time};
 use crate::checks::{Change, Monitors};
+use crate::process::aside::Aside;
 use crate::process::family::Family;
 use crate::process::{Exit, ProgramError, StillThere};
 use script::{STATUS_TIME, Script};
@@ -55,6 +56,8 @@ pub(crate) struct Lsb {
     monitors: Monitors,
     /// A start was begun and has not succeeded: something may run that the script does not know of yet.
     interrupted: bool,
+    /// Where what carries our mark is looked for.
+    looks: Aside,
     /// Looks in a row that ended in "unknown".
     unknown: u32,
     /// The status was bad when looked at last, and that has been said.
@@ -64,11 +67,12 @@ pub(crate) struct Lsb {
 impl Lsb {
     pub(crate) fn new(resource: &ResourceConfig, lsb: &LsbConfig, identity: Identity) -> Self {
         Self {
-            script: Script { identity, path: lsb.script.clone() },
+            script: Script { identity, path: lsb.script.clone(), lookups: Aside::default() },
             start_timeout: resource.start_timeout,
             stop_timeout: resource.stop_timeout,
             monitors: Monitors::new(&resource.monitors),
             interrupted: false,
+            looks: Aside::default(),
             unknown: 0,
             down_told: false,
         }
@@ -193,7 +197,7 @@ impl Lsb {
 
     /// Everything that was started by our calls of the script.
     fn ours(&self) -> Family {
-        Family { mark: self.script.identity.mark.clone(), session: None }
+        Family { mark: self.script.identity.mark.clone(), session: None, looks: self.looks.clone() }
     }
 
     fn contradiction(&self, verb: &'static str, status: Status) -> LsbError {

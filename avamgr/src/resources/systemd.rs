@@ -1,15 +1,19 @@
 //! A systemd unit, started and stopped over D-Bus.
 //!
 //! Every job is followed to its end (JobRemoved), and then the unit's own state has the last word. systemd keeps the
-//! unit's processes together in a cgroup, so a stop that takes too long ends in KILL to all of them.
+//! unit's processes together in a cgroup, so a stop that takes too long ends in KILL to all of them. It also calls a unit
+//! inactive or failed that has left processes (`KillMode=process`, `SendSIGKILL=no`, one that hangs in the kernel): stopped
+//! is a unit only when its cgroup is empty as well.
 //!
 //! The unit is not our child: it survives the daemon, and a start finds it running. Its own `Restart=` should be off: two
 //! that restart do not know of each other. A connection that breaks is no failure of the unit.
 
 mod bus;
+mod control_group;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use avamgr_core::config::{ResourceConfig, SystemdConfig};
@@ -20,12 +24,17 @@ use zbus::OwnedObjectPath;
 
 use super::{Seen, Service, kill_time};
 use crate::checks::{Change, Monitors};
+use crate::process::family;
 use bus::{Bus, Signal, State};
+use control_group::ControlGroups;
 
 pub use bus::SystemdError;
 
 /// Signals tell of a change at once; this often we look without one, in case it was lost with a connection.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Between two looks at what is left after KILL: no signal tells that a control group is empty.
+const REMAINS_PACE: Duration = Duration::from_millis(50);
 
 /// From KILL to giving up, when nobody bounds the stop.
 const KILL_TIME: Duration = Duration::from_secs(5);
@@ -46,6 +55,7 @@ struct Unit {
     /// Of the bus; the system bus unless set.
     address: Option<String>,
     bus: Option<Bus>,
+    groups: ControlGroups,
     /// It was down when looked at last, and that has been said.
     down_told: bool,
     /// The same for systemd itself.
@@ -55,7 +65,7 @@ struct Unit {
 impl Systemd {
     pub(crate) fn new(resource: &ResourceConfig, config: &SystemdConfig, address: Option<String>) -> Self {
         Self {
-            unit: Unit { name: config.unit.clone(), address, bus: None, down_told: false, lost_told: false },
+            unit: Unit::new(config.unit.clone(), address),
             start_timeout: resource.start_timeout,
             stop_timeout: resource.stop_timeout,
             monitors: Monitors::new(&resource.monitors),
@@ -96,7 +106,47 @@ impl Service for Systemd {
     }
 }
 
+/// What is left of a unit that should be down.
+struct Remains {
+    state: State,
+    /// Where processes are left although systemd has done with it.
+    group: Option<PathBuf>,
+}
+
+impl Remains {
+    /// `known` is the unit's control group when it was up: some versions of systemd forget it when they give a unit up.
+    async fn look(bus: &Bus, unit: &str, groups: &ControlGroups, known: &str) -> Result<Self, SystemdError> {
+        let state = bus.state().await?;
+        if !state.down() {
+            return Ok(Self { state, group: None });
+        }
+        let paths = [known.to_owned(), bus.control_group().await?];
+        let group = groups.populated(paths).await;
+        let group = group.map_err(|source| SystemdError::Unseen { unit: unit.to_owned(), source })?;
+        Ok(Self { state, group })
+    }
+
+    fn none(&self) -> bool {
+        self.state.down() && self.group.is_none()
+    }
+
+    fn error(self, unit: String, time: Duration) -> SystemdError {
+        let state = self.state.into();
+        let Some(group) = self.group else {
+            return SystemdError::Slow { what: "the stop (KILL included)", unit, time, state };
+        };
+        let pids = control_group::processes(&group);
+        let processes = if pids.is_empty() { String::new() } else { format!(": {}", family::list(&pids)) };
+        SystemdError::Left { unit, state, group, processes }
+    }
+}
+
 impl Unit {
+    fn new(name: String, address: Option<String>) -> Self {
+        let groups = ControlGroups::default();
+        Self { name, address, bus: None, groups, down_told: false, lost_told: false }
+    }
+
     async fn look(&mut self) -> Result<(), SystemdError> {
         self.connect().await?.loaded().await
     }
@@ -127,11 +177,13 @@ impl Unit {
         let unit = self.name.clone();
         let began = Instant::now();
         let time = by.map_or(own, |by| own.min(kill_time(began, by) - began));
+        let groups = self.groups.clone();
         let bus = match self.connect().await {
             // No systemd, no units.
             Err(SystemdError::NotBooted) => return Ok(()),
             other => other?,
         };
+        let group = bus.control_group().await?;
         let mut signals = bus.signals().await?;
         match bus.job("StopUnit").await {
             Ok(job) => drop(job_end(&mut signals, &job, began + time).await),
@@ -139,20 +191,27 @@ impl Unit {
             Err(SystemdError::Refused { .. }) => {}
             Err(error) => return Err(error),
         }
-        if bus.state().await?.down() {
+        let mut remains = Remains::look(bus, &unit, &groups, &group).await?;
+        if remains.none() {
             return Ok(());
         }
-        tracing::warn!(%unit, "not stopped within {time:.1?}: killing all its processes");
+        tracing::warn!(%unit, "{} after {:.1?}: killing all its processes", remains.state, began.elapsed());
         let until = by.unwrap_or_else(|| Instant::now() + KILL_TIME);
-        bus.kill().await?;
-        let mut state = bus.state().await?;
-        while !state.down() && timeout_at(until, signals.next()).await.is_ok_and(|signal| signal.is_some()) {
-            state = bus.state().await?;
+        match bus.kill().await {
+            // What has ended meanwhile cannot be killed; what has not shows in what remains.
+            Ok(()) | Err(SystemdError::Refused { .. }) => {}
+            Err(error) => return Err(error),
         }
-        if state.down() {
-            return Ok(());
+        loop {
+            remains = Remains::look(bus, &unit, &groups, &group).await?;
+            if remains.none() {
+                return Ok(());
+            }
+            let told = timeout_at(until.min(Instant::now() + REMAINS_PACE), signals.next()).await;
+            if matches!(told, Ok(None)) || Instant::now() >= until {
+                return Err(remains.error(unit, began.elapsed()));
+            }
         }
-        Err(SystemdError::Slow { what: "the stop (KILL included)", unit, time: began.elapsed(), state: state.into() })
     }
 
     /// The connection, made anew when the last one has broken.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use avamgr::inputs;
+use avamgr::process::aside::Aside;
 use avamgr::process::family::{Family, Mark};
 use avamgr::resources::{OrderSender, Place, spawn};
 use avamgr_core::cluster::{GroupId, NodeId, ResourceId};
@@ -130,7 +131,7 @@ impl Stage {
 
     fn family(&self) -> Family {
         let mark = Mark::new(&self.place.cluster, &self.place.node_name, &self.place.group, &self.config.name);
-        Family { mark, session: None }
+        Family { mark, session: None, looks: Aside::default() }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::codes::{Status, explain};
+use crate::process::aside::Aside;
 use crate::process::{Ended, Exit, Outcome, Program, ProgramError, Rest, StillThere, log_to, nowhere, run_to_end};
 use crate::resources::Identity;
 
@@ -83,6 +84,8 @@ pub enum LsbError {
 pub(super) struct Script {
     pub(super) identity: Identity,
     pub(super) path: PathBuf,
+    /// Where it is looked for.
+    pub(super) lookups: Aside,
 }
 
 impl Script {
@@ -124,7 +127,8 @@ impl Script {
 
     fn program(&self, verb: &str) -> Program {
         let command = vec![self.name(), verb.to_owned()];
-        Program { command, mark: Some(self.identity.mark.clone()), ..Program::default() }
+        let (mark, lookups) = (Some(self.identity.mark.clone()), self.lookups.clone());
+        Program { command, mark, lookups, ..Program::default() }
     }
 
     fn hangs(&self, verb: &'static str, time: Duration, ended: &Ended) -> LsbError {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -17,6 +17,16 @@ const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
+
+/// The interfaces of units that can have processes, by the unit's suffix.
+const WITH_PROCESSES: [(&str, &str); 6] = [
+    ("service", SERVICE),
+    ("socket", "org.freedesktop.systemd1.Socket"),
+    ("mount", "org.freedesktop.systemd1.Mount"),
+    ("swap", "org.freedesktop.systemd1.Swap"),
+    ("scope", "org.freedesktop.systemd1.Scope"),
+    ("slice", "org.freedesktop.systemd1.Slice"),
+];
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// Exists exactly when systemd is process 1, see sd_booted(3).
@@ -89,6 +99,26 @@ pub enum SystemdError {
         /// What the unit is now.
         state: Box<State>,
     },
+    /// systemd has given it up, not all of it has ended.
+    #[error("{unit} is {state}, but something of it is left in {}{processes}", .group.display())]
+    Left {
+        /// The unit.
+        unit: String,
+        /// What it is now.
+        state: Box<State>,
+        /// Its control group.
+        group: PathBuf,
+        /// Who is left, as far as that can be seen.
+        processes: String,
+    },
+    /// Whether something is left cannot be seen.
+    #[error("the control group of {unit} cannot be read: {source}")]
+    Unseen {
+        /// The unit.
+        unit: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 /// What a unit is.
@@ -108,7 +138,7 @@ impl State {
         matches!(self.active.as_str(), "active" | "reloading" | "refreshing")
     }
 
-    /// Whether nothing of it runs.
+    /// Whether systemd has done with it; processes of it may be left.
     pub(super) fn down(&self) -> bool {
         matches!(self.active.as_str(), "inactive" | "failed")
     }
@@ -177,6 +207,15 @@ impl Bus {
         // Only services have a result.
         let result = self.property(SERVICE, "Result").await.unwrap_or_default();
         Ok(State { active, sub, result })
+    }
+
+    /// The path of its control group; empty when it has none.
+    pub(super) async fn control_group(&self) -> Result<String, SystemdError> {
+        let suffix = self.unit.rsplit('.').next().unwrap_or_default();
+        match WITH_PROCESSES.iter().find(|(kind, _)| *kind == suffix) {
+            Some((_, interface)) => self.property(interface, "ControlGroup").await,
+            None => Ok(String::new()),
+        }
     }
 
     /// Queues a job; its end is told by a signal.

@@ -5,6 +5,7 @@ mod fake;
 use avamgr_core::cluster::{GroupId, ResourceId};
 use avamgr_core::config::{Check, MonitorConfig, ResourceKind, RestartConfig};
 use avamgr_core::node::{Input, Order, Report};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -15,6 +16,7 @@ use fake::{Bus as FakeBus, Fake};
 
 const ID: ResourceId = ResourceId { group: GroupId(0), index: 0 };
 const STOP: Order = Order::Stop { within: None };
+const GROUP: &str = "/system.slice/dre.service";
 
 #[tokio::test]
 async fn a_unit_starts_and_stops_and_may_be_asked_twice() {
@@ -104,6 +106,36 @@ async fn a_unit_that_survives_kill_is_never_called_stopped() {
     let report = stage.report().await;
     assert!(matches!(report, Report::StopFailed(_)), "{report:?}");
     assert!(before.elapsed() < Duration::from_millis(700), "{:?}", before.elapsed());
+}
+
+#[tokio::test]
+async fn a_unit_that_leaves_processes_is_never_called_stopped() {
+    let mut stage = Stage::new(Fake { control_group: GROUP, ..Fake::default() }).await;
+    stage.populate(true);
+    stage.expect(Report::Able).await;
+    stage.order(Order::Start);
+    stage.expect(Report::Started).await;
+    stage.order(Order::Stop { within: Some(Duration::from_millis(300)) });
+    let report = stage.report().await;
+    let own = format!("process {}", std::process::id());
+    assert!(
+        matches!(&report, Report::StopFailed(reason) if reason.contains(GROUP) && reason.contains(&own)),
+        "{report:?}"
+    );
+    assert!(stage.bus.calls().contains(&"KillUnit".to_owned()));
+}
+
+#[tokio::test]
+async fn a_unit_is_stopped_when_what_it_has_left_is_killed() {
+    let mut stage = Stage::new(Fake { control_group: GROUP, ..Fake::default() }).await;
+    stage.populate(true);
+    stage.expect(Report::Able).await;
+    stage.order(Order::Start);
+    stage.expect(Report::Started).await;
+    stage.order(STOP);
+    stage.until_called("KillUnit").await;
+    stage.populate(false);
+    stage.expect(Report::Stopped).await;
 }
 
 #[tokio::test]
@@ -219,6 +251,8 @@ async fn a_lost_bus_is_no_failure_of_the_unit() {
 
 struct Stage {
     bus: FakeBus,
+    /// Where the kernel shows control groups.
+    groups: TempDir,
     orders: OrderSender,
     received: mpsc::Receiver<Input>,
 }
@@ -243,11 +277,22 @@ impl Stage {
         set(&mut config);
         let (sender, orders) = mpsc::channel(16);
         let (inputs, received) = crate::inputs::channel();
-        let service = Systemd::new(&config, &unit, Some(bus.address.clone()));
+        let groups = TempDir::new().unwrap();
+        let mut service = Systemd::new(&config, &unit, Some(bus.address.clone()));
+        service.unit.groups = ControlGroups::at(groups.path().to_owned());
         let mouth = Mouth { id: ID, inputs };
         let driver = Driver { service, orders, mouth, phase: Phase::Down, able: None, look_at: Instant::now() };
         tokio::spawn(driver.run());
-        Self { bus, orders: OrderSender(sender), received }
+        Self { bus, groups, orders: OrderSender(sender), received }
+    }
+
+    /// The unit's control group holds a process or not.
+    fn populate(&self, populated: bool) {
+        let group = self.groups.path().join(GROUP.trim_start_matches('/'));
+        std::fs::create_dir_all(&group).unwrap();
+        std::fs::write(group.join("cgroup.events"), format!("populated {}\nfrozen 0\n", u8::from(populated))).unwrap();
+        let process = if populated { format!("{}\n", std::process::id()) } else { String::new() };
+        std::fs::write(group.join("cgroup.procs"), process).unwrap();
     }
 
     fn order(&self, order: Order) {
@@ -271,12 +316,15 @@ impl Stage {
     }
 
     async fn until_called(&self, method: &str) {
-        while !self.bus.calls().iter().any(|call| call == method) {
-            sleep(Duration::from_millis(2)).await;
-        }
+        let called = async {
+            while !self.bus.calls().iter().any(|call| call == method) {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), called).await.expect("it is not called");
     }
 }
 
 fn unit(address: Option<String>) -> Unit {
-    Unit { name: "dre.service".into(), address, bus: None, down_told: false, lost_told: false }
+    Unit::new("dre.service".into(), address)
 }

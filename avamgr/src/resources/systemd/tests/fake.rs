@@ -26,6 +26,7 @@ const CONFIG: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bu
 #[derive(Clone, Debug)]
 pub(super) struct Fake {
     pub(super) load: &'static str,
+    pub(super) control_group: &'static str,
     /// Result of the job, then ActiveState and Result of the unit.
     pub(super) start_ends_as: (&'static str, &'static str, &'static str),
     pub(super) start_hangs: bool,
@@ -37,6 +38,7 @@ impl Default for Fake {
     fn default() -> Self {
         Self {
             load: "loaded",
+            control_group: "",
             start_ends_as: ("done", "active", "success"),
             start_hangs: false,
             stop_hangs: false,
@@ -202,6 +204,7 @@ impl Inner {
             "ActiveState" => state.active,
             "SubState" => state.sub,
             "Result" => state.result,
+            "ControlGroup" => self.fake.control_group.to_owned(),
             other => panic!("systemd was asked for property {other}"),
         };
         // The test may have killed the bus meanwhile.
