@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::cli::args::DaemonArgs;
 use crate::exit::Exit;
-use crate::journal::{self, Settings};
+use crate::journal::{self, JournalError, Settings};
 use crate::world::{self, Start};
 
 /// How long the log may take to be written at the end.
@@ -26,10 +26,18 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             crate::complain(&format!("avamgrd: {error:#}"));
-            // A restart does not mend a config: the unit does not try.
-            let exit = if error.is::<BadConfig>() { Exit::ConfigInvalid } else { Exit::Failed };
-            ExitCode::from(exit.code())
+            ExitCode::from(exit(&error).code())
         }
+    }
+}
+
+/// A restart mends neither a config nor an option: the unit does not try.
+fn exit(error: &anyhow::Error) -> Exit {
+    match error.downcast_ref() {
+        Some(JournalError::Target { .. } | JournalError::Level { .. }) => Exit::Usage,
+        Some(JournalError::Journald(_) | JournalError::Setup(_)) => Exit::Failed,
+        None if error.is::<BadConfig>() => Exit::ConfigInvalid,
+        None => Exit::Failed,
     }
 }
 
