@@ -145,6 +145,18 @@ fn this_host_is_looked_at_too() {
 }
 
 #[test]
+fn the_sum_counts_the_warnings_of_the_file_too() {
+    let host = Host::new();
+    // The file has one: no neutral path.
+    let file = host.avamgr(&["check", "--no-host"]).out;
+    assert!(file.contains("has no `address`") && file.ends_with("\n0 errors, 1 warning\n"), "{file}");
+    let both = host.avamgr(&["check", "--node", "hadev1"]).out;
+    let of_host = both.lines().filter(|line| line.trim_start().starts_with("warning  ")).count();
+    let (_, warnings) = both.trim_end().lines().last().unwrap().split_once(", ").unwrap();
+    assert_eq!(warnings.split(' ').next(), Some((of_host + 1).to_string().as_str()), "{both}");
+}
+
+#[test]
 fn a_bad_file_is_shown_with_all_its_errors() {
     let host = Host::new();
     host.write_config("[limits]\nfailoverz = 3\nfailover_window = \"soon\"\n");

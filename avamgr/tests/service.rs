@@ -40,9 +40,8 @@ esac
 "#;
 
 /// Programs the script may use, when `setsid` is not to be among them.
-const TOOLS: [&str; 14] = [
-    "sh", "sleep", "rm", "touch", "id", "grep", "sed", "cat", "nohup", "kill", "printf", "date", "mktemp", "tail",
-];
+const TOOLS: [&str; 14] =
+    ["sh", "sleep", "rm", "touch", "id", "grep", "sed", "cat", "nohup", "kill", "printf", "date", "mktemp", "tail"];
 
 struct Host {
     directory: TempDir,

@@ -175,7 +175,8 @@ pub struct SwitchoverArgs {
 #[command(
     after_long_help = "With the daemon running, start, stop and restart are orders to it: a resource stopped by an \
 operator stays stopped until started again, or until its group has been on another node; the group stays ACTIVE. \
-`clear` forgets the failures of a resource; a group in FAULT goes back to STANDBY.
+`clear` forgets the failures of a resource; a group in FAULT goes back to STANDBY, and what is STUCK is ordered to stop once \
+more at once.
 
 With the daemon stopped, `stop` acts on this host directly, for the leftovers of a daemon that died; it needs root. `start` and \
 `restart` do so only with --force: nobody checks then whether another node owns the resource, and an address on two nodes \
@@ -357,6 +358,7 @@ mod tests {
         for wrong in ["30", "", "-3s", "0s", "soon"] {
             assert!(duration(wrong).unwrap_err().contains("30s"), "{wrong}");
         }
+        assert!(duration("0s").unwrap_err().starts_with("expected more than no time"));
     }
 
     #[test]
