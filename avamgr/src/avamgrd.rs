@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::cli::args::DaemonArgs;
 use crate::exit::Exit;
 use crate::journal::{self, JournalError, Settings};
+use crate::reload;
 use crate::world::{self, Start};
 
 /// How long the log may take to be written at the end.
@@ -45,8 +46,12 @@ fn run(arguments: &DaemonArgs) -> Result<()> {
     let variable = std::env::var("AVAMGR_LOG").ok();
     let settings =
         Settings::choose(variable.as_deref(), arguments.log_target.as_deref(), arguments.log_level.as_deref())?;
+    if arguments.check {
+        reload::keyring(&prepare(arguments)?.config)?;
+        return Ok(());
+    }
     let journal = journal::init(&settings, "avamgrd")?;
-    let result = start(arguments);
+    let result = prepare(arguments).and_then(|start| world::run(&start));
     if let Err(error) = &result {
         tracing::error!("{error:#}");
     }
@@ -54,7 +59,7 @@ fn run(arguments: &DaemonArgs) -> Result<()> {
     result
 }
 
-fn start(arguments: &DaemonArgs) -> Result<()> {
+fn prepare(arguments: &DaemonArgs) -> Result<Start> {
     let file = arguments.config_file();
     let standalone = arguments.standalone;
     let config = load(&file, standalone)?;
@@ -70,7 +75,7 @@ fn start(arguments: &DaemonArgs) -> Result<()> {
     let (state_dir, socket) = (arguments.state_dir.clone(), arguments.socket.clone());
     let pid_file = arguments.pid_file.clone();
     let read = |start: &Start| load(&start.file, start.standalone);
-    world::run(&Start { file, config, node, read, state_dir, socket, standalone, pid_file })
+    Ok(Start { file, config, node, read, state_dir, socket, standalone, pid_file })
 }
 
 /// The config cannot be used; the text says all that is wrong.

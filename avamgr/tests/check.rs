@@ -238,6 +238,26 @@ fn the_daemon_refuses_a_bad_config_with_all_its_errors() {
 }
 
 #[test]
+fn the_daemon_says_whether_it_could_start_and_starts_nothing() {
+    let host = Host::new();
+    let check = |options: &[&str]| {
+        let mut daemon = Process::new(env!("CARGO_BIN_EXE_avamgrd"));
+        daemon.env("AVAMGR_CONFDIR", host.0.path()).args(["--check", "--node", "hadev1"]).args(options);
+        let output = daemon.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = check(&[]);
+    assert!(code == 1 && said.contains("keys"), "{said}");
+    assert_eq!(host.avamgr(&["keygen"]).code, Some(0));
+    assert_eq!(check(&[]), (0, String::new()));
+    let (code, said) = check(&["--log-level", "wran"]);
+    assert!(code == 2 && said.contains("log level `wran`"), "{said}");
+    host.write_config("[limits]\nfailovers = 0\n");
+    assert_eq!(check(&[]).0, 5);
+    assert!(!host.path("state").exists());
+}
+
+#[test]
 fn leftovers_of_a_dead_daemon_are_stopped_backwards() {
     let host = Host::new();
     ["first", "second"].iter().for_each(|name| host.write_service(name));

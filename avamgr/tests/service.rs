@@ -18,6 +18,7 @@ use crate::root::as_root;
 
 /// Writes its number, keeps its arguments, takes a second to hand over.
 const DAEMON: &str = r#"#!/bin/sh
+[ "$1" != --check ] || { [ ! -e @DIR@/refuses ] || { echo "avamgrd: log level wran" >&2; exit 2; }; exit 0; }
 printf '%s\n' "$*" >>@DIR@/args
 printf '%s\n' "$AVAMGR_CONFDIR" >@DIR@/confdir
 [ -e @DIR@/broken ] && { echo "avamgrd: key file: too open" >&2; exit 1; }
@@ -156,6 +157,10 @@ fn a_restart_that_could_not_start_again_stops_nothing() {
         let (code, said) = host.dre(verb);
         assert!(code == 6 && said.contains("line 3: bad") && said.contains("nothing was done"), "{verb}: {said}");
         fs::remove_file(host.path("invalid")).unwrap();
+        host.touch("refuses");
+        let (code, said) = host.dre(verb);
+        assert!(code == 6 && said.contains("log level wran") && said.contains("would not start"), "{verb}: {said}");
+        fs::remove_file(host.path("refuses")).unwrap();
         host.settings("STANDALONE=maybe");
         let (code, said) = host.dre(verb);
         assert!(code == 6 && said.contains("STANDALONE=maybe: expected yes or no"), "{verb}: {said}");

@@ -289,6 +289,9 @@ pub struct DaemonArgs {
     /// stderr, journald, syslog or syslog-bsd [default: journald under systemd, stderr elsewhere]
     #[arg(long, value_name = "TARGET")]
     pub log_target: Option<String>,
+    /// Only check whether it could start with these options, the config and the keys
+    #[arg(long)]
+    pub check: bool,
     /// File for the process number
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
