@@ -13,7 +13,8 @@ use thiserror::Error;
 
 use crate::cli::args::DaemonArgs;
 use crate::exit::Exit;
-use crate::journal::{self, Settings};
+use crate::journal::{self, JournalError, Settings};
+use crate::reload;
 use crate::world::{self, Start};
 
 /// How long the log may take to be written at the end.
@@ -26,10 +27,18 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             crate::complain(&format!("avamgrd: {error:#}"));
-            // A restart does not mend a config: the unit does not try.
-            let exit = if error.is::<BadConfig>() { Exit::ConfigInvalid } else { Exit::Failed };
-            ExitCode::from(exit.code())
+            ExitCode::from(exit(&error).code())
         }
+    }
+}
+
+/// A restart mends neither a config nor an option: the unit does not try.
+fn exit(error: &anyhow::Error) -> Exit {
+    match error.downcast_ref() {
+        Some(JournalError::Target { .. } | JournalError::Level { .. }) => Exit::Usage,
+        Some(JournalError::Journald(_) | JournalError::Setup(_)) => Exit::Failed,
+        None if error.is::<BadConfig>() => Exit::ConfigInvalid,
+        None => Exit::Failed,
     }
 }
 
@@ -37,8 +46,12 @@ fn run(arguments: &DaemonArgs) -> Result<()> {
     let variable = std::env::var("AVAMGR_LOG").ok();
     let settings =
         Settings::choose(variable.as_deref(), arguments.log_target.as_deref(), arguments.log_level.as_deref())?;
+    if arguments.check {
+        reload::keyring(&prepare(arguments)?.config)?;
+        return Ok(());
+    }
     let journal = journal::init(&settings, "avamgrd")?;
-    let result = start(arguments);
+    let result = prepare(arguments).and_then(|start| world::run(&start));
     if let Err(error) = &result {
         tracing::error!("{error:#}");
     }
@@ -46,7 +59,7 @@ fn run(arguments: &DaemonArgs) -> Result<()> {
     result
 }
 
-fn start(arguments: &DaemonArgs) -> Result<()> {
+fn prepare(arguments: &DaemonArgs) -> Result<Start> {
     let file = arguments.config_file();
     let standalone = arguments.standalone;
     let config = load(&file, standalone)?;
@@ -62,7 +75,7 @@ fn start(arguments: &DaemonArgs) -> Result<()> {
     let (state_dir, socket) = (arguments.state_dir.clone(), arguments.socket.clone());
     let pid_file = arguments.pid_file.clone();
     let read = |start: &Start| load(&start.file, start.standalone);
-    world::run(&Start { file, config, node, read, state_dir, socket, standalone, pid_file })
+    Ok(Start { file, config, node, read, state_dir, socket, standalone, pid_file })
 }
 
 /// The config cannot be used; the text says all that is wrong.

@@ -15,6 +15,7 @@ use avamgr_core::control::HistoryEntry;
 use avamgr_core::node::event::Severity;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -78,9 +79,11 @@ pub enum JournalError {
 }
 
 impl Settings {
-    /// From the variable's value and the command line; the command line wins. Without either: level `info`, to journald
-    /// where the service manager has connected us to it, to stderr elsewhere.
+    /// From the variable's value and the command line; the command line wins. Without either, or with empty words: level
+    /// `info`, to journald where the service manager has connected us to it, to stderr elsewhere.
     pub fn choose(variable: Option<&str>, target: Option<&str>, level: Option<&str>) -> Result<Self, JournalError> {
+        let given = |word: &&str| !word.is_empty();
+        let (target, level) = (target.filter(given), level.filter(given));
         let mut chosen = None;
         let mut directives = Vec::new();
         for word in variable.unwrap_or("").split(',').map(str::trim).filter(|word| !word.is_empty()) {
@@ -100,8 +103,13 @@ impl Settings {
     }
 
     fn parsed_filter(&self) -> Result<EnvFilter, JournalError> {
-        let level = |reason: String| JournalError::Level { given: self.filter.clone(), reason };
-        EnvFilter::builder().parse(&self.filter).map_err(|error| level(error.to_string()))
+        let level = |given: &str, reason: String| JournalError::Level { given: given.to_owned(), reason };
+        // The parser takes a misspelt level for the name of a module, and then nothing is logged.
+        let bare = |word: &&str| !word.contains('=') && word.parse::<LevelFilter>().is_err();
+        if let Some(word) = self.filter.split(',').find(bare) {
+            return Err(level(word, format!("a module needs one, as in info,{word}=debug")));
+        }
+        EnvFilter::builder().parse(&self.filter).map_err(|error| level(&self.filter, error.to_string()))
     }
 }
 
@@ -201,5 +209,23 @@ mod tests {
         assert_eq!(error, "log target `syslogd`: expected stderr, journald, syslog or syslog-bsd");
         let error = choose("stderr,a=loud", None, None).unwrap_err();
         assert!(error.starts_with("log level `a=loud`: expected error, warn, info, debug or trace"), "{error}");
+    }
+
+    #[test]
+    fn a_bare_word_is_a_level_or_refused() {
+        for filter in ["wran", "info,wran", "wran,avamgr::links=debug"] {
+            for error in [choose("", None, Some(filter)), choose(filter, None, None)].map(Result::unwrap_err) {
+                let expected = "log level `wran`: expected error, warn, info, debug or trace (a module needs one, as in info,wran=debug)";
+                assert_eq!(error, expected);
+            }
+        }
+        for level in ["off", "ERROR", "warn", "Info", "debug", "trace"] {
+            assert_eq!(choose("stderr", None, Some(level)), Ok((Target::Stderr, level.to_owned())));
+        }
+    }
+
+    #[test]
+    fn an_empty_setting_is_none() {
+        assert_eq!(choose("stderr", Some(""), Some("")), Ok((Target::Stderr, "info".into())));
     }
 }

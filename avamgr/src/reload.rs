@@ -3,10 +3,12 @@
 //! All of it or nothing: the file is judged, then whatever holds a part of the old config is asked, and only then is
 //! anything replaced.
 
+mod differences;
+
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use avamgr_core::config::{Config, Timers};
+use avamgr_core::config::Config;
 use avamgr_core::control::Answer;
 use avamgr_core::node::Event;
 use avamgr_core::node::event::Fact;
@@ -16,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::control::{Outbox, Reload};
 use crate::daemon::Tune;
 use crate::journal::service;
+use crate::reload::differences::differences;
 use crate::{clock, keys};
 
 /// How the config file is read and checked.
@@ -78,7 +81,7 @@ impl Reloader {
             self.tunes.send(Tune::Keys(keys)).await?;
             return Ok("the keys were read again; the config has not changed".to_owned());
         }
-        let held = held_timers(&old.timers, &new.timers);
+        let held = differences(&old, &new);
         if !held.is_empty() {
             bail!("changes of {} need a restart of the daemon", held.join(", "));
         }
@@ -91,18 +94,6 @@ impl Reloader {
         self.config.send_replace(new);
         Ok("the new config is in force; load it on the other nodes too".to_owned())
     }
-}
-
-/// Timers that differ and that the tasks of the resources took with them when the daemon started.
-fn held_timers(old: &Timers, new: &Timers) -> Vec<&'static str> {
-    let timers = [
-        ("timers.dead_time", old.dead_time == new.dead_time),
-        ("timers.guard_lifetime", old.guard_lifetime == new.guard_lifetime),
-        ("timers.guard_refresh", old.guard_refresh == new.guard_refresh),
-        ("timers.announce_delay", old.announce_delay == new.announce_delay),
-        ("timers.announce_refresh", old.announce_refresh == new.announce_refresh),
-    ];
-    timers.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect()
 }
 
 /// Keys of the heartbeats; one node alone has no links and needs none.

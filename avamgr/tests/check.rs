@@ -145,6 +145,18 @@ fn this_host_is_looked_at_too() {
 }
 
 #[test]
+fn the_sum_counts_the_warnings_of_the_file_too() {
+    let host = Host::new();
+    // The file has one: no neutral path.
+    let file = host.avamgr(&["check", "--no-host"]).out;
+    assert!(file.contains("has no `address`") && file.ends_with("\n0 errors, 1 warning\n"), "{file}");
+    let both = host.avamgr(&["check", "--node", "hadev1"]).out;
+    let of_host = both.lines().filter(|line| line.trim_start().starts_with("warning  ")).count();
+    let (_, warnings) = both.trim_end().lines().last().unwrap().split_once(", ").unwrap();
+    assert_eq!(warnings.split(' ').next(), Some((of_host + 1).to_string().as_str()), "{both}");
+}
+
+#[test]
 fn a_bad_file_is_shown_with_all_its_errors() {
     let host = Host::new();
     host.write_config("[limits]\nfailoverz = 3\nfailover_window = \"soon\"\n");
@@ -223,6 +235,26 @@ fn the_daemon_refuses_a_bad_config_with_all_its_errors() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{said}");
     assert!(said.contains("limits.failovers") && said.contains("did you mean `failover_window`"), "{said}");
+}
+
+#[test]
+fn the_daemon_says_whether_it_could_start_and_starts_nothing() {
+    let host = Host::new();
+    let check = |options: &[&str]| {
+        let mut daemon = Process::new(env!("CARGO_BIN_EXE_avamgrd"));
+        daemon.env("AVAMGR_CONFDIR", host.0.path()).args(["--check", "--node", "hadev1"]).args(options);
+        let output = daemon.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = check(&[]);
+    assert!(code == 1 && said.contains("keys"), "{said}");
+    assert_eq!(host.avamgr(&["keygen"]).code, Some(0));
+    assert_eq!(check(&[]), (0, String::new()));
+    let (code, said) = check(&["--log-level", "wran"]);
+    assert!(code == 2 && said.contains("log level `wran`"), "{said}");
+    host.write_config("[limits]\nfailovers = 0\n");
+    assert_eq!(check(&[]).0, 5);
+    assert!(!host.path("state").exists());
 }
 
 #[test]

@@ -9,13 +9,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command as Process, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
 use avamgr::clock;
 use avamgr_core::cluster::{GroupId, NodeId, ResourceId};
-use avamgr_core::control::{Answer, Command, Reply, Request, ResourceVerb};
+use avamgr_core::control::{Answer, Command, HistoryEntry, Reply, Request, ResourceVerb};
 use avamgr_core::node::event::{Fact, ResourceChange, Severity, SwitchoverStep};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -111,7 +112,7 @@ fn done(text: &str) -> Vec<Step> {
     vec![Step::Say(Reply::Answer { answer: Answer::Done { text: text.to_owned() } })]
 }
 
-fn events() -> Vec<avamgr_core::control::HistoryEntry> {
+fn events() -> Vec<HistoryEntry> {
     let change = |group| Fact::Resource {
         resource: ResourceId { group: GroupId(group), index: 0 },
         change: ResourceChange::Started,
@@ -288,6 +289,24 @@ fn events_are_followed_as_they_happen() {
     let mut child =
         Running(daemon.process(&["history", "-n", "0", "--follow"]).stdout(Stdio::piped()).spawn().unwrap());
     assert_eq!(child.lines(3).last().unwrap(), "2026-03-01 03:12:45.123Z  info     mysql/db: started");
+}
+
+#[test]
+fn following_goes_on_when_the_daemon_comes_back() {
+    let (calls, events) = (AtomicUsize::new(0), events());
+    let daemon = Daemon::start(move |_| {
+        let say = |entry: &HistoryEntry| Step::Say(Reply::Event { entry: entry.clone() });
+        if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+            return vec![say(&events[0]), Step::Say(Reply::EndOfHistory), say(&events[1])];
+        }
+        let mut steps: Vec<Step> = events.iter().map(say).collect();
+        steps.extend([Step::Say(Reply::EndOfHistory), Step::Wait(Duration::from_secs(60))]);
+        steps
+    });
+    let mut child =
+        Running(daemon.process(&["history", "-n", "0", "--follow"]).stdout(Stdio::piped()).spawn().unwrap());
+    let lines = child.lines(2);
+    assert!(lines[0].ends_with("dre/traffic: started") && lines[1].ends_with("mysql/db: started"), "{lines:?}");
 }
 
 #[test]

@@ -18,9 +18,10 @@ use crate::root::as_root;
 
 /// Writes its number, keeps its arguments, takes a second to hand over.
 const DAEMON: &str = r#"#!/bin/sh
+[ "$1" != --check ] || { [ ! -e @DIR@/refuses ] || { echo "avamgrd: log level wran" >&2; exit 2; }; exit 0; }
 printf '%s\n' "$*" >>@DIR@/args
 printf '%s\n' "$AVAMGR_CONFDIR" >@DIR@/confdir
-[ -e @DIR@/broken ] && exit 1
+[ -e @DIR@/broken ] && { echo "avamgrd: key file: too open" >&2; exit 1; }
 [ -e @DIR@/deaf ] && trap '' TERM || trap 'sleep 1; rm -f @DIR@/pid @DIR@/socket; exit 0' TERM
 echo $$ >@DIR@/socket
 echo $$ >@DIR@/pid
@@ -40,7 +41,8 @@ esac
 "#;
 
 /// Programs the script may use, when `setsid` is not to be among them.
-const TOOLS: [&str; 12] = ["sh", "sleep", "rm", "touch", "id", "grep", "sed", "cat", "nohup", "kill", "printf", "date"];
+const TOOLS: [&str; 14] =
+    ["sh", "sleep", "rm", "touch", "id", "grep", "sed", "cat", "nohup", "kill", "printf", "date", "mktemp", "tail"];
 
 struct Host {
     directory: TempDir,
@@ -142,8 +144,67 @@ fn a_bad_config_starts_nothing_and_is_shown() {
     host.touch("invalid");
     let (code, said) = host.dre("start");
     assert_eq!(code, 6);
-    assert!(said.contains("line 3: bad") && said.contains("nothing was started"), "{said}");
+    assert!(said.contains("line 3: bad") && said.contains("nothing was done"), "{said}");
     assert!(!host.path("args").exists());
+}
+
+#[test]
+fn a_restart_that_could_not_start_again_stops_nothing() {
+    let host = Host::new();
+    assert_eq!(host.dre("start").0, 0);
+    for verb in ["restart", "try-restart", "condrestart"] {
+        host.touch("invalid");
+        let (code, said) = host.dre(verb);
+        assert!(code == 6 && said.contains("line 3: bad") && said.contains("nothing was done"), "{verb}: {said}");
+        fs::remove_file(host.path("invalid")).unwrap();
+        host.touch("refuses");
+        let (code, said) = host.dre(verb);
+        assert!(code == 6 && said.contains("log level wran") && said.contains("would not start"), "{verb}: {said}");
+        fs::remove_file(host.path("refuses")).unwrap();
+        host.settings("STANDALONE=maybe");
+        let (code, said) = host.dre(verb);
+        assert!(code == 6 && said.contains("STANDALONE=maybe: expected yes or no"), "{verb}: {said}");
+        host.settings("STANDALONE=yes");
+    }
+    assert_eq!(host.dre("status").0, 0);
+    assert_eq!(fs::read_to_string(host.path("args")).unwrap().lines().count(), 1);
+    assert_eq!(host.dre("stop").0, 0);
+}
+
+#[test]
+fn standalone_has_the_words_of_the_daemon() {
+    let host = Host::new();
+    host.touch("broken");
+    for (words, alone) in [(["yes", "True", "ON", "1"], true), (["no", "False", "OFF", ""], false)] {
+        for word in words {
+            host.settings(&format!("STANDALONE={word}"));
+            assert_eq!(host.dre("start").0, 1);
+            let args = fs::read_to_string(host.path("args")).unwrap();
+            assert_eq!(args.lines().last().unwrap().ends_with(" --standalone"), alone, "{word}");
+        }
+    }
+    fs::remove_file(host.path("args")).unwrap();
+    for word in ["maybe", "y", "yess", "2"] {
+        host.settings(&format!("STANDALONE={word}"));
+        assert_eq!(host.dre("start").0, 6, "{word}");
+    }
+    assert!(!host.path("args").exists());
+}
+
+#[test]
+fn what_a_daemon_says_before_it_dies_is_shown() {
+    let host = Host::new();
+    fs::create_dir(host.path("tmp")).unwrap();
+    host.settings(&format!("export TMPDIR={}", host.path("tmp").display()));
+    let left = || fs::read_dir(host.path("tmp")).unwrap().count();
+    host.touch("broken");
+    let (code, said) = host.dre("start");
+    assert!(code == 1 && said.contains("avamgrd: key file: too open"), "{said}");
+    assert_eq!(left(), 0);
+    fs::remove_file(host.path("broken")).unwrap();
+    assert_eq!(host.dre("start").0, 0);
+    assert_eq!(left(), 0);
+    assert_eq!(host.dre("stop").0, 0);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -176,7 +175,8 @@ pub struct SwitchoverArgs {
 #[command(
     after_long_help = "With the daemon running, start, stop and restart are orders to it: a resource stopped by an \
 operator stays stopped until started again, or until its group has been on another node; the group stays ACTIVE. \
-`clear` forgets the failures of a resource; a group in FAULT goes back to STANDBY.
+`clear` forgets the failures of a resource; a group in FAULT goes back to STANDBY, and what is STUCK is ordered to stop once \
+more at once.
 
 With the daemon stopped, `stop` acts on this host directly, for the leftovers of a daemon that died; it needs root. `start` and \
 `restart` do so only with --force: nobody checks then whether another node owns the resource, and an address on two nodes \
@@ -275,7 +275,7 @@ pub struct DaemonArgs {
     #[arg(
         long,
         value_name = "YES|NO",
-        value_parser = BoolishValueParser::new(),
+        value_parser = yes_or_no,
         num_args = 0..=1,
         require_equals = true,
         default_value = "no",
@@ -289,6 +289,9 @@ pub struct DaemonArgs {
     /// stderr, journald, syslog or syslog-bsd [default: journald under systemd, stderr elsewhere]
     #[arg(long, value_name = "TARGET")]
     pub log_target: Option<String>,
+    /// Only check whether it could start with these options, the config and the keys
+    #[arg(long)]
+    pub check: bool,
     /// File for the process number
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
@@ -301,16 +304,29 @@ impl DaemonArgs {
     }
 }
 
+/// Yes or no, in the words that the init script takes too; a setting left empty is no.
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" | "on" | "1" => Ok(true),
+        "no" | "false" | "off" | "0" | "" => Ok(false),
+        _ => Err("expected yes or no (or true, false, on, off, 1, 0)".to_owned()),
+    }
+}
+
 /// A duration with its unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let expected = || "expected a number with its unit, as in 30s, 500ms or 5min".to_owned();
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
-    Duration::try_from(parsed).ok().filter(|duration| !duration.is_zero()).ok_or_else(expected)
+    if parsed.is_zero() {
+        return Err("expected more than no time at all, as in 30s".to_owned());
+    }
+    Duration::try_from(parsed).map_err(|_| expected())
 }
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use clap::error::ErrorKind;
 
     use super::*;
 
@@ -326,8 +342,15 @@ mod tests {
             DaemonArgs::try_parse_from(["avamgrd"].iter().chain(args)).map(|args| args.standalone).map_err(|e| e.kind())
         };
         assert_eq!((alone(&[]), alone(&["--standalone"])), (Ok(false), Ok(true)));
-        assert_eq!((alone(&["--standalone=yes"]), alone(&["--standalone=no"])), (Ok(true), Ok(false)));
-        assert!(alone(&["--standalone=maybe"]).is_err());
+        for word in ["yes", "YES", "True", "on", "1"] {
+            assert_eq!(alone(&[&format!("--standalone={word}")]), Ok(true), "{word}");
+        }
+        for word in ["no", "No", "false", "OFF", "0", ""] {
+            assert_eq!(alone(&[&format!("--standalone={word}")]), Ok(false), "{word}");
+        }
+        for word in ["maybe", "y", "yess", "2"] {
+            assert_eq!(alone(&[&format!("--standalone={word}")]), Err(ErrorKind::ValueValidation), "{word}");
+        }
     }
 
     #[test]
@@ -338,6 +361,7 @@ mod tests {
         for wrong in ["30", "", "-3s", "0s", "soon"] {
             assert!(duration(wrong).unwrap_err().contains("30s"), "{wrong}");
         }
+        assert!(duration("0s").unwrap_err().starts_with("expected more than no time"));
     }
 
     #[test]

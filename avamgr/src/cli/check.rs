@@ -88,6 +88,7 @@ fn text(report: &Report<'_>, loaded: &Loaded) -> String {
     section(&mut text, "timers", &timers);
     text.push_str(&rules(&report.rules));
     text.push_str(&findings(&report.host));
+    text.push_str(&sum(report, loaded));
     text
 }
 
@@ -139,12 +140,15 @@ fn findings(findings: &[Finding]) -> String {
         columns.row([level, finding.subject.clone().into(), finding.text.clone().into()]);
     }
     let remarks = findings.iter().map(|finding| finding.hint.as_deref());
-    let mut text = remarked("this host", &columns, remarks);
-    if text.is_empty() {
-        return text;
+    remarked("this host", &columns, remarks)
+}
+
+/// Everything above that wants attention, of the file and of this host.
+fn sum(report: &Report<'_>, loaded: &Loaded) -> String {
+    if report.host.is_empty() && loaded.warning_count == 0 {
+        return String::new();
     }
-    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
-    let (errors, warnings) = (count(Level::Error), count(Level::Warning));
-    let _ = writeln!(text, "\n{}, {}", plural(errors, "error"), plural(warnings, "warning"));
-    text
+    let count = |level| report.host.iter().filter(|finding| finding.level == level).count();
+    let (errors, warnings) = (count(Level::Error), count(Level::Warning) + loaded.warning_count);
+    format!("\n{}, {}\n", plural(errors, "error"), plural(warnings, "warning"))
 }

@@ -72,6 +72,14 @@ impl Unreachable {
             Self::Silent { .. } | Self::Closed | Self::Garbage { .. } | Self::Io { .. } => false,
         }
     }
+
+    /// Whether a daemon that comes back ends it.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::NoSocket(_) | Self::NotListening(_) | Self::Silent { .. } | Self::Closed => true,
+            Self::Garbage { .. } | Self::Io { .. } => false,
+        }
+    }
 }
 
 /// What came while waiting.

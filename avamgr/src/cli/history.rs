@@ -1,15 +1,21 @@
 //! `avamgr history`: from the daemon, or from its files when it cannot be asked or does not hold enough.
 
+use std::slice;
+use std::time::Duration;
+
 use avamgr_core::control::{HistoryEntry, Reply, Request};
 
 use crate::cli::CliError;
 use crate::cli::args::HistoryArgs;
 use crate::cli::connection::{Connection, Heard, PATIENCE, Unreachable};
-use crate::cli::interrupt::Interrupt;
+use crate::cli::interrupt::{Interrupt, pause};
 use crate::cli::output::{Columns, Styled};
 use crate::cli::session::{Session, unexpected};
 use crate::exit::Exit;
 use crate::history::{HELD_MAX, files};
+
+/// Time between two tries to reach a daemon that went away.
+const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) fn run(session: &Session, args: &HistoryArgs) -> Result<Exit, CliError> {
     if args.follow {
@@ -31,21 +37,72 @@ pub(super) fn last(session: &Session, count: usize) -> Result<Vec<HistoryEntry>,
     past(&mut session.ask(&Request::History { last: count, follow: false })?)
 }
 
+/// Goes on over a restart of the daemon: what happened meanwhile is told when it is back.
 fn follow(session: &Session, last: usize) -> Result<Exit, CliError> {
     let interrupt = Interrupt::catch();
-    let mut connection = session.ask(&Request::History { last, follow: true })?;
-    show(session, &past(&mut connection)?)?;
+    // At least one, even where none is shown: it marks where to go on.
+    let (mut connection, told) = ask_to_follow(session, last.max(1))?;
+    show(session, &told[told.len().saturating_sub(last)..])?;
+    let mut mark = told.last().cloned();
     loop {
-        match connection.hear(interrupt.as_ref(), PATIENCE)? {
+        let error = match live(session, &mut connection, interrupt.as_ref(), &mut mark) {
+            Err(CliError::Unreachable(error)) if error.may_pass() => error,
+            ended => return ended,
+        };
+        anstream::eprintln!("{}: {error}; waiting for it", Styled::notable("note"));
+        let Some((again, told)) = reconnect(session, interrupt.as_ref())? else { return Ok(Exit::Unreachable) };
+        let news = after(&told, mark.as_ref());
+        show(session, news)?;
+        mark = news.last().cloned().or(mark);
+        connection = again;
+    }
+}
+
+fn ask_to_follow(session: &Session, last: usize) -> Result<(Connection, Vec<HistoryEntry>), CliError> {
+    let mut connection = session.ask(&Request::History { last, follow: true })?;
+    let told = past(&mut connection)?;
+    Ok((connection, told))
+}
+
+/// Shows what happens until Ctrl-C.
+fn live(
+    session: &Session,
+    connection: &mut Connection,
+    interrupt: Option<&Interrupt>,
+    mark: &mut Option<HistoryEntry>,
+) -> Result<Exit, CliError> {
+    loop {
+        match connection.hear(interrupt, PATIENCE)? {
             Heard::Reply(reply) => {
                 let Reply::Event { entry } = *reply else { return Err(unexpected(*reply)) };
-                show(session, &[entry])?;
+                show(session, slice::from_ref(&entry))?;
+                *mark = Some(entry);
             }
             Heard::Interrupted => return Ok(Exit::Done),
             // Nothing happens: that is what one hopes for.
             Heard::Nothing => {}
         }
     }
+}
+
+/// Asks again and again; `None` = Ctrl-C.
+fn reconnect(
+    session: &Session,
+    interrupt: Option<&Interrupt>,
+) -> Result<Option<(Connection, Vec<HistoryEntry>)>, CliError> {
+    while !pause(interrupt, RETRY) {
+        match ask_to_follow(session, HELD_MAX) {
+            Err(CliError::Unreachable(error)) if error.may_pass() => {}
+            told => return told.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+/// What comes after the last entry that was shown; all where that one is not known any more.
+fn after<'a>(told: &'a [HistoryEntry], mark: Option<&HistoryEntry>) -> &'a [HistoryEntry] {
+    let at = mark.and_then(|mark| told.iter().rposition(|entry| entry == mark));
+    at.map_or(told, |at| &told[at + 1..])
 }
 
 /// Everything up to the end of the past.

@@ -7,6 +7,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::clock;
+
 /// While it lives, Ctrl-C is an event to wait for instead of the end of the process.
 pub(super) struct Interrupt {
     mask: SigSet,
@@ -62,5 +64,20 @@ pub(super) fn wait(readable: Option<BorrowedFd<'_>>, interrupt: Option<&Interrup
         Ok(_) => Woken::Readable,
         // A signal that is not ours: the caller looks at its clock and comes again.
         Err(_) => Woken::Elapsed,
+    }
+}
+
+/// Waits; `true` = Ctrl-C.
+pub(super) fn pause(interrupt: Option<&Interrupt>, time: Duration) -> bool {
+    let end = clock::now() + time;
+    loop {
+        let left = end.since(clock::now());
+        if left.is_zero() {
+            return false;
+        }
+        match wait(None, interrupt, left) {
+            Woken::Interrupted => return true,
+            Woken::Readable | Woken::Elapsed => {}
+        }
     }
 }

@@ -17,6 +17,7 @@ pub(super) struct Loaded {
     pub(super) config: Config,
     /// What is allowed but worth knowing, drawn for a terminal; empty = nothing.
     pub(super) warnings: String,
+    pub(super) warning_count: usize,
 }
 
 /// One timer as `check` shows it.
@@ -47,8 +48,9 @@ pub(super) fn load(path: &Path, json: bool) -> Result<Loaded, CliError> {
         .map_err(|error| CliError::NoConfig { path: path.to_owned(), reason: error.to_string() })?;
     match config::parse_with_warnings(&text, &path.display().to_string()) {
         Ok((config, warnings)) => {
+            let warning_count = warnings.findings.len() + warnings.omitted;
             let warnings = if warnings.is_empty() { String::new() } else { warnings.render(true) };
-            Ok(Loaded { config, warnings })
+            Ok(Loaded { config, warnings, warning_count })
         }
         Err(errors) if json => Err(CliError::ConfigDocument(serde_json::to_string(&errors).unwrap_or_default())),
         Err(errors) => Err(CliError::Config(errors.render(true))),

@@ -3,7 +3,7 @@
 use crate::cli::CliError;
 use crate::cli::args::StatusArgs;
 use crate::cli::connection::since;
-use crate::cli::interrupt::{Interrupt, Woken, wait};
+use crate::cli::interrupt::{Interrupt, pause};
 use crate::cli::output::{Styled, fit};
 use crate::cli::render::{self, StatusDocument};
 use crate::cli::session::Session;
@@ -13,7 +13,6 @@ use crate::exit::Exit;
 use terminal_size::{Height, Width};
 
 use std::io::{self, IsTerminal};
-use std::time::Duration;
 
 /// To the upper left corner, without clearing: clearing flickers.
 const HOME: &str = "\x1b[H";
@@ -102,19 +101,4 @@ pub(super) fn unknown(session: &Session, error: &CliError) -> String {
 fn document(document: &StatusDocument<'_>) -> String {
     // These documents have no map with keys other than strings, the only thing that could fail.
     serde_json::to_string(document).unwrap_or_default() + "\n"
-}
-
-/// Waits; `true` = Ctrl-C.
-fn pause(interrupt: Option<&Interrupt>, time: Duration) -> bool {
-    let end = clock::now() + time;
-    loop {
-        let left = end.since(clock::now());
-        if left.is_zero() {
-            return false;
-        }
-        match wait(None, interrupt, left) {
-            Woken::Interrupted => return true,
-            Woken::Readable | Woken::Elapsed => {}
-        }
-    }
 }

@@ -82,6 +82,37 @@ fn timers_that_running_tasks_hold_need_a_restart_and_are_named() {
     }
 }
 
+fn differing(old: &str, new: &str) -> String {
+    let parse = |text: &str| config::parse(text, "test").unwrap();
+    differences(&parse(old), &parse(new)).join(", ")
+}
+
+#[test]
+fn a_timer_that_follows_from_a_changed_one_is_named_by_what_was_written() {
+    let with = |timers: &str| format!("{CONFIG}[timers]\n{timers}\n");
+    let slower = CONFIG.replace("\"1s\"", "\"2s\"");
+    assert_eq!(differing(CONFIG, &slower), "cluster.failover_budget (through dead_time)");
+    let interval = with("heartbeat_interval = \"50ms\"");
+    assert_eq!(differing(CONFIG, &interval), "timers.heartbeat_interval (through dead_time)");
+    assert_eq!(differing(&interval, CONFIG), "timers.heartbeat_interval (through dead_time)");
+    assert_eq!(differing(CONFIG, &with("guard_lifetime = \"4s\"")), "timers.guard_lifetime (through guard_refresh)");
+    assert_eq!(differing(CONFIG, &with("link_rise = 7")), "");
+}
+
+#[test]
+fn every_part_that_differs_is_named() {
+    let other = CONFIG
+        .replace("\"1s\"", "\"2s\"")
+        .replace("sleep 1", "sleep 2")
+        .replace("name = \"c\"", "name = \"d\"")
+        .replace("[[group]]", "[daemon]\nrealtime = false\nsocket = \"/s\"\n[[group]]");
+    let expected =
+        "cluster.name, daemon.socket, daemon.realtime, [[group]] g, cluster.failover_budget (through dead_time)";
+    assert_eq!(differing(CONFIG, &other), expected);
+    let more = format!("{CONFIG}[[group]]\nname = \"h\"\n[[group.resource]]\nname = \"s\"\nexec = \"sleep 3\"\n");
+    assert_eq!(differing(CONFIG, &more), "[[group]] h");
+}
+
 #[test]
 fn an_unchanged_file_is_how_keys_are_changed() {
     let (answer, told, replaced) = reload("", Ok(()));
