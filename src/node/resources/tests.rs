@@ -223,12 +223,10 @@ fn every_report_is_defined_in_every_state() {
                 resource.state = state;
                 resource.on_report(now, report.clone(), wanted, &RESTART);
                 let started = resource.state == RunState::Started;
-                let was = match report {
-                    Report::Started => matches!(state, RunState::Started | RunState::Starting),
-                    // It had been ordered to start, and nobody has ordered it to stop.
-                    Report::Well(_) => matches!(state, RunState::Started | RunState::Stuck(_)),
-                    _ => state == RunState::Started,
-                };
+                // What is well again had been ordered to start, and nobody has ordered it to stop.
+                let well = matches!((state, &report), (RunState::Stuck(_), Report::Well(_)));
+                let was =
+                    state == RunState::Started || (state == RunState::Starting && report == Report::Started) || well;
                 assert!(!started || was, "{state:?} {report:?}: nothing runs that was not ordered");
             }
         }
