@@ -207,10 +207,10 @@ impl Run {
                 Fact::RoleChanged { group, to: Role::Activating, cause: Cause::PeerSilent { .. }, .. } => {
                     self.takeovers.entry(*group).or_default().push(at);
                 }
-                Fact::RoleChanged { group, to: Role::Deactivating, cause: Cause::Isolated, .. } => {
-                    if self.holds.contains_key(&HoldKind::Maintenance) {
-                        self.evicted.insert(*group);
-                    }
+                Fact::RoleChanged { group, to: Role::Deactivating, cause: Cause::Isolated, .. }
+                    if self.holds.contains_key(&HoldKind::Maintenance) =>
+                {
+                    self.evicted.insert(*group);
                 }
                 Fact::RoleChanged { group, to: Role::Active, .. } => {
                     self.evicted.remove(group);
