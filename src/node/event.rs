@@ -473,7 +473,7 @@ impl LinkDownCause {
     pub fn word(self) -> &'static str {
         match self {
             Self::Silence => "silent",
-            Self::NoCarrier => "no carrier here",
+            Self::NoCarrier => "no carrier",
             Self::Refused => "refused by the peer's kernel: no daemon listens",
             Self::NotHeard => "the peer does not hear us",
             Self::Restarted => "the peer's daemon was restarted",

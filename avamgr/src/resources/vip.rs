@@ -26,8 +26,10 @@ mod everywhere;
 mod fill;
 pub mod group;
 pub mod guard;
+mod link;
 mod plan;
 mod refresh;
+mod senses;
 mod stall;
 mod withdraw;
 
@@ -54,15 +56,11 @@ use fill::Filling;
 use guard::Rhythm;
 use plan::Wanted;
 use refresh::{Life, Refresh};
+use senses::{listen, rival, serve};
 use stall::{Plan, Stall};
 
 /// Before trying again what the system refused (sockets, listening).
 const RETRY: Duration = Duration::from_secs(1);
-/// From a claim of somebody else to our announcement.
-const DEFEND_AFTER: Duration = Duration::from_secs(1);
-/// From one such announcement to the next (RFC 5227, section 2.4).
-const DEFEND_PAUSE: Duration = Duration::from_secs(10);
-
 /// Looks after the addresses of one resource until its orders end. Then it leaves everything as it is: the guard takes the
 /// addresses away unless a new daemon adopts them.
 ///
@@ -372,152 +370,8 @@ impl Task {
         }
     }
 
-    async fn link_changed(&mut self) {
-        self.announcer.close();
-        self.responder = None;
-        self.rivals = None;
-        let obstacle = self.obstacle();
-        match (self.phase, obstacle) {
-            (Phase::Down, _) => self.say_ability().await,
-            (Phase::Starting, Some(why)) => self.start_failed(why).await,
-            (Phase::Up, Some(_)) => {
-                self.mending.link_was_away = true;
-                if self.said.take().is_some() {
-                    self.report(Report::Failed(self.loss())).await;
-                }
-            }
-            (Phase::Starting | Phase::Up, None) => {
-                // Another hardware address is told like a link that was away.
-                self.mending.link_was_away = true;
-                self.mend_routes_soon();
-                self.mend_soon();
-                if let Err(error) = self.open_sockets() {
-                    self.report(Report::Notice(format!("could not announce: {error}"))).await;
-                }
-                let was_lost = self.phase == Phase::Up && self.said.is_none();
-                self.say_ability().await;
-                if was_lost {
-                    self.report(Report::Well(format!("the link of {}", self.name))).await;
-                }
-            }
-        }
-    }
-
-    /// Sockets for the interface as it is now.
-    fn open_sockets(&mut self) -> Result<(), neighbours::Error> {
-        self.responder = None;
-        self.rivals = None;
-        if let Some(link) = &self.link {
-            self.announcer.open(link)?;
-            self.responder = Responder::open(link, &self.wanted.ranges)?;
-            let addresses: Vec<_> = self.wanted.addresses.iter().map(|net| net.address).collect();
-            self.rivals = Rivals::open(link, &addresses)?;
-        }
-        Ok(())
-    }
-
-    async fn deaf(&mut self, error: &netlink::Error) {
-        self.watcher = None;
-        self.listen_again = Some(clock::now() + RETRY);
-        self.report(Report::Notice(format!("does not see changes of {}: {error}", self.name))).await;
-    }
-
-    async fn listen_again(&mut self) {
-        self.listen_again = None;
-        match Watcher::open(&self.name, Scope::Everything).await {
-            Ok(watcher) => {
-                let link = watcher.link().cloned();
-                self.watcher = Some(watcher);
-                if link != self.link {
-                    self.changed(Change::Link(link)).await;
-                }
-                self.changed(Change::Missed).await;
-            }
-            Err(error) => self.deaf(&error).await,
-        }
-    }
-
-    /// Somebody else claims an address of ours: the neighbours now look for it there. A moment later all is announced
-    /// again; not at once, because a node that takes over rightly would lose its clients to us until we let go. Two that
-    /// both insist would only make the clients move to and fro, so not often either.
-    async fn claimed(&mut self, claim: neighbours::Claim) {
-        let now = clock::now();
-        let rested = self.defended.is_none_or(|before| now.since(before) > DEFEND_PAUSE);
-        if self.phase != Phase::Up || !rested || neighbours::is_own(&mut self.netlink, claim.mac).await.unwrap_or(true)
-        {
-            return;
-        }
-        self.defended = Some(now);
-        self.second_burst = Some(now + DEFEND_AFTER);
-        let notice = format!("{} is claimed by {} on {}; announced again", claim.address, claim.mac, self.name);
-        self.report(Report::Notice(notice)).await;
-    }
-
-    async fn mute(&mut self, error: &neighbours::Error) {
-        self.responder = None;
-        self.rivals = None;
-        // An interface that went down takes its sockets' right to receive with it; its return opens new ones.
-        if !matches!(error, neighbours::Error::Down { .. } | neighbours::Error::Missing { .. }) {
-            self.report(Report::Notice(format!(
-                "does not hear its neighbours, and does not answer for IPv6 ranges: {error}"
-            )))
-            .await;
-        }
-    }
-
-    /// What keeps addresses from being of use on the interface.
-    fn obstacle(&self) -> Option<String> {
-        let name = &self.name;
-        match &self.link {
-            None => Some(format!("interface {name} does not exist")),
-            Some(link) if !link.up => Some(format!("interface {name} is down")),
-            Some(link) if !link.carrier => Some(format!("interface {name} has no carrier")),
-            Some(_) => None,
-        }
-    }
-
-    /// The same as something that has just happened.
-    fn loss(&self) -> String {
-        let name = &self.name;
-        match &self.link {
-            None => format!("interface {name} disappeared"),
-            Some(link) if !link.up => format!("interface {name} went down"),
-            Some(_) => format!("interface {name} lost its carrier"),
-        }
-    }
-
-    async fn say_ability(&mut self) {
-        let ability = self.obstacle().map_or(Ok(()), Err);
-        if self.said.as_ref() == Some(&ability) {
-            return;
-        }
-        self.said = Some(ability.clone());
-        self.report(ability.map_or_else(Report::Unable, |()| Report::Able)).await;
-    }
-
     async fn report(&self, report: Report) {
         self.inputs.report(self.id, report).await;
-    }
-}
-
-async fn listen(watcher: Option<&mut Watcher>) -> Result<Change, netlink::Error> {
-    match watcher {
-        Some(watcher) => watcher.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn serve(responder: Option<&Responder>) -> neighbours::Error {
-    match responder {
-        Some(responder) => responder.serve().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn rival(rivals: Option<&mut Rivals>) -> Result<neighbours::Claim, neighbours::Error> {
-    match rivals {
-        Some(rivals) => rivals.next().await,
-        None => std::future::pending().await,
     }
 }
 
