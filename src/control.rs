@@ -345,6 +345,8 @@ pub struct ResourceStatus {
     pub since: Instant,
     /// The last failure, in words.
     pub failure: Option<String>,
+    /// When that was.
+    pub failed: Option<Instant>,
     /// Failures within the restart window.
     pub failures: u32,
     /// Why it could not be started here.

@@ -56,7 +56,7 @@ const TURN: usize = 64;
 /// Datagrams taken from one link when it is emptied after a stall: more than its receive buffer holds.
 const DRAIN: usize = 2_048;
 
-/// A link that cannot work, however long one waits.
+/// A link that cannot be opened.
 #[derive(Debug, Error)]
 pub enum LinkError {
     /// Its socket cannot be opened.
@@ -91,8 +91,9 @@ pub struct Links {
 }
 
 impl Links {
-    /// Opens every link at `node`, and watches their interfaces and the arbitrator's. Must be called within the runtime of
-    /// the loop.
+    /// Opens every link at `node`, and watches their interfaces and the arbitrator's. One that cannot be opened now is tried
+    /// again and again, without harm to the others; when that is all of them, it is an error. Must be called within the
+    /// runtime of the loop.
     pub fn open(
         config: &[LinkConfig],
         arbitrator: Option<&ArbitratorConfig>,
@@ -109,7 +110,14 @@ impl Links {
             let (interface, users) =
                 interfaces.entry(name).or_insert_with(|| (Arc::new(Interface::new(name)), Vec::new()));
             users.push(id);
-            links.push(Link::open(id, link, node, Arc::clone(keys), Arc::clone(interface))?);
+            links.push(Link::open(id, link, node, Arc::clone(keys), Arc::clone(interface)));
+        }
+        let mut obstacles: Vec<_> = links.iter().filter_map(Link::obstacle).collect();
+        if obstacles.len() == links.len() && !links.is_empty() {
+            return Err(obstacles.remove(0));
+        }
+        for obstacle in obstacles {
+            tracing::error!("{obstacle}; it is tried again");
         }
         let interfaces: Vec<_> = interfaces.into_values().collect();
         let known = interfaces.iter().map(|(interface, _)| Arc::clone(interface)).collect();

@@ -8,7 +8,7 @@ mod space;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -167,4 +167,36 @@ fn a_second_daemon_leaves_the_first_ones_pid_file_alone() {
         assert!(node.daemon.wait().unwrap().success());
         assert!(!path.exists() && !node.socket().exists());
     });
+}
+
+#[test]
+fn a_service_manager_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().display();
+    let text = format!(
+        "[cluster]\nname = \"c\"\nnodes = [\"hadev1\"]\nstandalone = true\n\
+         [daemon]\nsocket = \"{place}/sock\"\nstate_dir = \"{place}/state\"\n\
+         [[group]]\nname = \"dre\"\n[[group.resource]]\nname = \"dre\"\nexec = \"sleep 1000\"\n",
+    );
+    fs::write(directory.path().join("avamgr.toml"), text).unwrap();
+    let manager = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut command = daemon(directory.path());
+    command.env("NOTIFY_SOCKET", directory.path().join("notify")).env("WATCHDOG_USEC", "600000");
+    let mut child = command.spawn().unwrap();
+    let wait_for = |word: &str| {
+        let mut message = [0; 4096];
+        loop {
+            let length = manager.recv(&mut message).unwrap_or_else(|error| panic!("{word} never came: {error}"));
+            if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == word) {
+                return;
+            }
+        }
+    };
+    wait_for("READY=1");
+    wait_for("WATCHDOG=1");
+    wait_for("WATCHDOG=1");
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    wait_for("STOPPING=1");
+    assert!(child.wait().unwrap().success());
 }

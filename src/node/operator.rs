@@ -104,9 +104,16 @@ impl Node {
         }
         let alive = || self.peers.values().filter(|peer| peer.state.is_alive());
         let holder = alive().find(|peer| peer.role(id) == Role::Active).map(|peer| peer.id);
-        holder.ok_or_else(|| match alive().find(|peer| peer.group(id).is_none()) {
-            Some(peer) => Obstacle::OtherConfig { peer: peer.id }.sentence(&self.config, self.now),
-            None => format!("no node is known to be ACTIVE for {}", self.config.group_name(id)),
+        holder.ok_or_else(|| {
+            if let Some(peer) = alive().find(|peer| peer.group(id).is_none()) {
+                return Obstacle::OtherConfig { peer: peer.id }.sentence(&self.config, self.now);
+            }
+            let name = self.config.group_name(id);
+            let mut roles = alive().map(|peer| (peer.id, peer.role(id))).chain([(self.me, self.group(id).role)]);
+            match roles.find(|(_, role)| matches!(role, Role::Activating | Role::Deactivating)) {
+                Some((node, role)) => format!("{name} is changing already: {} is {role}", self.config.node_name(node)),
+                None => format!("no node is known to be ACTIVE for {name}"),
+            }
         })
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Resource {
     /// Failures not older than the restart window.
     pub(super) failures: Vec<Instant>,
     pub(super) failure: Option<String>,
+    /// When that was.
+    pub(super) failed: Option<Instant>,
     /// `None` = its task has not said yet; `Some(Err)` = why it could not be started here.
     pub(super) able: Option<Result<(), String>>,
     /// An operator stopped it.
@@ -69,6 +71,7 @@ impl Resource {
             since: now,
             failures: Vec::new(),
             failure: None,
+            failed: None,
             able: None,
             held: false,
             stop_failure: None,
@@ -118,6 +121,7 @@ impl Resource {
             self.failures.push(now);
         }
         self.failure = Some(reason);
+        self.failed = Some(now);
     }
 
     /// Wait before the next start: doubles with each failure of the window.
@@ -159,6 +163,7 @@ impl Resource {
                 RunState::Stopping | RunState::Stuck(_) => {
                     let news = self.stop_failure.replace(reason.clone()).is_none_or(|before| before != reason);
                     self.failure = Some(reason.clone());
+                    self.failed = Some(now);
                     self.turn(RunState::Stuck(now + STOP_RETRY), now);
                     news.then_some(ResourceChange::StopFailed { reason })
                 }

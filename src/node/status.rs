@@ -138,6 +138,7 @@ impl Node {
             state: state.state.word().to_owned(),
             since: state.since,
             failure: state.failure.clone(),
+            failed: state.failed.filter(|_| state.failure.is_some()),
             failures: u32::try_from(state.failures.len()).unwrap_or(u32::MAX),
             unable: state.able.clone().and_then(Result::err),
             held: state.held,

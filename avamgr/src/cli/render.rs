@@ -14,7 +14,7 @@ use avamgr_core::control::{CheckStatus, DriverStatus, GroupStatus, HoldStatus, P
 use avamgr_core::time::Instant;
 use serde::Serialize;
 
-use crate::cli::output::{Columns, Styled, lasting, plural, shortened};
+use crate::cli::output::{Columns, Styled, ago, lasting, plural, shortened};
 
 /// Age at which a snapshot says nothing any more: the daemon renews it every second.
 pub const STALE: Duration = Duration::from_secs(5);
@@ -195,18 +195,19 @@ fn resources(resources: &[ResourceStatus], now: Instant) -> String {
     for (line, resource) in columns.lines(4).lines().zip(resources) {
         text.push_str(line);
         text.push('\n');
-        for remark in remarks(resource) {
+        for remark in remarks(resource, now) {
             text.push_str(&format!("      {remark}\n"));
         }
     }
     text
 }
 
-fn remarks(resource: &ResourceStatus) -> Vec<Styled> {
+fn remarks(resource: &ResourceStatus, now: Instant) -> Vec<Styled> {
     let mut remarks = Vec::new();
     if let Some(failure) = &resource.failure {
         let times = plural(usize::try_from(resource.failures).unwrap_or(usize::MAX), "failure");
-        remarks.push(Styled::bad(format!("last failure: {failure} ({times} in its window)")));
+        let when = ago(now, resource.failed);
+        remarks.push(Styled::bad(format!("last failure {when}: {failure} ({times} in its window)")));
     }
     if let Some(unable) = &resource.unable {
         remarks.push(Styled::notable(format!("could not be started here: {unable}")));

@@ -77,15 +77,9 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link at `node`, opened if its interface is there. Fails only for what waiting will not cure. Must be called within
-    /// a runtime.
-    pub fn open(
-        id: LinkId,
-        config: &LinkConfig,
-        node: NodeId,
-        keys: Arc<Keyring>,
-        interface: Arc<Interface>,
-    ) -> Result<Self, LinkError> {
+    /// A link at `node`, opened if its interface is there and otherwise as soon as it can be. Must be called within a
+    /// runtime.
+    pub fn open(id: LinkId, config: &LinkConfig, node: NodeId, keys: Arc<Keyring>, interface: Arc<Interface>) -> Self {
         let judge = Judge::new(id, node, config.port, config.addresses.clone(), keys);
         let mut link = Self {
             config: config.clone(),
@@ -105,10 +99,13 @@ impl Link {
             trouble: None,
         };
         link.open_when_due(clock::now());
-        match link.trouble.take_if(|error| is_permanent(error)) {
-            Some(source) => Err(link.open_error(source)),
-            None => Ok(link),
-        }
+        link
+    }
+
+    /// What keeps it shut and is hardly going to end by itself.
+    pub fn obstacle(&self) -> Option<LinkError> {
+        let code = self.trouble.as_ref().filter(|error| is_lasting(error))?.raw_os_error()?;
+        Some(self.open_error(io::Error::from_raw_os_error(code)))
     }
 
     /// Which link it is.
@@ -330,8 +327,8 @@ impl Link {
     }
 }
 
-/// Whether waiting will not cure it.
-fn is_permanent(error: &io::Error) -> bool {
+/// Whether waiting will hardly cure it.
+fn is_lasting(error: &io::Error) -> bool {
     hint_for(error).is_some()
 }
 

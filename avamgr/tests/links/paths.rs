@@ -1,6 +1,6 @@
 //! What a link is for: frames get through, on every kind of address, and what goes wrong on one link stays there.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use avamgr::clock;
@@ -204,6 +204,19 @@ fn a_socket_that_cannot_be_opened_again_is_tried_until_it_can() {
         std::thread::sleep(Duration::from_millis(400));
         a.send(FIRST, heartbeat(A, B, FIRST, 1));
         assert_eq!(b.expect_frame(FIRST).1.sequence, 1);
+    });
+}
+
+#[test]
+fn a_port_that_is_taken_keeps_no_other_link_shut() {
+    in_namespaces("paths::a_port_that_is_taken_keeps_no_other_link_shut", || {
+        let (a, b) = usual_pair();
+        let _squatter = b.run(|_| UdpSocket::bind("10.0.3.2:7700").unwrap());
+        b.open(B, &two_links());
+        a.open(A, &two_links());
+        assert!(b.trouble(FIRST).unwrap().contains("in use"), "{:?}", b.trouble(FIRST));
+        a.send(SECOND, heartbeat(A, B, SECOND, 1));
+        assert_eq!(b.expect_frame(SECOND).1.sequence, 1);
     });
 }
 

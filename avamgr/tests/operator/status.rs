@@ -48,6 +48,7 @@ pub(crate) fn active() -> Status {
                 state: "started".to_owned(),
                 since: ago(12),
                 failure: None,
+                failed: None,
                 failures: 0,
                 unable: None,
                 held: false,

@@ -53,6 +53,7 @@ fn resource(name: &str, kind: &str, what: &str) -> ResourceStatus {
         state: "started".to_owned(),
         since: before(11_900),
         failure: None,
+        failed: None,
         failures: 0,
         unable: None,
         held: false,
@@ -127,6 +128,7 @@ fn troubled() -> Status {
     group.switchover = Some("to hadev1, waiting for hadev2 to release".to_owned());
     let dre = &mut group.resources[1];
     (dre.state, dre.failure, dre.failures) = ("failed".to_owned(), Some("exit code 3".to_owned()), 2);
+    dre.failed = Some(before(4_000));
     dre.unable = Some("/usr/bin/freeDiameterd is not executable".to_owned());
     group.resources[0].held = true;
     let peer = &mut status.peers[0];
@@ -193,7 +195,7 @@ dre  FAULT, term 7, for 11 s
     traffic  vip   started  for 11 s  172.16.9.61/24, 2001:db8:9::61/64 on eth1
       stopped by an operator: `avamgr resource start traffic` starts it
     dre      exec  FAILED   for 11 s  freeDiameterd -c /etc/freeDiameter/dre.conf
-      last failure: exit code 3 (2 failures in its window)
+      last failure 4 s ago: exit code 3 (2 failures in its window)
       could not be started here: /usr/bin/freeDiameterd is not executable
 
 peer hadev2  SILENT, heard 12 s ago, its config differs from ours, clock +2500 ms
