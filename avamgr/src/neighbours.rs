@@ -1,7 +1,8 @@
 //! ARP and neighbour discovery frames: announcing and probing addresses.
 //!
 //! [`Sender`] tells the neighbours where addresses are, thousands of them at a pace they can follow. [`probe`] asks the
-//! network who has an address, without claiming it. [`Rivals`] hears who else claims one of ours. [`Responder`] answers for IPv6 ranges, which the kernel does not.
+//! network who has an address, without claiming it. [`Rivals`] hears who else claims one of ours. [`Responder`] answers for
+//! IPv6 ranges, which the kernel does not.
 //!
 //! None of it changes anything on this host, and none of it waits without a bound.
 

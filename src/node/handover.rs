@@ -161,9 +161,9 @@ impl Node {
         // Somebody else has it: there is nothing to take back any more.
         let taken = self.peers.values().any(|peer| peer.state.is_alive() && peer.holds(id));
         let group = self.group_mut(id);
-        if taken {
-            group.reclaim = false;
-            // What an operator stopped here was stopped for as long as the group was here.
+        group.reclaim &= !taken;
+        // What an operator stopped here was stopped for as long as the group was here. Of two owners each still is one.
+        if taken && !group.holds() {
             group.resources.iter_mut().for_each(|resource| resource.held = false);
         }
         if !self.group(id).serves() || self.maintenance.is_some() {

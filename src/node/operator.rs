@@ -307,6 +307,7 @@ impl Node {
         }
         let faulty = self.group(id.group).role == Role::Fault;
         let serves = self.group(id.group).serves();
+        let hands_off = self.maintenance.is_some() && self.group(id.group).role == Role::Active;
         let group_name = self.config.group_name(id.group).to_owned();
         let group = self.group_mut(id.group);
         let Some(resource) = group.resources.get_mut(usize::from(id.index)) else {
@@ -337,7 +338,11 @@ impl Node {
             ResourceVerb::Clear => {
                 resource.failures.clear();
                 resource.failure = None;
-                let again = if resource.hurry(now) { "; to stop it is tried again now" } else { "" };
+                let again = match resource.hurry(now) {
+                    true if hands_off => "; to stop it is tried again when maintenance is over",
+                    true => "; to stop it is tried again now",
+                    false => "",
+                };
                 self.tell(Fact::Resource { resource: id, change: ResourceChange::Cleared });
                 let hint = if faulty { "; the group leaves FAULT when nothing else has failed" } else { "" };
                 format!("the failures of {name} are forgotten{hint}{again}")

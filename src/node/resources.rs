@@ -107,13 +107,13 @@ impl Resource {
         matches!(self.state, RunState::Stuck(_)) && self.stop_failure.is_none()
     }
 
-    /// What could not be stopped is tried again at once. Returns whether that is so.
+    /// What could not be stopped is tried again as soon as orders are given. Returns whether it is that.
     pub(super) fn hurry(&mut self, now: Instant) -> bool {
-        let stuck = matches!(self.state, RunState::Stuck(_));
-        if stuck {
+        let unstoppable = matches!(self.state, RunState::Stuck(_)) && self.stop_failure.is_some();
+        if unstoppable {
             self.turn(RunState::Stuck(now), now);
         }
-        stuck
+        unstoppable
     }
 
     fn fail(&mut self, now: Instant, reason: String) {

@@ -130,7 +130,7 @@ impl Owners {
         Some(bound)
     }
 
-    /// DESIGN 4.2: an isolated ACTIVE node has stepped down before its peer's hold time ends.
+    /// S1: an isolated ACTIVE node has stepped down before its peer's hold time ends.
     pub(crate) fn an_isolated_owner_lets_go_within_the_hold_time(
         &self,
         world: &World,

@@ -32,7 +32,7 @@ fn a_third_host_that_runs_as_hadev1_is_an_alarm_and_nothing_falls() {
         assert_eq!(pair.role("hadev3"), "standby", "the clone owns nothing");
         assert_eq!(pair.all_role_changes(), before, "nothing moved");
         assert_eq!(pair.role("hadev1"), "active");
-        assert!(pair.outage(begin) < Duration::from_millis(500), "{:?}", pair.outage(begin));
+        assert!(pair.outage(begin) < Duration::from_millis(300), "{:?}", pair.outage(begin));
         clone.kill9()?;
         pair.wait_alarm("hadev2", "hadev1", false)?;
         pair.never_two_owners()
@@ -125,7 +125,7 @@ fn keys_are_changed_on_running_nodes_without_a_frame_lost() {
         assert_eq!(pair.all_role_changes(), before);
         let down = |name: &str| pair.events(name).map(|events| events.iter().any(|event| event.contains(" is down")));
         assert!(!down("hadev1")? && !down("hadev2")?, "no link was down for a moment");
-        assert!(pair.outage(begin) < Duration::from_millis(500), "{:?}", pair.outage(begin));
+        assert!(pair.outage(begin) < Duration::from_millis(300), "{:?}", pair.outage(begin));
         old_key_is_refused(&pair)
     });
 }

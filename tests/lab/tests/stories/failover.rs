@@ -31,7 +31,7 @@ fn power_off_of_the_active_node_ends_in_a_takeover_and_its_return_changes_nothin
         settle();
         assert_eq!(pair.role("hadev1"), "standby", "the role does not come back by itself");
         assert_eq!(pair.role_changes("hadev2")?, changes, "nothing moved");
-        assert!(pair.outage(back) < Duration::from_millis(500), "{:?}", pair.outage(back));
+        assert!(pair.outage(back) < Duration::from_millis(200), "{:?}", pair.outage(back));
         pair.never_two_owners()
     });
 }
@@ -64,7 +64,7 @@ fn one_cable_cut_moves_nothing() {
             pair.lab.plug(link)?;
             settle();
         }
-        assert!(pair.outage(cut) < Duration::from_millis(500), "{:?}", pair.outage(cut));
+        assert!(pair.outage(cut) < Duration::from_millis(200), "{:?}", pair.outage(cut));
         pair.never_two_owners()
     });
 }
@@ -83,7 +83,7 @@ fn both_cables_cut_the_neutral_path_keeps_the_peace() {
         pair.lab.heal_all()?;
         pair.wait_event("hadev1", "link primary to hadev2 is up")?;
         settle();
-        assert!(pair.outage(cut) < Duration::from_millis(500), "{:?}", pair.outage(cut));
+        assert!(pair.outage(cut) < Duration::from_millis(200), "{:?}", pair.outage(cut));
         pair.never_two_owners()
     });
 }
@@ -137,7 +137,7 @@ fn a_stopped_daemon_loses_its_addresses_and_yields_when_it_goes_on() {
         settle();
         assert_eq!(pair.role("hadev2"), "active");
         println!("outage after the hang: {:?}", pair.outage(resumed));
-        assert!(pair.outage(resumed) < Duration::from_millis(500), "{:?}", pair.outage(resumed));
+        assert!(pair.outage(resumed) < Duration::from_millis(300), "{:?}", pair.outage(resumed));
         Ok(())
     });
 }
@@ -169,7 +169,7 @@ fn a_third_of_all_heartbeats_lost_moves_nothing() {
         std::thread::sleep(Duration::from_secs(6));
         let after = pair.role_changes("hadev1")? + pair.role_changes("hadev2")?;
         assert_eq!(before, after);
-        assert!(pair.outage(begin) < Duration::from_millis(500), "{:?}", pair.outage(begin));
+        assert!(pair.outage(begin) < Duration::from_millis(200), "{:?}", pair.outage(begin));
         pair.never_two_owners()
     });
 }
