@@ -23,6 +23,8 @@ fn power_off_of_the_active_node_ends_in_a_takeover_and_its_return_changes_nothin
         pair.wait_role("hadev2", "active")?;
         pair.probe.wait_for_answer(vip(), "hadev2", SOON)?;
         println!("outage after power-off with carrier loss: {:?}", pair.outage(off));
+        let why = String::from_utf8(pair.avamgr("hadev2", &["why"])?.stdout)?;
+        assert!(why.contains("because hadev1 silent for"), "the decision, not its last step: {why}");
         let changes = pair.role_changes("hadev2")?;
         pair.lab.power_on("hadev1")?;
         pair.start_daemon("hadev1")?;

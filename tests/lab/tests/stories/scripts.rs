@@ -103,6 +103,7 @@ fn a_start_that_hangs_is_killed_retried_and_given_to_the_other_node() {
         pair.wait_event("hadev1", "will be restarted")?;
         pair.wait_role("hadev2", "active")?;
         pair.wait_role("hadev1", "fault")?;
+        pair.wait_alarm("hadev1", "DEACTIVATING -> FAULT", true)?;
         both_say(&pair, "hadev1", "did not end within 1.0s")?;
         let sleeps = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|it| it == "sleep\n");
         assert!(!pair.node("hadev1")?.pids()?.iter().any(sleeps), "nothing of the script is left");
@@ -110,6 +111,7 @@ fn a_start_that_hangs_is_killed_retried_and_given_to_the_other_node() {
         let output = pair.avamgr("hadev1", &["resource", "clear", "dre/router"])?;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         pair.wait_role("hadev1", "standby")?;
+        pair.wait_alarm("hadev1", "DEACTIVATING -> FAULT", false)?;
         let done = pair.avamgr("hadev1", &["switchover"])?;
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
         pair.never_two_owners()
