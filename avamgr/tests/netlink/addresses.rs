@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use avamgr::neighbours::{Form, Haste, Sender};
+use avamgr::neighbours::{Claim, Form, Haste, Sender};
 use avamgr::netlink::{Netlink, PROTOCOL};
 use avamgr_core::node::{Order, Report};
 
@@ -213,7 +213,7 @@ in_namespaces! {
         let (node, client) = pair();
         let vip = vip(&node, &BOTH);
         vip.start();
-        let mac = client.mac("eth1");
+        let (mac, ours) = (client.mac("eth1"), node.mac("eth1"));
         for (plain, form) in [("172.16.9.61", Form::Request), ("2001:db8:9::61", Form::Reply)] {
             let ear = Ear::new(&client);
             let claim = || {
@@ -227,7 +227,8 @@ in_namespaces! {
             let notice = vip.expect_text(Report::Notice);
             assert_eq!(notice, format!("{plain} is claimed by {mac} on eth1; announced again"));
             let announced = ear.until_quiet(Duration::from_millis(1500));
-            assert!(announced.iter().any(|(_, claim)| claim.address.to_string() == plain), "{announced:?}");
+            let is_answer = |claim: &Claim| claim.address.to_string() == plain && claim.mac.to_string() == ours;
+            assert!(announced.iter().any(|(_, claim)| is_answer(claim)), "{announced:?}");
             claim();
             vip.silent_for(Duration::from_millis(100));
             vip.stop();
