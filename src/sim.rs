@@ -229,6 +229,12 @@ impl World {
         self.host(node).is_some_and(|host| host.owns(resource))
     }
 
+    /// The same, if somebody else brought it up.
+    pub fn is_by_hand(&self, node: NodeId, resource: ResourceId) -> bool {
+        let kernel = self.host(node).and_then(|host| host.kernel.as_ref());
+        kernel.and_then(|kernel| kernel.up.get(&resource)).is_some_and(|up| up.by_hand)
+    }
+
     /// Whether a host has power and does not stand still as a whole.
     pub fn is_awake(&self, node: NodeId) -> bool {
         self.host(node).is_some_and(|host| host.awake().is_some())

@@ -135,7 +135,7 @@ impl ResourceChange {
             | Self::Restarting { .. }
             | Self::Unable { .. }
             | Self::Notice { .. } => Severity::Warning,
-            Self::StopFailed { .. } => Severity::Alarm,
+            Self::StopFailed { .. } | Self::Stray { .. } => Severity::Alarm,
         }
     }
 }
@@ -416,6 +416,7 @@ fn change_words(change: &ResourceChange) -> String {
         ResourceChange::Stopped => "stopped".to_owned(),
         ResourceChange::StopFailed { reason } => format!("could not be stopped and may still be here: {reason}"),
         ResourceChange::Failed { reason } => format!("failed: {reason}"),
+        ResourceChange::Stray { reason } => format!("is here although it should not be: {reason}"),
         ResourceChange::Restarting { after, attempt, max } => {
             format!("will be restarted in {} (attempt {attempt} of {max})", duration(*after))
         }

@@ -129,7 +129,7 @@ impl Node {
                     earliest.offer_future(retry, "stop again");
                 }
                 RunState::Stopped | RunState::Starting | RunState::Started | RunState::Stopping => {}
-                RunState::Backoff(_) | RunState::Stuck(_) => {}
+                RunState::Backoff(_) | RunState::Stuck(_) | RunState::Stray => {}
             }
             if let Some(oldest) = resource.failures.first() {
                 earliest.offer_future(*oldest + settings.restart.window, "failures forgotten");

@@ -95,12 +95,15 @@ impl Node {
         };
         let now = self.now;
         let group = self.group(id);
-        match group.role {
-            Role::Standby | Role::Fault => return,
-            // Maintenance: what has failed stays as it is. A start under way ends, and what has to go still goes.
-            Role::Active if self.maintenance.is_some() => return,
-            Role::Activating if group.claim.is_some() => return,
-            Role::Activating | Role::Active | Role::Deactivating => {}
+        // Maintenance: what has failed stays as it is, and so does what somebody put here. A start under way ends, and what
+        // has to go still goes.
+        let rests = match group.role {
+            Role::Standby | Role::Fault | Role::Active => true,
+            Role::Activating => group.claim.is_some(),
+            Role::Deactivating => false,
+        };
+        if rests && self.maintenance.is_some() {
+            return;
         }
         // What is stopped last gets what the others have left of the time, and never so little that it is killed unasked.
         let least = config.timers.stop_bound / 4;

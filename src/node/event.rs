@@ -378,6 +378,11 @@ pub enum ResourceChange {
         /// Why.
         reason: String,
     },
+    /// Is here although it should not be.
+    Stray {
+        /// How it came here.
+        reason: String,
+    },
     /// Will be restarted in place.
     Restarting {
         /// After this long.

@@ -20,6 +20,7 @@ pub(super) enum Obstacle {
     TermNotOnDisk { error: Option<String> },
     OtherConfig { peer: NodeId },
     PeerHolds { peer: NodeId, role: Role },
+    PeerHasAddresses { peer: NodeId },
     PeerFirst { peer: NodeId },
     LeftTo { peer: NodeId },
     WaitingForPeer { peer: NodeId, until: Instant },
@@ -39,7 +40,7 @@ impl Obstacle {
             Self::ResourceNotSeen { .. } | Self::CheckNotSeen { .. } | Self::TermNotOnDisk { error: None } => true,
             Self::Faulty | Self::Held(_) | Self::ShuttingDown | Self::TermNotOnDisk { error: Some(_) } => false,
             Self::ResourceUnable { .. } | Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
-            Self::OtherConfig { .. } => false,
+            Self::PeerHasAddresses { .. } | Self::OtherConfig { .. } => false,
             Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
             Self::PeerSuspect { .. } | Self::OneWay { .. } | Self::ArbitratorNotAsked | Self::Isolated => false,
             Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. } => false,
@@ -74,6 +75,9 @@ impl Obstacle {
                 node(peer)
             ),
             Self::PeerHolds { peer, role } => format!("{} is {role}", node(peer)),
+            Self::PeerHasAddresses { peer } => {
+                format!("addresses of the group are on {} (avamgr status there tells why)", node(peer))
+            }
             Self::PeerFirst { peer } => format!("{} comes first and is able", node(peer)),
             Self::LeftTo { peer } => format!("the group is being left to {}", node(peer)),
             Self::WaitingForPeer { peer, until } => format!("{} may still speak up, for {}", node(peer), left(until)),

@@ -337,7 +337,9 @@ impl Node {
             }
             ResourceVerb::Clear => {
                 resource.failures.clear();
-                resource.failure = None;
+                if resource.state != RunState::Stray {
+                    resource.failure = None;
+                }
                 let again = match resource.hurry(now) {
                     true if hands_off => "; to stop it is tried again when maintenance is over",
                     true => "; to stop it is tried again now",

@@ -30,6 +30,8 @@ pub(super) enum RunState {
     Backoff(Instant),
     /// It could not be stopped; the next attempt.
     Stuck(Instant),
+    /// Somebody else brought it up. In maintenance it is left alone, else stopped.
+    Stray,
 }
 
 impl RunState {
@@ -41,6 +43,7 @@ impl RunState {
             Self::Stopping => "stopping",
             Self::Backoff(_) => "failed",
             Self::Stuck(_) => "stuck",
+            Self::Stray => "stray",
         }
     }
 }
@@ -81,7 +84,7 @@ impl Resource {
     pub(super) fn turn(&mut self, state: RunState, now: Instant) {
         match state {
             RunState::Stopping | RunState::Stuck(_) => {}
-            RunState::Stopped | RunState::Starting | RunState::Started | RunState::Backoff(_) => {
+            RunState::Stopped | RunState::Stray | RunState::Starting | RunState::Started | RunState::Backoff(_) => {
                 self.stop_failure = None;
             }
         }
@@ -120,6 +123,11 @@ impl Resource {
         if self.failures.len() < FAILURES_MAX {
             self.failures.push(now);
         }
+        self.note_failure(now, reason);
+    }
+
+    /// One that does not count towards the restart limit.
+    fn note_failure(&mut self, now: Instant, reason: String) {
         self.failure = Some(reason);
         self.failed = Some(now);
     }
@@ -139,43 +147,15 @@ impl Resource {
         restart: &RestartConfig,
     ) -> Option<ResourceChange> {
         match report {
-            Report::Started => match self.state {
-                RunState::Starting => {
-                    self.turn(RunState::Started, now);
-                    Some(ResourceChange::Started)
-                }
-                RunState::Stopped
-                | RunState::Started
-                | RunState::Stopping
-                | RunState::Backoff(_)
-                | RunState::Stuck(_) => None,
-            },
-            Report::StartFailed(reason) => match self.state {
-                RunState::Starting => Some(self.on_start_failed(now, reason, restart)),
-                RunState::Stopped
-                | RunState::Started
-                | RunState::Stopping
-                | RunState::Backoff(_)
-                | RunState::Stuck(_) => None,
-            },
+            Report::Started => {
+                let awaited = self.state == RunState::Starting;
+                awaited.then(|| self.turn(RunState::Started, now)).map(|()| ResourceChange::Started)
+            }
+            Report::StartFailed(reason) => {
+                (self.state == RunState::Starting).then(|| self.on_start_failed(now, reason, restart))
+            }
             Report::Stopped => self.on_stopped(now, wanted, restart),
-            Report::StopFailed(reason) => match self.state {
-                RunState::Stopping | RunState::Stuck(_) => {
-                    let news = self.stop_failure.replace(reason.clone()).is_none_or(|before| before != reason);
-                    self.failure = Some(reason.clone());
-                    self.failed = Some(now);
-                    self.turn(RunState::Stuck(now + STOP_RETRY), now);
-                    news.then_some(ResourceChange::StopFailed { reason })
-                }
-                // It could not be started, and something of it is left.
-                RunState::Starting | RunState::Started => {
-                    self.fail(now, reason.clone());
-                    self.stop_failure = Some(reason.clone());
-                    self.turn(RunState::Stuck(now + STOP_RETRY), now);
-                    Some(ResourceChange::StopFailed { reason })
-                }
-                RunState::Stopped | RunState::Backoff(_) => None,
-            },
+            Report::StopFailed(reason) => self.on_stop_failed(now, reason),
             Report::Failed(reason) => match self.state {
                 // The next order is a stop: what is left of it is removed before it is started again.
                 RunState::Started | RunState::Starting => {
@@ -183,11 +163,23 @@ impl Resource {
                     self.turn(RunState::Stuck(now), now);
                     Some(ResourceChange::Failed { reason })
                 }
-                RunState::Stopped | RunState::Stopping | RunState::Backoff(_) | RunState::Stuck(_) => None,
+                RunState::Stopped | RunState::Stopping | RunState::Backoff(_) => None,
+                RunState::Stuck(_) | RunState::Stray => None,
+            },
+            Report::Stray(reason) => match self.state {
+                RunState::Stopped | RunState::Backoff(_) => {
+                    self.note_failure(now, reason.clone());
+                    self.turn(RunState::Stray, now);
+                    Some(ResourceChange::Stray { reason })
+                }
+                RunState::Starting | RunState::Started | RunState::Stopping => None,
+                RunState::Stuck(_) | RunState::Stray => None,
             },
             Report::Well(what) => {
                 if self.awaits_stop() {
                     self.turn(RunState::Started, now);
+                } else if self.state == RunState::Stray {
+                    self.turn(RunState::Stopped, now);
                 }
                 Some(ResourceChange::Notice { text: format!("well again: {what}") })
             }
@@ -205,6 +197,25 @@ impl Resource {
         }
     }
 
+    fn on_stop_failed(&mut self, now: Instant, reason: String) -> Option<ResourceChange> {
+        match self.state {
+            RunState::Stopping | RunState::Stuck(_) => {
+                let news = self.stop_failure.replace(reason.clone()).is_none_or(|before| before != reason);
+                self.note_failure(now, reason.clone());
+                self.turn(RunState::Stuck(now + STOP_RETRY), now);
+                news.then_some(ResourceChange::StopFailed { reason })
+            }
+            // It could not be started, and something of it is left.
+            RunState::Starting | RunState::Started => {
+                self.fail(now, reason.clone());
+                self.stop_failure = Some(reason.clone());
+                self.turn(RunState::Stuck(now + STOP_RETRY), now);
+                Some(ResourceChange::StopFailed { reason })
+            }
+            RunState::Stopped | RunState::Backoff(_) | RunState::Stray => None,
+        }
+    }
+
     fn on_start_failed(&mut self, now: Instant, reason: String, restart: &RestartConfig) -> ResourceChange {
         self.fail(now, reason.clone());
         self.turn(RunState::Backoff(now + self.backoff(restart)), now);
@@ -213,7 +224,7 @@ impl Resource {
 
     fn on_stopped(&mut self, now: Instant, wanted: bool, restart: &RestartConfig) -> Option<ResourceChange> {
         match self.state {
-            RunState::Stopping | RunState::Stuck(_) => {
+            RunState::Stopping | RunState::Stuck(_) | RunState::Stray => {
                 let failed = wanted && !self.held && self.failures.last().is_some();
                 let next = if failed { RunState::Backoff(now + self.backoff(restart)) } else { RunState::Stopped };
                 self.turn(next, now);
@@ -251,6 +262,7 @@ pub(super) fn next_orders(
     for (index, resource) in resources.iter().enumerate() {
         match resource.state {
             RunState::Stuck(retry) if now >= retry => orders.push((index, stop)),
+            RunState::Stray => orders.push((index, stop)),
             RunState::Started | RunState::Starting if up && resource.held => orders.push((index, stop)),
             RunState::Stopped | RunState::Starting | RunState::Started | RunState::Stopping => {}
             RunState::Backoff(_) | RunState::Stuck(_) => {}
@@ -274,7 +286,7 @@ fn next_starts(resources: &[Resource], config: &GroupConfig, now: Instant) -> Ve
             RunState::Stopped if resource.held => continue,
             RunState::Stopped => true,
             RunState::Backoff(until) => now >= until,
-            RunState::Starting | RunState::Stopping | RunState::Stuck(_) => false,
+            RunState::Starting | RunState::Stopping | RunState::Stuck(_) | RunState::Stray => false,
         };
         if pending && !is_vip(config) {
             break;
@@ -295,11 +307,14 @@ fn next_stops(resources: &[Resource], config: &GroupConfig) -> Vec<usize> {
     let vip = |index: &usize| config.resources.get(*index).is_some_and(is_vip);
     let down = |index: usize| match resources.get(index).map(|resource| resource.state) {
         Some(RunState::Stopped | RunState::Backoff(_)) | None => true,
-        Some(RunState::Starting | RunState::Started | RunState::Stopping | RunState::Stuck(_)) => false,
+        Some(RunState::Starting | RunState::Started | RunState::Stopping | RunState::Stuck(_) | RunState::Stray) => {
+            false
+        }
     };
     let runs = |index: usize| match resources.get(index).map(|resource| resource.state) {
         Some(RunState::Starting | RunState::Started) => true,
-        Some(RunState::Stopped | RunState::Stopping | RunState::Backoff(_) | RunState::Stuck(_)) | None => false,
+        Some(RunState::Stopped | RunState::Stopping | RunState::Backoff(_) | RunState::Stuck(_) | RunState::Stray)
+        | None => false,
     };
     let vips: Vec<usize> = (0..resources.len()).filter(vip).collect();
     if vips.iter().any(|index| !down(*index)) {
@@ -314,7 +329,7 @@ pub(super) fn all_up(resources: &[Resource]) -> bool {
     resources.iter().all(|resource| match resource.state {
         RunState::Started => !resource.held,
         RunState::Stopped => resource.held,
-        RunState::Starting | RunState::Stopping | RunState::Backoff(_) | RunState::Stuck(_) => false,
+        RunState::Starting | RunState::Stopping | RunState::Backoff(_) | RunState::Stuck(_) | RunState::Stray => false,
     })
 }
 
@@ -322,7 +337,7 @@ pub(super) fn all_up(resources: &[Resource]) -> bool {
 pub(super) fn all_down(resources: &[Resource]) -> bool {
     resources.iter().all(|resource| match resource.state {
         RunState::Stopped | RunState::Backoff(_) => true,
-        RunState::Starting | RunState::Started | RunState::Stopping | RunState::Stuck(_) => false,
+        RunState::Starting | RunState::Started | RunState::Stopping | RunState::Stuck(_) | RunState::Stray => false,
     })
 }
 

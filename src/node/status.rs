@@ -231,6 +231,7 @@ impl Node {
                 (RunState::Stuck(_), Some(reason), _) if state.stop_failure.is_some() => {
                     ResourceChange::StopFailed { reason: reason.clone() }
                 }
+                (RunState::Stray, Some(reason), _) => ResourceChange::Stray { reason: reason.clone() },
                 // Where the group is not, a failure that is over is history.
                 (RunState::Backoff(_), Some(reason), _) if group.role != Role::Standby => {
                     ResourceChange::Failed { reason: reason.clone() }

@@ -91,6 +91,8 @@ impl Node {
                     } else if self.group(id).claim.is_none() && peer.claims(id) {
                         // Its claim is older than ours would be; two that outbid each other would never end.
                         obstacles.push(Obstacle::PeerHolds { peer: peer.id, role: peer.role(id) });
+                    } else if peer.has_addresses(id) {
+                        obstacles.push(Obstacle::PeerHasAddresses { peer: peer.id });
                     } else if peer.group(id).and_then(|state| state.released_to) == Some(self.me) {
                         released_by = Some(peer);
                     } else {
@@ -307,7 +309,10 @@ impl Node {
         if !self.local_obstacles_to_claim(id).is_empty() || overdue {
             return self.step_down(id, Cause::RightLost, None);
         }
-        if consent && self.judge_right(id).is_ok() && self.secure_addresses(id) {
+        // Rank decides who begins. A claim goes on when somebody who comes first is able by now: he waits for its end.
+        let rank = |obstacle: &Obstacle| matches!(obstacle, Obstacle::PeerFirst { .. });
+        let has_right = self.judge_right(id).map_or_else(|obstacles| obstacles.iter().all(rank), |_| true);
+        if consent && has_right && self.secure_addresses(id) {
             self.group_mut(id).claim = None;
         }
     }

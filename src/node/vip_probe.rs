@@ -26,7 +26,7 @@ impl Node {
     /// Some address of the group may be up here.
     pub(super) fn may_own_addresses(&self, id: GroupId) -> bool {
         self.addresses(id).any(|resource| match resource.state {
-            RunState::Starting | RunState::Started | RunState::Stopping | RunState::Stuck(_) => true,
+            RunState::Starting | RunState::Started | RunState::Stopping | RunState::Stuck(_) | RunState::Stray => true,
             RunState::Stopped | RunState::Backoff(_) => false,
         })
     }

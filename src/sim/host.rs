@@ -60,6 +60,8 @@ pub(super) struct Up {
     pub(super) since: Instant,
     /// When the kernel removes it by itself; `None` while a daemon refreshes it, and for processes.
     pub(super) expires: Option<Instant>,
+    /// Somebody else brought it up.
+    pub(super) by_hand: bool,
 }
 
 /// What is there as long as the machine has power.

@@ -272,6 +272,13 @@ impl World {
         self.is_lost(node, resource);
     }
 
+    /// Somebody brings a resource up by hand.
+    pub fn bring_up(&mut self, node: NodeId, resource: ResourceId) {
+        let text = format!("{} is brought up by hand", self.config.resource_name(resource));
+        self.order(Some(node), &text);
+        self.strays(node, resource);
+    }
+
     /// What a ready check sees on a host from now on.
     pub fn set_ready(&mut self, node: NodeId, check: CheckId, result: Result<(), String>) {
         let text = format!("check {} sees {result:?}", self.config.check_name(check));

@@ -137,6 +137,7 @@ fn resource_change(config: &Config, resource: ResourceId, change: &ResourceChang
         ResourceChange::Stopped => format!("{name} stopped"),
         ResourceChange::StopFailed { reason } => format!("{name} DID NOT STOP: {reason}"),
         ResourceChange::Failed { reason } => format!("{name} failed: {reason}"),
+        ResourceChange::Stray { reason } => format!("{name} STRAY: {reason}"),
         ResourceChange::Restarting { after, attempt, max } => {
             format!("{name} restarts in {} ms ({attempt} of {max})", after.as_millis())
         }
@@ -214,6 +215,7 @@ fn report_text(report: &Report) -> String {
         Report::StopFailed(reason) => format!("stop failed: {reason}"),
         Report::Well(what) => format!("well again: {what}"),
         Report::Failed(reason) => format!("failed: {reason}"),
+        Report::Stray(reason) => format!("stray: {reason}"),
         Report::Able => "able".to_owned(),
         Report::Unable(reason) => format!("unable: {reason}"),
         Report::Notice(text) => format!("notice: {text}"),

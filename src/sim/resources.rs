@@ -110,7 +110,7 @@ impl World {
         let Some(kernel) = self.host_mut(at).and_then(|host| host.kernel.as_mut()) else {
             return;
         };
-        let fresh = kernel.up.insert(resource, Up { since: now, expires: None }).is_none();
+        let fresh = kernel.up.insert(resource, Up { since: now, expires: None, by_hand: false }).is_none();
         if fresh {
             self.note(Some(at), What::Kernel(KernelChange::Up(resource)));
         }
@@ -140,6 +140,21 @@ impl World {
         } else {
             let report = Report::Failed("exited with 139".to_owned());
             self.later(at, NOTICED, Input::Report { resource, report });
+        }
+    }
+
+    /// Somebody else brings it up. Where it should be down, its task notices that at its next look.
+    pub(super) fn strays(&mut self, at: NodeId, resource: ResourceId) {
+        self.comes_up(at, resource);
+        if let Some(up) =
+            self.host_mut(at).and_then(|host| host.kernel.as_mut()).and_then(|kernel| kernel.up.get_mut(&resource))
+        {
+            up.by_hand = true;
+        }
+        let is_idle = self.host(at).and_then(|host| host.devices.get(&resource)).is_some_and(|it| it.doing.is_none());
+        if is_idle && !self.is_wanted(at, resource) {
+            let report = Report::Stray("put there by somebody else".to_owned());
+            self.later(at, self.config.timers.guard_lifetime, Input::Report { resource, report });
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use avamgr_core::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, ResourceId, Role, Term};
 use avamgr_core::control::{Answer, Command};
 use avamgr_core::node::action::RequestId;
-use avamgr_core::node::event::{Cause, HoldKind};
+use avamgr_core::node::event::{Cause, HoldKind, SwitchoverStep};
 use avamgr_core::node::{Action, Event, Fact, Input, Order, Report};
 use avamgr_core::sim::{DaemonChange, Note, What, World};
 use avamgr_core::time::Instant;
@@ -45,14 +45,15 @@ pub(crate) struct Run {
     pub(crate) leads: BTreeSet<GroupId>,
     /// The highest term it has shown.
     pub(crate) shown: BTreeMap<GroupId, Term>,
-    /// The groups it gave up for want of a network during maintenance: it may have them back.
+    /// The groups it gave up for want of a network during maintenance, or left to somebody who could not take them: it may
+    /// have them back in maintenance, too.
     pub(crate) evicted: BTreeSet<GroupId>,
     /// Takeovers from silent peers.
     pub(crate) takeovers: BTreeMap<GroupId, Vec<Instant>>,
     pub(crate) holds: BTreeMap<HoldKind, Hold>,
     commands: BTreeMap<RequestId, (Instant, Command)>,
-    /// When the last `online` came that was carried out.
-    online: Instant,
+    /// When the last `online` or `offline` came that was carried out.
+    last_word: Instant,
 }
 
 /// A hold that has been set; it may end by itself.
@@ -184,7 +185,8 @@ impl Run {
             Report::Unable(_) => {
                 self.unable.insert(resource);
             }
-            Report::Started | Report::StopFailed(_) | Report::Failed(_) | Report::Well(_) | Report::Notice(_) => {}
+            Report::Started | Report::StopFailed(_) | Report::Failed(_) | Report::Well(_) => {}
+            Report::Stray(_) | Report::Notice(_) => {}
         }
     }
 
@@ -212,6 +214,9 @@ impl Run {
                 {
                     self.evicted.insert(*group);
                 }
+                Fact::Switchover { group, step: SwitchoverStep::RolledBack { .. }, .. } => {
+                    self.evicted.insert(*group);
+                }
                 Fact::RoleChanged { group, to: Role::Active, .. } => {
                     self.evicted.remove(group);
                 }
@@ -234,14 +239,15 @@ impl Run {
         let forever = Hold { until: Instant::NEVER };
         match command {
             // It is done when the group has gone; an operator may have thought better of it meanwhile.
-            Command::Offline { .. } if at < self.online => {}
+            Command::Offline { .. } if at < self.last_word => {}
             Command::Offline { duration } => {
+                self.last_word = at;
                 // One thousandth less: clocks may run fast.
                 let until = duration.map_or(Instant::NEVER, |time| at + (time - time / 1_000));
                 self.holds.insert(HoldKind::Offline, Hold { until });
             }
             Command::Online => {
-                self.online = at;
+                self.last_word = at;
                 self.holds.remove(&HoldKind::Offline);
             }
             Command::Maintenance { on: true } => {

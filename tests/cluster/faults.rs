@@ -5,6 +5,7 @@ use std::time::Duration;
 use avamgr_core::cluster::{CheckId, LinkId, NodeId, ResourceId};
 use avamgr_core::config::Config;
 use avamgr_core::control::{Command, ResourceVerb};
+use avamgr_core::node::{Input, Report};
 use avamgr_core::sim::{Behaviour, Conduct, Quality, Random, World};
 
 use crate::shape::{all_resources, pairs};
@@ -33,6 +34,7 @@ pub(crate) enum Fault {
     Pause,
     Freeze,
     ServiceDies,
+    Stray,
     Behaviour,
     ReadyCheck,
     Disk,
@@ -44,7 +46,7 @@ pub(crate) enum Fault {
     WallClock,
 }
 
-const ALL: [Fault; 30] = [
+const ALL: [Fault; 31] = [
     Fault::CutOneWay,
     Fault::CutLink,
     Fault::MendLink,
@@ -66,6 +68,7 @@ const ALL: [Fault; 30] = [
     Fault::Pause,
     Fault::Freeze,
     Fault::ServiceDies,
+    Fault::Stray,
     Fault::Behaviour,
     Fault::ReadyCheck,
     Fault::Disk,
@@ -115,12 +118,11 @@ pub(crate) fn strike(world: &mut World, random: &mut Random, kinds: &[Fault]) {
         | Fault::Freeze
         | Fault::Disk
         | Fault::WallClock => strike_machine(world, random, fault, node),
-        Fault::ServiceDies | Fault::Behaviour | Fault::ReadyCheck => strike_resource(world, random, fault, node),
+        Fault::ServiceDies | Fault::Stray | Fault::Behaviour | Fault::ReadyCheck => {
+            strike_resource(world, random, fault, node)
+        }
         Fault::Switchover | Fault::Offline | Fault::Online | Fault::Maintenance | Fault::ResourceOrder => {
-            let command = random_command(&config, random, fault);
-            if !is_a_lie(world, node, &command) {
-                world.command(node, command);
-            }
+            world.command(node, random_command(&config, random, fault));
         }
     }
 }
@@ -198,6 +200,11 @@ fn strike_resource(world: &mut World, random: &mut Random, fault: Fault, node: N
     let resource: ResourceId = all[random.index(all.len())];
     match fault {
         Fault::ServiceDies => world.lose(node, resource),
+        // Only the word of it: a second owner made by hand would be nobody's fault.
+        Fault::Stray => {
+            let report = Report::Stray("put there by somebody else".to_owned());
+            world.inject(node, Input::Report { resource, report });
+        }
         Fault::ReadyCheck if !config.ready.is_empty() => {
             let result = if random.chance(500_000) { Ok(()) } else { Err("nothing listens".to_owned()) };
             world.set_ready(node, CheckId(0), result);
@@ -238,15 +245,4 @@ fn random_command(config: &Config, random: &mut Random, fault: Fault) -> Command
             Command::Resource { resource, verb: verbs[random.index(verbs.len())] }
         }
     }
-}
-
-/// Clearing something that could not be stopped says that it is gone: an operator who says so must not be wrong.
-fn is_a_lie(world: &World, node: NodeId, command: &Command) -> bool {
-    let Command::Resource { resource, verb: ResourceVerb::Clear } = command else {
-        return false;
-    };
-    all_resources(world.config()).into_iter().any(|id| {
-        let fails = world.behaviour(node, id).is_some_and(|behaviour| behaviour.stop == Conduct::Fails);
-        fails && world.config().resource_name(id) == resource
-    })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use avamgr_core::cluster::{GroupId, NodeId, Role, Term};
+use avamgr_core::cluster::{GroupId, NodeId, ResourceId, Role, Term};
 use avamgr_core::node::event::HoldKind;
 use avamgr_core::node::{Action, Fact, Input, Order};
 use avamgr_core::sim::{DaemonChange, Note, What, World};
@@ -147,6 +147,7 @@ fn rule(name: &str, result: Result<(), String>) -> Result<(), String> {
 fn changes_sight(what: &What) -> bool {
     match what {
         What::Order(_) | What::Daemon(_) | What::Kernel(_) => true,
+        What::Handled(Input::Heartbeat { heartbeat, .. }) => heartbeat.leaving,
         What::Handled(_) | What::Did(_) => false,
     }
 }
@@ -200,12 +201,12 @@ fn the_word_is_true(world: &World, node: NodeId, action: &Action) -> Result<(), 
     };
     for (group, state) in world.config().group_ids().zip(&heartbeat.groups) {
         let empty = state.claim || state.released_to.is_some() || !leads(state.role);
-        let owned = world.config().resource_ids(group).find(|id| world.owns(node, *id));
+        let owned = world.config().resource_ids(group).find(|id| has_taken(world, node, *id));
         if let Some(resource) = owned.filter(|_| empty) {
             let name = world.config().resource_name(resource);
             return Err(format!("{node:?} says {:?} and owns {name}", state.role));
         }
-        let owned = addresses(world.config()).find(|id| id.group == group && world.owns(node, *id));
+        let owned = addresses(world.config()).find(|id| id.group == group && has_taken(world, node, *id));
         if let Some(resource) = owned.filter(|_| !state.addresses) {
             let name = world.config().resource_name(resource);
             return Err(format!("{node:?} says that it has no address and owns {name}"));
@@ -214,10 +215,15 @@ fn the_word_is_true(world: &World, node: NodeId, action: &Action) -> Result<(), 
     Ok(())
 }
 
+/// It owns it, and not by somebody else's hand.
+fn has_taken(world: &World, node: NodeId, resource: ResourceId) -> bool {
+    world.owns(node, resource) && !world.is_by_hand(node, resource)
+}
+
 fn a_standby_owns_nothing(world: &World, node: NodeId) -> Result<(), String> {
     for resource in all_resources(world.config()) {
         let role = world.role(node, resource.group);
-        if matches!(role, Some(Role::Standby | Role::Fault)) && world.owns(node, resource) {
+        if matches!(role, Some(Role::Standby | Role::Fault)) && has_taken(world, node, resource) {
             let name = world.config().resource_name(resource);
             return Err(format!("{node:?} is {role:?} and owns {name}"));
         }

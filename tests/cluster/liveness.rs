@@ -113,9 +113,14 @@ pub(crate) fn nobody_waits_without_a_reason(world: &World) -> Result<(), String>
     Ok(())
 }
 
-/// A hold, or a failure that is not forgotten.
+/// A hold, or a failure that is not forgotten; or somebody has put an address of it on a node in maintenance.
 fn has_a_reason(state: &Node, world: &World, node: NodeId, group: GroupId) -> bool {
     let status = state.status(world.local(node));
+    let config = world.config();
+    let mut states = config.node_ids().filter_map(|node| Some(world.node(node)?.status(world.local(node))));
+    if states.any(|status| status.groups[group.index()].resources.iter().any(|resource| resource.state == "stray")) {
+        return true;
+    }
     let failed = status.groups[group.index()].resources.iter().any(|resource| resource.failures > 0 || resource.held);
     !status.holds.is_empty() || state.role(group) == Role::Fault || failed || !world.is_running(node)
 }

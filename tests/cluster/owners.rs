@@ -65,7 +65,9 @@ impl Owners {
                 }
                 Order::Announce => self.due.retain(|due| (due.0, due.1) != (node, *resource)),
                 Order::Stop { .. } => {
-                    let bound = stop_time(world, node, *resource).unwrap_or_default();
+                    // One that does not work takes all the time it has, and goes on when it would work by now.
+                    let timeout = world.config().resource(*resource).map(|resource| resource.stop_timeout);
+                    let bound = stop_time(world, node, *resource).or(timeout).unwrap_or_default();
                     self.stops.insert((node, *resource), bound);
                 }
             }
@@ -143,7 +145,7 @@ impl Owners {
             }
             let owned = addresses(config).find(|id| {
                 let well = world.behaviour(node, *id).is_some_and(|behaviour| behaviour.stop != Conduct::Fails);
-                world.owns(node, *id) && well
+                world.owns(node, *id) && well && !is_stuck(world, node, *id)
             });
             if let Some(resource) = owned {
                 let (name, resource) = (config.node_name(node), config.resource_name(resource));
@@ -175,10 +177,11 @@ impl Owners {
             let serves = matches!(world.role(*survivor, resource.group), Some(Role::Activating | Role::Active));
             serves && world.is_running(*survivor) && world.is_running(*gone) && world.owns(*survivor, *resource)
         });
-        // A node tells of a group whether any of its addresses is left, not which.
-        for (_, resource, gone, since) in &mut self.due {
-            let mut group = addresses(world.config()).filter(|id| id.group == resource.group);
-            if group.any(|id| world.owns(*gone, id)) {
+        // A node tells of a group whether any of its addresses is left, not which; and none may be left anywhere else.
+        for (survivor, resource, _, since) in &mut self.due {
+            let mut others = world.config().node_ids().filter(|node| node != survivor);
+            let group = || addresses(world.config()).filter(|id| id.group == resource.group);
+            if others.any(|node| group().any(|id| world.owns(node, id) || believes_a_stray(world, node, id))) {
                 *since = now;
             }
         }
@@ -254,6 +257,13 @@ fn is_stuck(world: &World, node: NodeId, resource: ResourceId) -> bool {
     status.groups[resource.group.index()].resources.iter().any(|it| tries(&it.state) && it.failure.is_some())
 }
 
+/// Whether a node has been told that somebody else brought up something of this group there.
+fn believes_a_stray(world: &World, node: NodeId, resource: ResourceId) -> bool {
+    let status = world.node(node).map(|state| state.status(world.local(node)));
+    let group = status.as_ref().and_then(|status| status.groups.get(resource.group.index()));
+    group.is_some_and(|group| group.resources.iter().any(|it| it.state == "stray"))
+}
+
 /// Every address two kernels own that both are awake.
 fn overlaps(world: &World) -> Vec<Overlap> {
     let mut all = Vec::new();
@@ -268,8 +278,11 @@ fn overlaps(world: &World) -> Vec<Overlap> {
     all
 }
 
+/// What somebody put there by hand is nobody's decision.
 fn is_real(world: &World, overlap: &Overlap) -> bool {
-    [overlap.one, overlap.other].iter().all(|node| world.owns(*node, overlap.resource) && world.is_awake(*node))
+    let resource = overlap.resource;
+    let owns = |node: NodeId| world.owns(node, resource) && !world.is_by_hand(node, resource);
+    [overlap.one, overlap.other].into_iter().all(|node| owns(node) && world.is_awake(node))
 }
 
 /// What is owned by answering for it on the service network.

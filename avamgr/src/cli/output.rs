@@ -72,7 +72,7 @@ impl Styled {
         match state {
             "up" | "alive" | "started" | "reachable" | "ok" => Self::good(state),
             "stopped" | "idle" | "left" => Self::plain(state),
-            "down" | "silent" | "failed" | "stuck" | "unreachable" => Self::bad(state.to_uppercase()),
+            "down" | "silent" | "failed" | "stuck" | "stray" | "unreachable" => Self::bad(state.to_uppercase()),
             // suspect, degraded, starting, stopping, unknown, and what a newer daemon may say.
             _ => Self::notable(state.to_uppercase()),
         }

@@ -68,7 +68,7 @@ fn aged(now: Instant, status_age: Duration, heard: Option<Instant>) -> Line {
 fn state(state: &str) -> Line {
     match state {
         "up" | "started" | "reachable" => Line::good(state),
-        "down" | "failed" | "stuck" | "unreachable" => Line::bad(state.to_uppercase()),
+        "down" | "failed" | "stuck" | "stray" | "unreachable" => Line::bad(state.to_uppercase()),
         "stopped" | "idle" => Line::plain(state),
         other => Line::notable(other),
     }

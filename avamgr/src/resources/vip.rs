@@ -14,6 +14,7 @@
 //! * While it is up: lifetimes are refreshed ([`guard`]), addresses and routes that somebody takes away are put back, a
 //!   link that comes back finds everything as before. All of it is announced.
 //! * A lifetime that ran out because we were late is said to be that; the address is put back and announced.
+//! * While it is down: a look now and then finds what somebody else puts here ([`patrol`]).
 //! * After standing still for longer than the guard's lifetime it gives the addresses up instead of refreshing them: the
 //!   kernel has withdrawn them, or should have, and who owns them now is not for this task to say.
 //!
@@ -27,6 +28,7 @@ mod fill;
 pub mod group;
 pub mod guard;
 mod link;
+mod patrol;
 mod plan;
 mod refresh;
 mod senses;
@@ -161,8 +163,12 @@ struct Task {
     mending: Mending,
     /// Taken off by ourselves: the kernel's word about it is still to come.
     own_removals: BTreeSet<IpAddr>,
-    /// A refresh has failed, and that was said.
+    /// A refresh or a look has failed, and that was said.
     in_trouble: bool,
+    /// When to look next whether something of it is here that should not be.
+    patrol: Instant,
+    /// The last look found something.
+    has_strays: bool,
     /// Since when each address lives.
     lives: BTreeMap<IpAddr, Life>,
     stall: Stall,
@@ -208,6 +214,7 @@ impl Task {
             put_on: BTreeSet::new(),
             v4: Refresh::new(0..wanted.v4, Rhythm::v4(&timers)),
             v6: Refresh::new(wanted.v4..wanted.addresses.len(), Rhythm::v6(v6, &timers)),
+            patrol: clock::now() + timers.guard_lifetime,
             timers,
             wanted,
             name,
@@ -228,6 +235,7 @@ impl Task {
             mending: Mending::default(),
             own_removals: BTreeSet::new(),
             in_trouble: false,
+            has_strays: false,
             lives: BTreeMap::new(),
             stall: Stall::new(clock::now()),
         })
@@ -269,7 +277,9 @@ impl Task {
     fn due(&self) -> Instant {
         let mut due = self.listen_again;
         let mut consider = |other: Option<Instant>| due = due.into_iter().chain(other).min();
-        if self.phase != Phase::Down {
+        if self.phase == Phase::Down {
+            consider(Some(self.patrol));
+        } else {
             let held = |instant: Instant| instant.max(self.stall.hold_until);
             consider(self.filling.as_ref().map(|filling| held(filling.not_before)));
             consider(self.announcer.due().map(held));
@@ -292,7 +302,13 @@ impl Task {
         if is_due(self.listen_again) {
             return self.listen_again().await;
         }
-        if self.phase == Phase::Down || now < self.stall.hold_until {
+        if self.phase == Phase::Down {
+            if now >= self.patrol {
+                self.look_for_strays().await;
+            }
+            return;
+        }
+        if now < self.stall.hold_until {
             return;
         }
         if is_due(self.v4.due) {

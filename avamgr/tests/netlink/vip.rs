@@ -145,6 +145,7 @@ impl Vip {
             | Report::Failed(text)
             | Report::Unable(text)
             | Report::Well(text)
+            | Report::Stray(text)
             | Report::Notice(text) => text.clone(),
             Report::Started | Report::Stopped | Report::Able => String::new(),
         };

@@ -190,6 +190,7 @@ pub(crate) fn reason(report: Report) -> String {
         | Report::Failed(reason)
         | Report::Unable(reason)
         | Report::Well(reason)
+        | Report::Stray(reason)
         | Report::Notice(reason) => reason,
         Report::Started | Report::Stopped | Report::Able => panic!("{report:?} has no reason"),
     }

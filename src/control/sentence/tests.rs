@@ -247,6 +247,7 @@ fn resources_say_what_comes_next() {
         (resource(R::Started), "Info dre/dre: started"),
         (resource(R::StartFailed { reason: why() }), "Warning dre/dre: could not be started: exit code 3"),
         (resource(R::Stopped), "Info dre/dre: stopped"),
+        (resource(R::Stray { reason: "x".into() }), "Alarm dre/dre: is here although it should not be: x"),
         (
             resource(R::StopFailed { reason: why() }),
             "Alarm dre/dre: could not be stopped and may still be here: exit code 3",

@@ -72,6 +72,8 @@ impl Task {
         self.own_removals.clear();
         self.lives.clear();
         self.in_trouble = false;
+        self.has_strays = false;
+        self.patrol_later();
     }
 
     /// Takes everything off, again and again until it is gone or `until` has come; at least once.

@@ -84,6 +84,31 @@ fn leftovers_of_an_earlier_life_are_removed_at_the_start() {
 }
 
 #[test]
+fn an_address_put_by_hand_on_the_standby_node_is_an_alarm_and_taken_off_unless_in_maintenance() {
+    story(|| {
+        let pair = Pair::start(Plan::pair(), &config("", SLEEPER))?;
+        let node = pair.node("hadev2")?;
+        let hand = "172.16.9.61/24 is on eth1, put there by somebody else";
+        node.add_addresses("eth1", &[cidr("172.16.9.61/24")])?;
+        pair.wait_event("hadev2", hand)?;
+        wait_until(SOON, "only hadev1 to own it", || pair.lab.owners().of(vip()) == ["hadev1"])?;
+        pair.wait_alarm("hadev2", hand, false)?;
+
+        assert!(pair.avamgr("hadev2", &["maintenance", "on"])?.status.success());
+        node.add_addresses("eth1", &[cidr("172.16.9.61/24")])?;
+        pair.wait_alarm("hadev2", hand, true)?;
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(pair.lab.owners().of(vip()).len(), 2, "maintenance: hands off");
+        assert!(pair.avamgr("hadev2", &["maintenance", "off"])?.status.success());
+        wait_until(SOON, "only hadev1 to own it", || pair.lab.owners().of(vip()) == ["hadev1"])?;
+        pair.wait_alarm("hadev2", hand, false)?;
+        pair.probe.wait_for_answer(vip(), "hadev1", SOON)?;
+        assert_eq!(pair.role("hadev1"), "active");
+        pair.wait_role("hadev2", "standby")
+    });
+}
+
+#[test]
 fn a_whole_prefix_moves_as_one_resource() {
     story(|| {
         let range = "[[group.resource]]\nname = \"range\"\nrange = [\"172.16.9.128/26\"]\ninterface = \"eth1\"\n";
