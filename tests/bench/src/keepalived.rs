@@ -108,6 +108,9 @@ impl Peer for Keepalived {
     }
 
     fn start(&self, lab: &Lab, node: &str) -> Result<()> {
+        // One that was killed and not waited for is still there for keepalived: "daemon is already running".
+        let before = self.lock().remove(node);
+        before.map(|process| process.wait(Duration::from_secs(10))).transpose()?;
         let process = lab.host(node)?.command("keepalived").args(["--dont-fork", "--use-file", CONFIG]).spawn()?;
         self.remember(node, process);
         Ok(())
