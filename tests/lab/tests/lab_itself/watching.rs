@@ -63,6 +63,8 @@ fn the_probe_sees_an_address_move_and_the_capture_hears_why() {
         assert!((290..600).contains(&outage.longest.as_millis()), "{outage:?}");
         let takeover = probe.sightings().takeover_by("hadev2", fault, Instant::now());
         assert!(takeover.first.is_some_and(|first| first.as_millis() >= 290), "{takeover:?}");
+        // The capture may hear it later than the client.
+        wait_until(SOON, "the capture to hear it", || !capture.of(ip(VIP), fault).is_empty())?;
         assert_eq!((capture.of(ip(VIP), fault).len(), capture.since(fault).len()), (1, 1));
         assert_eq!(capture.of(ip(VIP), fault)[0].mac.to_vec(), b.netlink()?.link("eth1")?.mac);
         Ok(())
