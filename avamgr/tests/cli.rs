@@ -310,6 +310,15 @@ fn following_goes_on_when_the_daemon_comes_back() {
 }
 
 #[test]
+fn following_tells_when_the_daemon_hangs() {
+    let daemon = Daemon::start(|_| vec![Step::Say(Reply::EndOfHistory), Step::Wait(Duration::from_secs(60))]);
+    let mut child = Running(daemon.process(&["history", "--follow"]).stderr(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(child.0.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("does not answer") && line.contains("waiting for it"), "{line}");
+}
+
+#[test]
 fn status_is_watched_over_and_over() {
     let daemon = healthy();
     let args = ["status", "--watch", "--json", "--interval", "50ms"];

@@ -79,8 +79,8 @@ fn live(
                 *mark = Some(entry);
             }
             Heard::Interrupted => return Ok(Exit::Done),
-            // Nothing happens: that is what one hopes for.
-            Heard::Nothing => {}
+            // Nothing happens: that is what one hopes for, unless the daemon hangs.
+            Heard::Nothing => drop(session.status()?),
         }
     }
 }
