@@ -25,6 +25,7 @@ mod persistence;
 mod resources;
 pub mod role;
 mod status;
+mod steer;
 mod takeover;
 mod vip_probe;
 
@@ -45,6 +46,7 @@ use crate::node::input::BadDatagram;
 use crate::node::operator::PendingRequest;
 use crate::node::peer::Peer;
 use crate::node::persistence::Persistence;
+use crate::node::steer::Awaited;
 use crate::time::Instant;
 use crate::wire::GroupState;
 
@@ -72,6 +74,7 @@ pub struct Node {
     duplicates: BTreeMap<NodeId, Instant>,
     persistence: Persistence,
     pending: Option<PendingRequest>,
+    awaited: Vec<Awaited>,
     /// The daemon is asked to end.
     shutdown: Option<Shutdown>,
     /// Number of what we tell about ourselves.
@@ -131,6 +134,7 @@ impl Node {
             duplicates: BTreeMap::new(),
             persistence: Persistence::new(durable),
             pending: None,
+            awaited: Vec::new(),
             shutdown: None,
             revision: 1,
             told: Vec::new(),
@@ -212,6 +216,7 @@ impl Node {
             self.decide_group(id);
         }
         self.follow_pending_request();
+        self.follow_awaited();
         self.follow_shutdown();
         self.keep_durable();
         self.send_frames();

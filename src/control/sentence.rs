@@ -56,6 +56,7 @@ impl Fact {
             | Self::LinkSuspect { .. }
             | Self::PeerAlive { .. }
             | Self::PeerRestarted { .. }
+            | Self::PeerRole { .. }
             | Self::PeerLeft { .. }
             | Self::ArbitratorReachable
             | Self::NotIsolated
@@ -88,6 +89,7 @@ impl Fact {
     pub fn group(&self) -> Option<GroupId> {
         match self {
             Self::RoleChanged { group, .. }
+            | Self::PeerRole { group, .. }
             | Self::VipAnswered { group, .. }
             | Self::VipProbeFailed { group, .. }
             | Self::DualActive { group, .. }
@@ -221,6 +223,9 @@ impl Speaker<'_> {
             Fact::PeerDegraded { peer } => self.degraded(*peer),
             Fact::PeerSilent { peer } => format!("{} is silent on every path", self.node(*peer)),
             Fact::PeerRestarted { peer } => format!("{}: its daemon was restarted", self.node(*peer)),
+            Fact::PeerRole { group, peer, role, term } => {
+                format!("{}: {} is {role} (term {term})", self.group(*group), self.node(*peer))
+            }
             Fact::PeerLeft { peer } => format!("{} left in an orderly way: its daemon was stopped", self.node(*peer)),
             Fact::ArbitratorReachable => "arbitrator answers".to_owned(),
             Fact::ArbitratorUnreachable => "arbitrator does not answer".to_owned(),

@@ -54,6 +54,9 @@ impl Node {
         if let Some(until) = self.offline.and_then(|(_, offline)| offline.until) {
             earliest.offer(until, "offline ends");
         }
+        for awaited in &self.awaited {
+            earliest.offer(awaited.deadline, "order to a resource overdue");
+        }
         if let Some(pending) = &self.pending {
             earliest.offer(pending.deadline, "switchover overdue");
         }

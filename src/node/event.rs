@@ -93,6 +93,17 @@ pub enum Fact {
         /// The peer.
         peer: NodeId,
     },
+    /// A peer says that its role for a group is another one now.
+    PeerRole {
+        /// The group.
+        group: GroupId,
+        /// The peer.
+        peer: NodeId,
+        /// The role.
+        role: Role,
+        /// Its term.
+        term: Term,
+    },
     /// A peer's daemon ended in an orderly way.
     PeerLeft {
         /// The peer.

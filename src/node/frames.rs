@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::{LinkId, NodeId};
+use crate::cluster::{LinkId, NodeId, Role};
 use crate::config::LinkKind;
 use crate::node::event::{Fact, LinkDownCause};
 use crate::node::input::BadDatagram;
@@ -138,7 +138,14 @@ impl Node {
         }
         let (rtt, extra_sent) = (link.rtt, link.extra_sent);
         peer.heard = Some(peer.heard.map_or(arrived, |heard| heard.max(arrived)));
+        let roles: Vec<Role> = self.groups.iter().map(|group| peer.role(group.id)).collect();
         let newer = peer.learn(frame, &self.groups);
+        for (group, before) in self.groups.iter().zip(roles) {
+            if let Some(state) = peer.group(group.id).filter(|state| state.role != before) {
+                let (role, term) = (state.role, state.term);
+                facts.push(Fact::PeerRole { group: group.id, peer: peer.id, role, term });
+            }
+        }
         // A goodbye is the last word of a run: what arrives after it was sent before it.
         peer.left |= frame.leaving && !config.group_ids().any(|group| peer.holds(group));
         if peer.left {

@@ -1,16 +1,15 @@
-//! Operator commands applied to the node: move, hold, maintenance, single resources, and the daemon's end.
+//! Operator commands applied to the node: move, hold, maintenance, and the daemon's end.
 //!
 //! What is refused says why; what is accepted is answered when it has ended, not when it has begun.
 
 use std::time::Duration;
 
-use crate::cluster::{GroupId, NodeId, ResourceId, Role};
-use crate::control::{Answer, Command, ResourceVerb};
+use crate::cluster::{GroupId, NodeId, Role};
+use crate::control::{Answer, Command};
 use crate::node::action::{Offline, RequestId};
-use crate::node::event::{Cause, Fact, HoldKind, ResourceChange};
+use crate::node::event::{Cause, Fact, HoldKind};
 use crate::node::obstacle::Obstacle;
 use crate::node::peer::PeerState;
-use crate::node::resources::{self, RunState};
 use crate::node::{Action, GOODBYES, Node, Shutdown};
 use crate::time::Instant;
 use crate::wire::{Handover, HandoverStage, SwitchoverRequest};
@@ -39,7 +38,7 @@ impl Node {
             Command::Offline { duration } => self.go_offline(request, who, duration),
             Command::Online => Ok(Some(self.go_online(who))),
             Command::Maintenance { on } => Ok(Some(self.set_maintenance(who, on))),
-            Command::Resource { resource, verb } => self.steer_resource(&resource, verb).map(Some),
+            Command::Resource { resource, verb } => self.steer_resource(request, &resource, verb),
         };
         let refused = result.as_ref().err().cloned();
         self.tell(Fact::Command { who: who.to_owned(), command: words, refused });
@@ -299,78 +298,6 @@ impl Node {
         Answer::Done { text: format!("maintenance is {word} on this node") }
     }
 
-    fn steer_resource(&mut self, name: &str, verb: ResourceVerb) -> Result<Answer, String> {
-        let id = self.find_resource(name)?;
-        let now = self.now;
-        if self.maintenance.is_some() && verb != ResourceVerb::Clear {
-            return Err("maintenance is on: services are not touched (maintenance off ends it)".to_owned());
-        }
-        let faulty = self.group(id.group).role == Role::Fault;
-        let serves = self.group(id.group).serves();
-        let hands_off = self.maintenance.is_some() && self.group(id.group).role == Role::Active;
-        let group_name = self.config.group_name(id.group).to_owned();
-        let group = self.group_mut(id.group);
-        let Some(resource) = group.resources.get_mut(usize::from(id.index)) else {
-            return Err(format!("there is no resource {name}"));
-        };
-        if verb != ResourceVerb::Clear && !serves {
-            return Err(format!("{group_name} is not ACTIVE here: its resources are up only where it is"));
-        }
-        let text = match verb {
-            ResourceVerb::Start => {
-                resource.held = false;
-                format!("{name} will be started")
-            }
-            ResourceVerb::Stop => {
-                resource.held = true;
-                format!(
-                    "{name} is being stopped and stays so until it is started, or {group_name} has been on another node"
-                )
-            }
-            ResourceVerb::Restart => {
-                resource.held = false;
-                resource.failures.clear();
-                if resource.state == RunState::Started || resource.state == RunState::Starting {
-                    resource.turn(RunState::Stuck(now), now);
-                }
-                format!("{name} is being restarted")
-            }
-            ResourceVerb::Clear => {
-                resource.failures.clear();
-                if resource.state != RunState::Stray {
-                    resource.failure = None;
-                }
-                let again = match resource.hurry(now) {
-                    true if hands_off => "; to stop it is tried again when maintenance is over",
-                    true => "; to stop it is tried again now",
-                    false => "",
-                };
-                self.tell(Fact::Resource { resource: id, change: ResourceChange::Cleared });
-                let hint = if faulty { "; the group leaves FAULT when nothing else has failed" } else { "" };
-                format!("the failures of {name} are forgotten{hint}{again}")
-            }
-        };
-        Ok(Answer::Done { text })
-    }
-
-    fn find_resource(&self, name: &str) -> Result<ResourceId, String> {
-        let all = || self.config.group_ids().flat_map(|group| self.config.resource_ids(group));
-        let full = |id: &ResourceId| format!("{}/{}", self.config.group_name(id.group), self.config.resource_name(*id));
-        let found: Vec<ResourceId> =
-            all().filter(|id| full(id) == name || self.config.resource_name(*id) == name).collect();
-        match found.as_slice() {
-            [id] => Ok(*id),
-            [] => {
-                let names: Vec<String> = all().map(|id| full(&id)).collect();
-                Err(format!("there is no resource {name}; there are {}", names.join(", ")))
-            }
-            [_, _, ..] => {
-                let names: Vec<String> = found.iter().map(full).collect();
-                Err(format!("{name} is ambiguous: {}", names.join(", ")))
-            }
-        }
-    }
-
     /// The daemon shall end: everything is handed over or brought down first.
     pub(super) fn on_shutdown(&mut self) {
         if self.shutdown.is_some() {
@@ -398,7 +325,8 @@ impl Node {
         let Some(mut shutdown) = self.shutdown else {
             return;
         };
-        let down = self.groups.iter().all(|group| !group.holds() && resources::all_down(&group.resources));
+        // What somebody else has put here, where the group is not, is not ours to wait for.
+        let down = self.groups.iter().all(|group| !group.holds());
         if !down || shutdown.exited || self.now < shutdown.next {
             return;
         }

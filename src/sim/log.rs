@@ -133,10 +133,11 @@ impl Log {
         match what {
             What::Order(_) | What::Handled(_) => None,
             What::Did(Action::Event(event)) => {
-                // The kernel's own word on these is told already.
+                // The kernel's own word on these is told already, and the peer's.
                 let told = matches!(
                     event.fact,
                     Fact::Resource { change: ResourceChange::Started | ResourceChange::Stopped, .. }
+                        | Fact::PeerRole { .. }
                         | Fact::Started { .. }
                 );
                 (!told).then(|| phrase::fact(&self.config, &event.fact))

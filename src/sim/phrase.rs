@@ -25,6 +25,9 @@ pub(super) fn fact(config: &Config, fact: &Fact) -> String {
         Fact::PeerDegraded { peer } => format!("{} heard on the neutral path only", node(*peer)),
         Fact::PeerSilent { peer } => format!("{} silent", node(*peer)),
         Fact::PeerRestarted { peer } => format!("{} restarted", node(*peer)),
+        Fact::PeerRole { group, peer, role, term } => {
+            format!("{} at {} {role} (term {term})", config.group_name(*group), node(*peer))
+        }
         Fact::PeerLeft { peer } => format!("{} left", node(*peer)),
         Fact::ArbitratorReachable => "arbitrator reachable".to_owned(),
         Fact::ArbitratorUnreachable => "arbitrator unreachable".to_owned(),

@@ -132,6 +132,7 @@ fn is_worth_a_line(entry: &HistoryEntry) -> bool {
     let dull = matches!(
         entry.event.fact,
         Fact::LinkSuspect { .. }
+            | Fact::PeerRole { .. }
             | Fact::Started { .. }
             | Fact::Resource {
                 change: ResourceChange::Able | ResourceChange::Stopped | ResourceChange::Notice { .. },

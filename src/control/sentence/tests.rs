@@ -178,6 +178,10 @@ fn links_and_peers_are_named() {
         ),
         (Fact::PeerSilent { peer: PEER }, "Alarm hadev2 is silent on every path"),
         (Fact::PeerRestarted { peer: PEER }, "Info hadev2: its daemon was restarted"),
+        (
+            Fact::PeerRole { group: DRE, peer: PEER, role: Role::Deactivating, term: Term(7) },
+            "Info dre: hadev2 is DEACTIVATING (term 7)",
+        ),
         (Fact::PeerLeft { peer: PEER }, "Info hadev2 left in an orderly way: its daemon was stopped"),
         (
             Fact::DuplicateNode { link: PRIMARY, node: ME },
