@@ -23,7 +23,10 @@ async fn a_port_that_accepts_is_well_and_one_that_does_not_is_refused() {
     let address = listener.local_addr().unwrap();
     check_well(Check::Tcp(address.to_string())).await;
     check_well(Check::Tcp(format!("localhost:{}", address.port()))).await;
-    drop(listener);
+    // Bound, so that nobody else takes it, and not listening.
+    let deaf = tokio::net::TcpSocket::new_v4().unwrap();
+    deaf.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = deaf.local_addr().unwrap();
     check_failing(Check::Tcp(address.to_string()), &format!("connect to {address}: connection refused")).await;
 }
 
