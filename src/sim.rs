@@ -298,6 +298,7 @@ fn new_host(config: &Arc<Config>, node: NodeId, rate_ppm: i32) -> Host {
         daemon: None,
         run: 0,
         checks_last_word: (Instant::BOOT, Instant::BOOT),
+        carriers_last_word: (Instant::BOOT, Instant::BOOT),
         ready: vec![Ok(()); config.ready.len()],
     }
 }

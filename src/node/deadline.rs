@@ -128,7 +128,7 @@ impl Node {
                 RunState::Backoff(until) if group.serves() && self.maintenance.is_none() => {
                     earliest.offer_future(until, "restart");
                 }
-                RunState::Stuck(retry) if self.maintenance.is_none() || group.role == Role::Deactivating => {
+                RunState::Stuck(retry) if self.maintenance.is_none() || group.role != Role::Active => {
                     earliest.offer_future(retry, "stop again");
                 }
                 RunState::Stopped | RunState::Starting | RunState::Started | RunState::Stopping => {}

@@ -97,14 +97,11 @@ impl Node {
         let group = self.group(id);
         // Maintenance: what has failed stays as it is, and so does what somebody put here. A start under way ends, and what
         // has to go still goes.
-        let rests = match group.role {
-            Role::Standby | Role::Fault | Role::Active => true,
-            Role::Activating => group.claim.is_some(),
-            Role::Deactivating => false,
-        };
-        if rests && self.maintenance.is_some() {
+        let maintained = self.maintenance.is_some();
+        if maintained && group.role == Role::Active {
             return;
         }
+        let keeps_strays = maintained && !group.holds();
         // What is stopped last gets what the others have left of the time, and never so little that it is killed unasked.
         let least = config.timers.stop_bound / 4;
         let within = group.stop_by.map(|by| by.since(now).max(least));
@@ -113,6 +110,10 @@ impl Node {
         let wants_address = orders.iter().any(|(index, order)| *order == Order::Start && is_address(index));
         let secured = wants_address && self.secure_addresses(id);
         for (index, order) in orders {
+            let is_stray = self.group(id).resources.get(index).is_some_and(|it| it.state == RunState::Stray);
+            if keeps_strays && is_stray {
+                continue;
+            }
             if order == Order::Start && is_address(&index) && !secured {
                 continue;
             }

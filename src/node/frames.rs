@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::cluster::{LinkId, NodeId, Role};
 use crate::config::LinkKind;
 use crate::node::event::{Fact, LinkDownCause};
+use crate::node::group::Group;
 use crate::node::input::BadDatagram;
 use crate::node::link::LinkState;
-use crate::node::peer::PeerState;
+use crate::node::peer::{Peer, PeerState};
 use crate::node::{Action, Node};
 use crate::time::Instant;
 use crate::wire::{GroupState, Heartbeat};
@@ -138,11 +139,15 @@ impl Node {
         }
         let (rtt, extra_sent) = (link.rtt, link.extra_sent);
         peer.heard = Some(peer.heard.map_or(arrived, |heard| heard.max(arrived)));
-        let roles: Vec<Role> = self.groups.iter().map(|group| peer.role(group.id)).collect();
+        // A claim is a wish, not a role.
+        let told = |peer: &Peer, group: &Group| {
+            let state = peer.group(group.id)?;
+            Some((if state.claim { Role::Standby } else { state.role }, state.term))
+        };
+        let before: Vec<_> = self.groups.iter().map(|group| told(peer, group).map(|(role, _)| role)).collect();
         let newer = peer.learn(frame, &self.groups);
-        for (group, before) in self.groups.iter().zip(roles) {
-            if let Some(state) = peer.group(group.id).filter(|state| state.role != before) {
-                let (role, term) = (state.role, state.term);
+        for (group, before) in self.groups.iter().zip(before) {
+            if let Some((role, term)) = told(peer, group).filter(|(role, _)| Some(*role) != before) {
                 facts.push(Fact::PeerRole { group: group.id, peer: peer.id, role, term });
             }
         }

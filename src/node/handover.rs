@@ -9,7 +9,7 @@ use crate::control::Answer;
 use crate::node::action::RequestId;
 use crate::node::event::{Cause, Fact, SwitchoverStep};
 use crate::node::group::Release;
-use crate::node::peer::PeerState;
+use crate::node::peer::{Peer, PeerState};
 use crate::node::{Action, Node, resources};
 use crate::time::Instant;
 use crate::wire::{Handover, HandoverStage};
@@ -18,8 +18,8 @@ impl Node {
     /// The best node to give the group to: alive, able, preferred first, then by rank.
     pub(super) fn best_target(&self, id: GroupId) -> Option<NodeId> {
         let preferred = self.config.groups.get(id.index()).map(|group| group.preferred);
-        let able =
-            self.peers.values().filter(|peer| peer.is_able(id) && peer.state != PeerState::Suspect && !peer.holds(id));
+        let free = |peer: &&Peer| !peer.holds(id) && !peer.has_addresses(id);
+        let able = self.peers.values().filter(|peer| peer.is_able(id) && peer.state != PeerState::Suspect).filter(free);
         able.map(|peer| peer.id).min_by_key(|peer| (Some(*peer) != preferred, *peer))
     }
 
@@ -202,7 +202,10 @@ impl Node {
         let well = automatic
             && self.group(id).role == Role::Active
             && self.maintenance.is_none()
-            && self.peers.get(&preferred).is_some_and(|peer| peer.is_able(id) && peer.state == PeerState::Alive);
+            && self
+                .peers
+                .get(&preferred)
+                .is_some_and(|peer| peer.is_able(id) && peer.state == PeerState::Alive && !peer.has_addresses(id));
         let now = self.now;
         let since = &mut self.group_mut(id).failback_since;
         *since = if well { since.or(Some(now)) } else { None };

@@ -172,10 +172,12 @@ pub enum Report {
     StopFailed(String),
     /// It ran and does not any more, or a monitor says so.
     Failed(String),
-    /// It had failed, or was here unasked, and is as it should be again, without an order.
+    /// It had failed and runs as it should again, without an order.
     Well(String),
     /// It is here although it should not be: somebody else started it, or put it there.
     Stray(String),
+    /// What was here unasked is not here any more.
+    Gone(String),
     /// What it needs on this node is here (interface up, script executable, …).
     Able,
     /// It could not be started here now.

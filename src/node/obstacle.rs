@@ -15,6 +15,7 @@ pub(super) enum Obstacle {
     ShuttingDown,
     ResourceUnable { resource: ResourceId, reason: String },
     ResourceNotSeen { resource: ResourceId },
+    ResourceStuck { resource: ResourceId, reason: String },
     CheckNotReady { check: CheckId, reason: String },
     CheckNotSeen { check: CheckId },
     TermNotOnDisk { error: Option<String> },
@@ -39,7 +40,8 @@ impl Obstacle {
         match self {
             Self::ResourceNotSeen { .. } | Self::CheckNotSeen { .. } | Self::TermNotOnDisk { error: None } => true,
             Self::Faulty | Self::Held(_) | Self::ShuttingDown | Self::TermNotOnDisk { error: Some(_) } => false,
-            Self::ResourceUnable { .. } | Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
+            Self::ResourceUnable { .. } | Self::ResourceStuck { .. } => false,
+            Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
             Self::PeerHasAddresses { .. } | Self::OtherConfig { .. } => false,
             Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
             Self::PeerSuspect { .. } | Self::OneWay { .. } | Self::ArbitratorNotAsked | Self::Isolated => false,
@@ -64,6 +66,9 @@ impl Obstacle {
             Self::ResourceUnable { resource, reason } => format!("{}: {reason}", config.resource_name(*resource)),
             Self::ResourceNotSeen { resource } => {
                 format!("{}: not looked at yet", config.resource_name(*resource))
+            }
+            Self::ResourceStuck { resource, reason } => {
+                format!("{} cannot be stopped: {reason}", config.resource_name(*resource))
             }
             Self::CheckNotReady { check, reason } => format!("{} is not ready: {reason}", config.check_name(*check)),
             Self::CheckNotSeen { check } => format!("{}: not looked at yet", config.check_name(*check)),

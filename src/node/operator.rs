@@ -10,6 +10,7 @@ use crate::node::action::{Offline, RequestId};
 use crate::node::event::{Cause, Fact, HoldKind};
 use crate::node::obstacle::Obstacle;
 use crate::node::peer::PeerState;
+use crate::node::resources::{Resource, RunState};
 use crate::node::{Action, GOODBYES, Node, Shutdown};
 use crate::time::Instant;
 use crate::wire::{Handover, HandoverStage, SwitchoverRequest};
@@ -154,6 +155,8 @@ impl Node {
                 obstacles.push(Obstacle::OtherConfig { peer: to }.sentence(&self.config, self.now));
             } else if peer.holds(id) {
                 obstacles.push(format!("{name} is {} still", peer.role(id)));
+            } else if peer.has_addresses(id) {
+                obstacles.push(Obstacle::PeerHasAddresses { peer: to }.sentence(&self.config, self.now));
             } else if !peer.is_able(id) {
                 obstacles.push(format!("{name} says it is not able (avamgr why there tells the reason)"));
             }
@@ -326,7 +329,8 @@ impl Node {
             return;
         };
         // What somebody else has put here, where the group is not, is not ours to wait for.
-        let down = self.groups.iter().all(|group| !group.holds());
+        let ends_a_stop = |resource: &Resource| resource.state == RunState::Stopping;
+        let down = self.groups.iter().all(|group| !group.holds() && !group.resources.iter().any(ends_a_stop));
         if !down || shutdown.exited || self.now < shutdown.next {
             return;
         }

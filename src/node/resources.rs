@@ -64,6 +64,8 @@ pub(super) struct Resource {
     pub(super) held: bool,
     /// Why it could not be stopped, as long as that is so and has been told.
     pub(super) stop_failure: Option<String>,
+    /// How it came here although it should not be, as long as it is.
+    pub(super) stray: Option<String>,
 }
 
 impl Resource {
@@ -78,15 +80,18 @@ impl Resource {
             able: None,
             held: false,
             stop_failure: None,
+            stray: None,
         }
     }
 
     pub(super) fn turn(&mut self, state: RunState, now: Instant) {
         match state {
             RunState::Stopping | RunState::Stuck(_) => {}
-            RunState::Stopped | RunState::Stray | RunState::Starting | RunState::Started | RunState::Backoff(_) => {
+            RunState::Stopped | RunState::Starting | RunState::Started | RunState::Backoff(_) => {
                 self.stop_failure = None;
+                self.stray = None;
             }
+            RunState::Stray => self.stop_failure = None,
         }
         self.state = state;
         self.since = now;
@@ -167,8 +172,10 @@ impl Resource {
                 RunState::Stuck(_) | RunState::Stray => None,
             },
             Report::Stray(reason) => match self.state {
+                // The next start makes it ours.
+                RunState::Stopped | RunState::Backoff(_) if wanted && !self.held => None,
                 RunState::Stopped | RunState::Backoff(_) => {
-                    self.note_failure(now, reason.clone());
+                    self.stray = Some(reason.clone());
                     self.turn(RunState::Stray, now);
                     Some(ResourceChange::Stray { reason })
                 }
@@ -178,10 +185,14 @@ impl Resource {
             Report::Well(what) => {
                 if self.awaits_stop() {
                     self.turn(RunState::Started, now);
-                } else if self.state == RunState::Stray {
-                    self.turn(RunState::Stopped, now);
                 }
                 Some(ResourceChange::Notice { text: format!("well again: {what}") })
+            }
+            Report::Gone(what) => {
+                if self.state == RunState::Stray {
+                    self.turn(RunState::Stopped, now);
+                }
+                Some(ResourceChange::Notice { text: what })
             }
             Report::Able => {
                 let news = self.is_unable().then_some(ResourceChange::Able);

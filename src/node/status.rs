@@ -11,8 +11,9 @@ use crate::control::{
 };
 use crate::node::event::{Fact, HoldKind};
 use crate::node::link::{Link, LinkState};
+use crate::node::obstacle::Obstacle;
 use crate::node::peer::{Peer, PeerState};
-use crate::node::resources::RunState;
+use crate::node::resources::{self, RunState};
 use crate::node::{Event, Node};
 use crate::time::Instant;
 
@@ -101,7 +102,11 @@ impl Node {
 
     fn group_status(&self, id: GroupId) -> GroupStatus {
         let group = self.group(id);
-        let obstacles = if group.serves() { Vec::new() } else { self.obstacles(id) };
+        let sentence = |obstacle: Obstacle| obstacle.sentence(&self.config, self.now);
+        let obstacles = match group.serves() {
+            true => self.withheld(id),
+            false => self.obstacles(id).into_iter().map(sentence).collect(),
+        };
         GroupStatus {
             group: self.config.group_name(id).to_owned(),
             role: group.role,
@@ -109,7 +114,7 @@ impl Node {
             since: group.since,
             cause: sentence::describe_cause(&group.cause, id, &self.config, self.me),
             active_node: self.active_node(id).map(|node| self.config.node_name(node).to_owned()),
-            obstacles: obstacles.iter().map(|obstacle| obstacle.sentence(&self.config, self.now)).collect(),
+            obstacles,
             able: self.is_able(id),
             failovers: u32::try_from(group.failovers.len()).unwrap_or(u32::MAX),
             switchover: group
@@ -226,12 +231,21 @@ impl Node {
         use crate::node::event::ResourceChange;
         let group = self.group(id);
         let mut facts = Vec::new();
+        let withheld = self.withheld(id);
         for (resource, state) in self.config.resource_ids(id).zip(&group.resources) {
+            let is_vip = self.config.resource(resource).is_some_and(resources::is_vip);
             let change = match (state.state, &state.failure, &state.able) {
                 (RunState::Stuck(_), Some(reason), _) if state.stop_failure.is_some() => {
                     ResourceChange::StopFailed { reason: reason.clone() }
                 }
-                (RunState::Stray, Some(reason), _) => ResourceChange::Stray { reason: reason.clone() },
+                (RunState::Stray, _, _) => ResourceChange::Stray { reason: state.stray.clone().unwrap_or_default() },
+                // Maintenance: it stays as it is.
+                (RunState::Stuck(_), Some(reason), _) => ResourceChange::Failed { reason: reason.clone() },
+                (RunState::Stopped | RunState::Backoff(_), _, _)
+                    if is_vip && !state.held && group.serves() && !withheld.is_empty() =>
+                {
+                    ResourceChange::Unable { reason: withheld.join("; ") }
+                }
                 // Where the group is not, a failure that is over is history.
                 (RunState::Backoff(_), Some(reason), _) if group.role != Role::Standby => {
                     ResourceChange::Failed { reason: reason.clone() }

@@ -55,7 +55,7 @@ impl Node {
             return Err(format!("there is no resource {name}"));
         };
         resource.held = verb == ResourceVerb::Stop;
-        if verb == ResourceVerb::Restart {
+        if verb != ResourceVerb::Stop {
             resource.failures.clear();
         }
         resource.hurry(now);
@@ -68,10 +68,12 @@ impl Node {
             RunState::Stopped | RunState::Started | RunState::Starting | RunState::Stopping => {}
             RunState::Stuck(_) | RunState::Stray => {}
         }
-        self.give_up_awaiting(id);
-        let settings = self.config.resource(id);
-        let time = settings.map_or(Duration::ZERO, |settings| settings.start_timeout + settings.stop_timeout);
         let goal = if verb == ResourceVerb::Stop { Goal::Down } else { Goal::Up };
+        self.give_up_awaiting(id, goal);
+        // It may have to wait for those before it.
+        let group = self.config.groups.get(id.group.index());
+        let times = group.into_iter().flat_map(|group| &group.resources).map(|it| it.start_timeout + it.stop_timeout);
+        let time: Duration = times.sum();
         self.awaited.push(Awaited { request, resource: id, goal, since: now, deadline: now + time + MARGIN });
         Ok(None)
     }
@@ -83,9 +85,7 @@ impl Node {
         let mut again = "";
         if let Some(resource) = self.group_mut(id.group).resources.get_mut(usize::from(id.index)) {
             resource.failures.clear();
-            if resource.state != RunState::Stray {
-                resource.failure = None;
-            }
+            resource.failure = None;
             again = match resource.hurry(now) {
                 true if hands_off => "; to stop it is tried again when maintenance is over",
                 true => "; to stop it is tried again now",
@@ -97,10 +97,10 @@ impl Node {
         Answer::Done { text: format!("the failures of {name} are forgotten{hint}{again}") }
     }
 
-    /// A newer order takes the place of an older one.
-    fn give_up_awaiting(&mut self, id: ResourceId) {
-        let (old, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.awaited).into_iter().partition(|awaited| awaited.resource == id);
+    /// An order takes the place of an older one that wanted the opposite.
+    fn give_up_awaiting(&mut self, id: ResourceId, goal: Goal) {
+        let is_old = |awaited: &Awaited| awaited.resource == id && awaited.goal != goal;
+        let (old, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.awaited).into_iter().partition(is_old);
         self.awaited = rest;
         for awaited in old {
             let reason = "another order for it has come since".to_owned();
@@ -131,14 +131,21 @@ impl Node {
                     "{name} is stopped and stays so until it is started, or {group_name} has been on another node"
                 ),
             }),
+            (Goal::Up, _) if !group.serves() => {
+                let failure = resource.failure.clone().filter(|_| has_failed_since(resource, since));
+                let failure = failure.map_or_else(String::new, |failure| format!("{name}: {failure}; "));
+                failed(format!("{failure}{group_name} is not ACTIVE here any more"))
+            }
             (_, RunState::Backoff(_)) if has_failed_since(resource, since) => {
                 failed(format!("{name}: {}; it is tried again", resource.failure.clone().unwrap_or_default()))
             }
             (_, RunState::Stuck(_)) if has_failed_since(resource, since) => {
                 failed(format!("{name} cannot be stopped: {}", resource.failure.clone().unwrap_or_default()))
             }
-            (Goal::Up, _) if !group.serves() => failed(format!("{group_name} is not ACTIVE here any more")),
-            (_, _) if self.now >= deadline => failed(format!("{name} is {} still", resource.state.word())),
+            (_, _) if self.now >= deadline => {
+                let reasons: String = self.withheld(id.group).iter().map(|reason| format!(": {reason}")).collect();
+                failed(format!("{name} is {} still{reasons}", resource.state.word()))
+            }
             (_, _) => None,
         }
     }

@@ -13,6 +13,7 @@ use crate::node::arbitration::Reachability;
 use crate::node::event::{Cause, Fact, HoldKind};
 use crate::node::obstacle::Obstacle;
 use crate::node::peer::{Peer, PeerState};
+use crate::node::resources::RunState;
 use crate::node::role::Trigger;
 use crate::time::Instant;
 
@@ -54,6 +55,10 @@ impl Node {
                 Some(Ok(())) => {}
                 Some(Err(reason)) => obstacles.push(Obstacle::ResourceUnable { resource, reason: reason.clone() }),
                 None => obstacles.push(Obstacle::ResourceNotSeen { resource }),
+            }
+            // What cannot be stopped cannot be started either. Where the group is, it is for the group to see to.
+            if let (RunState::Stuck(_), Some(reason), false) = (state.state, &state.stop_failure, group.holds()) {
+                obstacles.push(Obstacle::ResourceStuck { resource, reason: reason.clone() });
             }
         }
         for check in (0..self.config.ready.len()).filter_map(|index| u8::try_from(index).ok()).map(CheckId) {

@@ -8,6 +8,7 @@ use crate::config::ResourceKind;
 use crate::node::action::ProbeId;
 use crate::node::event::Fact;
 use crate::node::input::VipOwner;
+use crate::node::obstacle::Obstacle;
 use crate::node::peer::PeerState;
 use crate::node::resources::{self, Resource, RunState};
 use crate::node::{Action, Node};
@@ -59,6 +60,29 @@ impl Node {
             self.ask_who_owns(id);
         }
         free || !proof_needed
+    }
+
+    /// Why addresses that should be up here are not being put on, for humans.
+    pub(super) fn withheld(&self, id: GroupId) -> Vec<String> {
+        let group = self.group(id);
+        if !group.serves() || !self.lacks_addresses(id) {
+            return Vec::new();
+        }
+        let mut obstacles = Vec::new();
+        for peer in self.peers.values() {
+            match peer.state {
+                PeerState::Alive | PeerState::Degraded if peer.has_addresses(id) => {
+                    obstacles.push(Obstacle::PeerHasAddresses { peer: peer.id });
+                }
+                PeerState::Suspect => obstacles.push(Obstacle::PeerSuspect { peer: peer.id }),
+                PeerState::OneWay => obstacles.push(Obstacle::OneWay { peer: peer.id }),
+                PeerState::Alive | PeerState::Degraded => {}
+                PeerState::Unknown | PeerState::Silent | PeerState::Left => {}
+            }
+        }
+        obstacles.extend(group.probe.owner.clone().map(Obstacle::VipAnswered));
+        obstacles.extend(group.probe.error.clone().map(|error| Obstacle::VipNotAsked { error: Some(error) }));
+        obstacles.iter().map(|obstacle| obstacle.sentence(&self.config, self.now)).collect()
     }
 
     fn addresses(&self, id: GroupId) -> impl Iterator<Item = &Resource> {

@@ -106,13 +106,18 @@ impl World {
             return;
         };
         // What is so now comes after what was so before, even if that has not been said yet.
-        let tells_a_state =
-            matches!(input, Input::Ready { .. } | Input::Report { report: Report::Able | Report::Unable(_), .. });
+        let tells_a_state = matches!(
+            input,
+            Input::Ready { .. }
+                | Input::Carrier { .. }
+                | Input::Report { report: Report::Able | Report::Unable(_), .. }
+        );
         let last_word = match &input {
             Input::Report { resource, .. } => host.devices.get_mut(resource).map(|device| &mut device.last_word),
             Input::Ready { .. } => Some(&mut host.checks_last_word),
             Input::Heartbeat { .. } | Input::BadDatagram { .. } | Input::Namesake { .. } => None,
-            Input::Carrier { .. } | Input::Refused { .. } => None,
+            Input::Carrier { .. } => Some(&mut host.carriers_last_word),
+            Input::Refused { .. } => None,
             Input::Verdict { .. } | Input::VipProbe { .. } | Input::Persisted { .. } => None,
             Input::Command { .. } | Input::Shutdown | Input::Deadline => None,
         };

@@ -138,6 +138,8 @@ pub(super) struct Host {
     pub(super) run: u32,
     /// The same of the ready checks.
     pub(super) checks_last_word: (Instant, Instant),
+    /// The same of the watch over the carriers.
+    pub(super) carriers_last_word: (Instant, Instant),
     /// What the ready checks see.
     pub(super) ready: Vec<Result<(), String>>,
 }

@@ -219,6 +219,7 @@ fn report_text(report: &Report) -> String {
         Report::Well(what) => format!("well again: {what}"),
         Report::Failed(reason) => format!("failed: {reason}"),
         Report::Stray(reason) => format!("stray: {reason}"),
+        Report::Gone(what) => format!("gone: {what}"),
         Report::Able => "able".to_owned(),
         Report::Unable(reason) => format!("unable: {reason}"),
         Report::Notice(text) => format!("notice: {text}"),

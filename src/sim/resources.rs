@@ -129,7 +129,15 @@ impl World {
 
     /// What runs dies by itself, or somebody else removes it. Its task tells of a process and repairs an address.
     pub(super) fn is_lost(&mut self, at: NodeId, resource: ResourceId) {
-        if !self.goes_down(at, resource, KernelChange::Lost(resource)) || !self.is_wanted(at, resource) {
+        let was_by_hand = self.is_by_hand(at, resource);
+        if !self.goes_down(at, resource, KernelChange::Lost(resource)) {
+            return;
+        }
+        if !self.is_wanted(at, resource) {
+            if was_by_hand {
+                let report = Report::Gone("nothing of it is here any more".to_owned());
+                self.later(at, self.config.timers.guard_lifetime, Input::Report { resource, report });
+            }
             return;
         }
         if self.is_vip(resource) {

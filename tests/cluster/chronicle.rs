@@ -186,7 +186,7 @@ impl Run {
                 self.unable.insert(resource);
             }
             Report::Started | Report::StopFailed(_) | Report::Failed(_) | Report::Well(_) => {}
-            Report::Stray(_) | Report::Notice(_) => {}
+            Report::Stray(_) | Report::Gone(_) | Report::Notice(_) => {}
         }
     }
 

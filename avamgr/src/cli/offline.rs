@@ -83,7 +83,7 @@ async fn carry_out(
             Report::Started => return Ok("started"),
             Report::Stopped => return Ok("stopped"),
             Report::StartFailed(reason) | Report::StopFailed(reason) => return Err(reason),
-            Report::Failed(_) | Report::Well(_) | Report::Stray(_) => {}
+            Report::Failed(_) | Report::Well(_) | Report::Stray(_) | Report::Gone(_) => {}
             Report::Able | Report::Unable(_) | Report::Notice(_) => {}
         }
     }

@@ -244,11 +244,11 @@ in_namespaces! {
         node.ip("address add 172.16.9.5/24 dev eth1");
         vip.silent_for(timers().guard_lifetime + Duration::from_millis(500));
         node.ip("address add 172.16.9.61/24 dev eth1");
-        let found = Report::Stray("172.16.9.61/24 is on eth1, put there by somebody else".to_owned());
+        let found = Report::Stray("172.16.9.61/24 is on eth1 without an order".to_owned());
         vip.expect(found.clone());
         vip.expect(found.clone());
         node.ip("address delete 172.16.9.61/24 dev eth1");
-        let gone = Report::Well("nothing of it is on eth1 any more".to_owned());
+        let gone = Report::Gone("nothing of it is on eth1 any more".to_owned());
         let next = vip.next().1;
         // The look may have been just before.
         if next == found {

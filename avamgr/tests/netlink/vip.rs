@@ -146,6 +146,7 @@ impl Vip {
             | Report::Unable(text)
             | Report::Well(text)
             | Report::Stray(text)
+            | Report::Gone(text)
             | Report::Notice(text) => text.clone(),
             Report::Started | Report::Stopped | Report::Able => String::new(),
         };

@@ -191,6 +191,7 @@ pub(crate) fn reason(report: Report) -> String {
         | Report::Unable(reason)
         | Report::Well(reason)
         | Report::Stray(reason)
+        | Report::Gone(reason)
         | Report::Notice(reason) => reason,
         Report::Started | Report::Stopped | Report::Able => panic!("{report:?} has no reason"),
     }

@@ -29,10 +29,10 @@ impl Task {
         if let Some((index, strays)) = self.leaving(&ground).first_key_value() {
             self.has_strays = true;
             let nets: Vec<IpNet> = strays.iter().map(|present| present.net).collect();
-            let found = format!("{} is on {}, put there by somebody else", list(&nets), ground.name(*index));
+            let found = format!("{} is on {} without an order", list(&nets), ground.name(*index));
             self.report(Report::Stray(found)).await;
         } else if std::mem::take(&mut self.has_strays) {
-            self.report(Report::Well(format!("nothing of it is on {} any more", self.name))).await;
+            self.report(Report::Gone(format!("nothing of it is on {} any more", self.name))).await;
         }
     }
 }

@@ -88,7 +88,7 @@ fn an_address_put_by_hand_on_the_standby_node_is_an_alarm_and_taken_off_unless_i
     story(|| {
         let pair = Pair::start(Plan::pair(), &config("", SLEEPER))?;
         let node = pair.node("hadev2")?;
-        let hand = "172.16.9.61/24 is on eth1, put there by somebody else";
+        let hand = "172.16.9.61/24 is on eth1 without an order";
         node.add_addresses("eth1", &[cidr("172.16.9.61/24")])?;
         pair.wait_event("hadev2", hand)?;
         wait_until(SOON, "only hadev1 to own it", || pair.lab.owners().of(vip()) == ["hadev1"])?;
