@@ -169,6 +169,16 @@ fn a_second_daemon_leaves_the_first_ones_pid_file_alone() {
     });
 }
 
+/// A daemon that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_service_manager_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
     const ALLOWED: Duration = Duration::from_millis(1_500);
@@ -184,7 +194,7 @@ fn a_service_manager_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
     manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut command = daemon(directory.path());
     command.env("NOTIFY_SOCKET", directory.path().join("notify")).env("WATCHDOG_USEC", ALLOWED.as_micros().to_string());
-    let mut child = command.spawn().unwrap();
+    let mut child = Running(command.spawn().unwrap());
     let wait_for = |word: &str| {
         let mut message = [0; 4096];
         loop {
@@ -200,7 +210,7 @@ fn a_service_manager_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
         wait_for("WATCHDOG=1");
         assert!(clock::now().since(before) < ALLOWED, "the manager would have killed it");
     }
-    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    kill(Pid::from_raw(child.0.id().cast_signed()), Signal::SIGTERM).unwrap();
     wait_for("STOPPING=1");
-    assert!(child.wait().unwrap().success());
+    assert!(child.0.wait().unwrap().success());
 }
