@@ -192,6 +192,29 @@ fn what_has_failed_and_is_well_again_before_it_was_stopped_runs() {
 }
 
 #[test]
+fn what_is_here_unasked_is_stopped_unless_it_is_to_be_here() {
+    let stray = || Report::Stray("172.16.9.61/24 is on eth1".into());
+    let config = group("v");
+    for state in [RunState::Stopped, RunState::Backoff(Instant::BOOT)] {
+        let mut resources = all("v", state);
+        resources[0].on_report(Instant::BOOT, stray(), true, &RESTART);
+        assert_eq!(resources[0].state, state, "the next start makes it ours");
+        resources[0].on_report(Instant::BOOT, stray(), false, &RESTART);
+        assert_eq!(resources[0].state, RunState::Stray);
+        assert!(!all_down(&resources));
+        let orders = next_orders(&resources, &config, false, None, Instant::BOOT);
+        assert_eq!(orders, [(0, Order::Stop { within: None })]);
+        resources[0].on_report(Instant::BOOT, Report::Gone("it is gone".into()), false, &RESTART);
+        assert_eq!((resources[0].state, &resources[0].failure, &resources[0].stray), (RunState::Stopped, &None, &None));
+    }
+    let mut failed = Resource::new(Instant::BOOT);
+    failed.on_report(Instant::BOOT, Report::Failed("stood still".into()), true, &RESTART);
+    failed.on_report(Instant::BOOT, stray(), true, &RESTART);
+    failed.on_report(Instant::BOOT, Report::Gone("it is gone".into()), true, &RESTART);
+    assert!(matches!(failed.state, RunState::Stuck(_)), "that nothing is here does not make it run");
+}
+
+#[test]
 fn every_report_is_defined_in_every_state() {
     let reports = || {
         let word = || "x".to_owned();
@@ -202,6 +225,8 @@ fn every_report_is_defined_in_every_state() {
             Report::StopFailed(word()),
             Report::Failed(word()),
             Report::Well(word()),
+            Report::Stray(word()),
+            Report::Gone(word()),
             Report::Able,
             Report::Unable(word()),
             Report::Notice(word()),
@@ -215,6 +240,7 @@ fn every_report_is_defined_in_every_state() {
         RunState::Stopping,
         RunState::Backoff(now),
         RunState::Stuck(now),
+        RunState::Stray,
     ];
     for state in states {
         for report in reports() {
