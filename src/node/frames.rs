@@ -144,9 +144,11 @@ impl Node {
             let state = peer.group(group.id)?;
             Some((if state.claim { Role::Standby } else { state.role }, state.term))
         };
-        let before: Vec<_> = self.groups.iter().map(|group| told(peer, group).map(|(role, _)| role)).collect();
+        // Most frames say nothing new.
+        let news = if frame.revision > peer.revision { self.groups.as_slice() } else { &[] };
+        let before: Vec<_> = news.iter().map(|group| told(peer, group).map(|(role, _)| role)).collect();
         let newer = peer.learn(frame, &self.groups);
-        for (group, before) in self.groups.iter().zip(before) {
+        for (group, before) in news.iter().zip(before) {
             if let Some((role, term)) = told(peer, group).filter(|(role, _)| Some(*role) != before) {
                 facts.push(Fact::PeerRole { group: group.id, peer: peer.id, role, term });
             }

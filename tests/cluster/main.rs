@@ -2,6 +2,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a rule looks at the kinds it is about")]
 #![expect(clippy::disallowed_methods, reason = "stories are files; the seed comes from the environment")]
 
+mod alarms;
 mod checked;
 mod chronicle;
 mod faults;

@@ -8,7 +8,8 @@
 //! > boot n1|all   power-off n1   kill n1   start n1   stop n1   pause n1 400ms   freeze n1 2s
 //! > cut primary [n1->n2]   mend primary [n1->n2]   unplug primary n1   plug primary n1   lossy primary 30
 //! > arbitrator n1|all off|on   lan off|on   lan-plug n1 off|on   isolate n1   heal
-//! > lose n1 dre-svc   bring-up n1 dre-vip1   start-of n1 dre-svc fails|hangs|well   stop-of ...   unable n1 dre-svc   able n1 dre-svc
+//! > lose n1 dre-svc   bring-up n1 dre-vip1   start-of n1 dre-svc fails|hangs|well   stop-of ...
+//! > unable n1 dre-svc   able n1 dre-svc
 //! > ready n1 fails|well   disk n1 full|ok   clock n1 +5000   config n1 other
 //! > switchover n1 [to n2] [dry-run]   offline n1 [2s]   online n1   maintenance n1 on|off
 //! > resource n1 dre-svc start|stop|restart|clear

@@ -63,6 +63,7 @@ use stall::{Plan, Stall};
 
 /// Before trying again what the system refused (sockets, listening).
 const RETRY: Duration = Duration::from_secs(1);
+
 /// Looks after the addresses of one resource until its orders end. Then it leaves everything as it is: the guard takes the
 /// addresses away unless a new daemon adopts them.
 ///
