@@ -21,7 +21,7 @@ fn pair(orders: &[&str]) -> Checked {
 
 fn play(world: &mut Checked, text: &str) {
     if let Told::Run(time) | Told::Settle(time) = order(world, text) {
-        world.run_for(time).unwrap();
+        world.run_for(time).expect("every rule holds");
     }
 }
 
