@@ -46,6 +46,16 @@ pub struct ResourceId {
     pub index: u16,
 }
 
+impl NodeId {
+    /// The witness, who is no node: the sender and receiver of the frames between it and a node.
+    pub const WITNESS: Self = Self(u8::MAX);
+}
+
+impl LinkId {
+    /// The way to the witness, which is no link: what is sent there, and what comes from there.
+    pub const WITNESS: Self = Self(u8::MAX);
+}
+
 /// A number that grows with every takeover of a group; the older term always yields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -113,6 +123,8 @@ pub enum SafetyClass {
     Standalone,
     /// Isolation test only: two ACTIVE nodes are possible when both see the arbitrator and not each other on any path.
     Ping,
+    /// A majority of voters gives the right to be ACTIVE for a bounded time: never two at once.
+    Lease,
 }
 
 impl fmt::Display for SafetyClass {
@@ -120,6 +132,7 @@ impl fmt::Display for SafetyClass {
         f.pad(match self {
             Self::Standalone => "standalone",
             Self::Ping => "ping",
+            Self::Lease => "lease",
         })
     }
 }

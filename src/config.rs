@@ -91,8 +91,12 @@ pub struct Config {
     pub limits: Limits,
     /// Dedicated links in the order of the file, then the neutral path if one is configured.
     pub links: Vec<LinkConfig>,
-    /// Who decides when every link is silent; `None` only when `standalone`.
+    /// What gives the right to be ACTIVE.
+    pub authority: Authority,
+    /// Who is asked when every link is silent; always there when the authority is `ping`.
     pub arbitrator: Option<ArbitratorConfig>,
+    /// The voter on a third site, if there is one; never without the authority `lease`.
+    pub witness: Option<WitnessConfig>,
     /// Groups in the order of the file.
     pub groups: Vec<GroupConfig>,
     /// What must be up on every node but is not ours to start (`[[ready]]`).
@@ -149,6 +153,10 @@ pub struct Timers {
     /// life, unless every path was asked and only the arbitrator answered.
     #[serde(with = "value::as_text")]
     pub hold_time: Duration,
+    /// How long a majority's promise to an ACTIVE node lasts: it serves no longer than this after the sending of its last
+    /// acknowledged renewal, and nobody else may before.
+    #[serde(with = "value::as_text")]
+    pub lease_time: Duration,
     /// After the daemon's start: how long to wait for a peer's first frame before it counts as silent.
     #[serde(with = "value::as_text")]
     pub start_grace: Duration,
@@ -212,6 +220,29 @@ pub struct LinkConfig {
     pub port: u16,
 }
 
+/// What gives a node the right to be ACTIVE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Authority {
+    /// The isolation test: a node that reaches neither its peers nor the arbitrator is not.
+    Ping,
+    /// A lease, given by a majority of the nodes and the witness.
+    Lease,
+}
+
+/// The voter on a third site.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WitnessConfig {
+    /// Where it listens.
+    pub address: IpAddr,
+    /// Its UDP port.
+    pub port: u16,
+    /// Interface of each node the way to it leaves through; `None` lets the routing table decide.
+    pub interfaces: Option<Vec<String>>,
+    /// The keys this cluster shares with it.
+    pub key_file: PathBuf,
+}
+
 /// The neutral party that decides who is isolated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ArbitratorConfig {
@@ -239,6 +270,11 @@ impl GroupConfig {
     /// same by it, and neither may believe what the other says about it. Times, limits and monitors may differ.
     pub fn digest(&self) -> u32 {
         build::group_digest(self)
+    }
+
+    /// Names the group to the witness, whatever the nodes mean by it: two nodes that differ still share one lease.
+    pub fn name_digest(&self) -> u32 {
+        build::name_digest(&self.name)
     }
 }
 
@@ -416,6 +452,9 @@ impl Config {
 
     /// Name of a node.
     pub fn node_name(&self, node: NodeId) -> &str {
+        if node == NodeId::WITNESS {
+            return "the witness";
+        }
         self.nodes.get(node.index()).map_or("?", String::as_str)
     }
 
@@ -470,13 +509,29 @@ impl Config {
         self.standalone = true;
         self.links.clear();
         self.arbitrator = None;
+        self.witness = None;
+        self.authority = Authority::Ping;
         self.digest = build::digest(&self);
         self
     }
 
     /// What this config can guarantee.
     pub fn safety_class(&self) -> SafetyClass {
-        if self.standalone { SafetyClass::Standalone } else { SafetyClass::Ping }
+        match self.authority {
+            _ if self.standalone => SafetyClass::Standalone,
+            Authority::Ping => SafetyClass::Ping,
+            Authority::Lease => SafetyClass::Lease,
+        }
+    }
+
+    /// Voters of a lease: the nodes and the witness.
+    pub fn voters(&self) -> usize {
+        self.nodes.len() + usize::from(self.witness.is_some())
+    }
+
+    /// Votes that make a lease: two sets of this size always share a voter.
+    pub fn majority(&self) -> usize {
+        self.voters() / 2 + 1
     }
 }
 

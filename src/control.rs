@@ -203,6 +203,8 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// The arbitrator.
     pub arbitrator: Option<ArbitratorStatus>,
+    /// The witness.
+    pub witness: Option<WitnessStatus>,
     /// All links silent and the arbitrator unreachable.
     pub isolated: bool,
     /// The groups.
@@ -293,6 +295,45 @@ pub struct ArbitratorStatus {
     pub addresses: Vec<ArbitratorAddressStatus>,
 }
 
+/// The witness as seen from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    /// Where it is asked.
+    pub address: IpAddr,
+    /// `reachable`, `unreachable` or `unknown`.
+    pub state: String,
+    /// Since when.
+    pub since: Instant,
+    /// Its last answer.
+    pub heard: Option<Instant>,
+    /// Round-trip time of that, in microseconds.
+    pub rtt_micros: Option<u64>,
+}
+
+/// A group's lease as seen from here: who has promised what to whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// Until when this node has it; `None` = it does not.
+    pub held_until: Option<Instant>,
+    /// Votes that make a lease.
+    pub majority: usize,
+    /// Every voter.
+    pub votes: Vec<VoteStatus>,
+}
+
+/// One vote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteStatus {
+    /// Whose it is: a node, or `witness`.
+    pub voter: String,
+    /// To whom it is given; `None` = to nobody, or not known.
+    pub holder: Option<String>,
+    /// For which term.
+    pub term: Option<Term>,
+    /// Until when, at the latest.
+    pub until: Option<Instant>,
+}
+
 /// One address of the arbitrator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArbitratorAddressStatus {
@@ -327,6 +368,8 @@ pub struct GroupStatus {
     pub failovers: u32,
     /// A switchover under way, in words.
     pub switchover: Option<String>,
+    /// Its lease; `None` where none is needed.
+    pub lease: Option<LeaseStatus>,
     /// Its resources in start order.
     pub resources: Vec<ResourceStatus>,
 }

@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod config;
 pub mod control;
+pub mod lease;
 pub mod node;
 pub mod sim;
 pub mod time;

@@ -17,6 +17,7 @@ mod group;
 mod handover;
 pub mod input;
 mod judge;
+mod lease;
 mod link;
 mod obstacle;
 mod operator;
@@ -28,16 +29,18 @@ mod status;
 mod steer;
 mod takeover;
 mod vip_probe;
+mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use action::{Action, Durable, Order};
 pub use event::{Event, Fact};
 pub use input::{Input, Report};
 
 use crate::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, Role, Term};
-use crate::config::Config;
+use crate::config::{Authority, Config};
 use crate::node::action::ProbeId;
 use crate::node::arbitration::Arbitrator;
 use crate::node::event::{AlarmKey, HoldKind};
@@ -47,6 +50,7 @@ use crate::node::operator::PendingRequest;
 use crate::node::peer::Peer;
 use crate::node::persistence::Persistence;
 use crate::node::steer::Awaited;
+use crate::node::witness::Witness;
 use crate::time::Instant;
 use crate::wire::GroupState;
 
@@ -65,6 +69,9 @@ pub struct Node {
     carriers: BTreeMap<LinkId, bool>,
     peers: BTreeMap<NodeId, Peer>,
     arbitrator: Option<Arbitrator>,
+    witness: Option<Witness>,
+    /// The longest promise anybody has asked us for.
+    longest_promise: Duration,
     isolated: bool,
     groups: Vec<Group>,
     ready: BTreeMap<CheckId, (Instant, Result<(), String>)>,
@@ -126,6 +133,8 @@ impl Node {
             carriers: config.link_ids().map(|id| (id, true)).collect(),
             peers: peers.map(|id| (id, Peer::new(id, &config, now))).collect(),
             arbitrator: config.arbitrator.as_ref().filter(|_| !config.standalone).map(|a| Arbitrator::new(a, now)),
+            witness: config.witness.as_ref().filter(|_| !config.standalone).map(|_| Witness::new(now)),
+            longest_promise: config.timers.lease_time,
             isolated: false,
             groups: config.group_ids().map(|id| Group::new(id, &config, floor(id), now)).collect(),
             ready: BTreeMap::new(),
@@ -209,6 +218,7 @@ impl Node {
         self.judge_links();
         self.judge_peers();
         self.judge_arbitrator();
+        self.judge_witness();
         self.expire_holds();
         self.expire_namesakes();
         self.follow_requests();
@@ -229,6 +239,7 @@ impl Node {
         for group in &self.groups {
             if group.serves() {
                 assert!(!self.isolated, "group {} serves while isolated", group.id.0);
+                assert!(!self.leases() || self.has_lease(group.id), "group {} serves without a lease", group.id.0);
                 assert!(
                     group.term <= self.persistence.ceiling(group.id),
                     "group {} serves in a term that is not on disk",
@@ -308,6 +319,10 @@ impl Node {
             ("cluster", old.cluster == new.cluster && old.nodes == new.nodes && old.standalone == new.standalone),
             ("link", old.links == new.links),
             ("arbitrator", old.arbitrator == new.arbitrator),
+            ("authority", old.authority == new.authority),
+            ("witness", old.witness == new.witness),
+            // What was promised for the old time, or is counted on, would be judged by the new one.
+            ("timers.lease_time", old.authority == Authority::Ping || old.timers.lease_time == new.timers.lease_time),
             ("group", old.groups == new.groups),
             ("ready", old.ready == new.ready),
             ("daemon", old.daemon == new.daemon),

@@ -19,6 +19,7 @@ mod phrase;
 mod queue;
 mod random;
 mod resources;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,12 +31,13 @@ pub use note::{DaemonChange, KernelChange, Note, What};
 pub use random::Random;
 
 use crate::cluster::{GroupId, LinkId, NodeId, ResourceId, Role, Term};
-use crate::config::{Config, LinkKind, ResourceKind};
+use crate::config::{Authority, Config, LinkKind, ResourceKind};
 use crate::node::{Durable, Input, Node};
 use crate::time::Instant;
 use host::{Device, Disk, Host};
 use network::Network;
 use queue::{Happening, Queue};
+use witness::Site;
 
 /// How exact everything is that is not a heartbeat link. All zero in stories, so that they read well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +65,7 @@ pub struct Plan {
     pub cable: Cable,
     /// How exact the rest is.
     pub noise: Noise,
-    /// Rate error of each host's clock; 0 where the list ends.
+    /// Rate error of each host's clock, then of the witness's; 0 where the list ends.
     pub clock_rates_ppm: Vec<i32>,
 }
 
@@ -84,6 +86,7 @@ pub struct World {
     queue: Queue,
     network: Network,
     hosts: Vec<Host>,
+    site: Option<Site>,
     notes: Vec<Note>,
     requests: u64,
 }
@@ -101,10 +104,13 @@ impl World {
             })
             .collect();
         let rate = |node: NodeId| plan.clock_rates_ppm.get(node.index()).copied().unwrap_or(0);
+        let witness_rate = plan.clock_rates_ppm.get(config.nodes.len()).copied().unwrap_or(0);
+        let site = config.witness.as_ref().map(|_| Site::new(config.nodes.len(), witness_rate));
         let hosts = config.node_ids().map(|node| new_host(&config, node, rate(node))).collect();
         Self {
             network: Network::new(config.nodes.len(), &cables),
             hosts,
+            site,
             now: Instant::BOOT,
             random: Random::new(plan.seed),
             noise: plan.noise,
@@ -227,6 +233,13 @@ impl World {
     /// Whether a host's kernel has the address, or the process runs there, whatever its daemon thinks.
     pub fn owns(&self, node: NodeId, resource: ResourceId) -> bool {
         self.host(node).is_some_and(|host| host.owns(resource))
+    }
+
+    /// Whether a host has the address and its kernel lets it answer.
+    pub fn answers(&self, node: NodeId, resource: ResourceId) -> bool {
+        let guarded = self.config.authority == Authority::Lease && self.is_vip(resource);
+        let open = || self.right_until(node, resource.group).is_some_and(|until| self.now < until);
+        self.owns(node, resource) && (!guarded || open())
     }
 
     /// The same, if somebody else brought it up.

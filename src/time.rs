@@ -42,6 +42,24 @@ impl Instant {
     }
 }
 
+/// `time` as it may last for somebody whose clock is slower by `ppm` parts per million: never too short.
+pub fn stretch(time: Duration, ppm: u32) -> Duration {
+    let nanos = time.as_nanos();
+    from_nanos(nanos + (nanos * u128::from(ppm)).div_ceil(MILLION))
+}
+
+/// `time` as it may be over for somebody whose clock is faster by `ppm` parts per million: never too long.
+pub fn shrink(time: Duration, ppm: u32) -> Duration {
+    let nanos = time.as_nanos();
+    from_nanos(nanos.saturating_sub((nanos * u128::from(ppm)).div_ceil(MILLION)))
+}
+
+const MILLION: u128 = 1_000_000;
+
+fn from_nanos(nanos: u128) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {

@@ -9,6 +9,8 @@ pub mod seal;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role, Term};
@@ -53,6 +55,8 @@ pub struct Heartbeat {
     pub groups: Vec<GroupState>,
     /// A switchover an operator has asked for on this node, to be carried out by the ACTIVE one.
     pub request: Option<SwitchoverRequest>,
+    /// How long the sender counts on a promise; zero when it wants none.
+    pub lease: Duration,
 }
 
 /// What a node says about one group.
@@ -74,6 +78,21 @@ pub struct GroupState {
     pub released_to: Option<NodeId>,
     /// How the last switchover request ended or where it stands, for the node that asked.
     pub handover: Option<Handover>,
+    /// It asks for the group's lease in `term`, or holds it and renews it.
+    pub wants_lease: bool,
+    /// Whom the sender has given its vote.
+    pub promise: Option<Promised>,
+}
+
+/// A voter's promise that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Promised {
+    /// Who has it.
+    pub holder: NodeId,
+    /// For which term.
+    pub term: Term,
+    /// For how much longer on the sender's clock, when the frame was sent.
+    pub left: Duration,
 }
 
 /// An operator's wish to move a group.

@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 use crate::cluster::NodeId;
 
 use super::derive::{Facts, derive};
-use super::file::{Arbitrator, File, Group, Kind, Link, Resource};
+use super::file::{Arbitrator, File, Group, Kind, Link, Resource, Witness};
 use super::reader::{PerNode, Placed};
 use super::rules::NEUTRAL;
 use super::{
     ArbitratorConfig, Config, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig, ResourceConfig, ResourceKind,
-    RestartConfig, SystemdConfig, VipConfig,
+    RestartConfig, SystemdConfig, VipConfig, WitnessConfig,
 };
 
 /// The config a file describes.
@@ -27,6 +27,8 @@ pub(super) fn build(file: &File) -> Config {
         timers: derive(given, &Facts::default()),
         limits: file.limits.clone(),
         links: links(file),
+        authority: file.authority(),
+        witness: file.witness.as_ref().filter(|_| !file.cluster.standalone).and_then(witness),
         arbitrator: file.arbitrator.as_ref().filter(|_| !file.cluster.standalone).map(arbitrator),
         groups: file.groups.iter().map(group).collect(),
         ready: file
@@ -59,6 +61,10 @@ pub(super) fn group_digest(group: &GroupConfig) -> u32 {
     let resources: Vec<_> = group.resources.iter().map(|resource| (&resource.name, &resource.kind)).collect();
     let text = serde_json::to_vec(&(&group.name, resources)).unwrap_or_default();
     Sha256::digest(&text).iter().take(4).fold(0, |digest, byte| (digest << 8) | u32::from(*byte))
+}
+
+pub(super) fn name_digest(name: &str) -> u32 {
+    Sha256::digest(name.as_bytes()).iter().take(4).fold(0, |digest, byte| (digest << 8) | u32::from(*byte))
 }
 
 fn text(placed: Option<&Placed<String>>) -> String {
@@ -107,6 +113,15 @@ fn arbitrator(found: &Arbitrator) -> ArbitratorConfig {
         ping: found.ping.iter().map(|ping| ping.value).collect(),
         interfaces: found.interfaces.as_ref().map(interfaces),
     }
+}
+
+fn witness(found: &Witness) -> Option<WitnessConfig> {
+    Some(WitnessConfig {
+        address: found.address.as_ref()?.value,
+        port: found.port,
+        interfaces: found.interfaces.as_ref().map(interfaces),
+        key_file: found.key_file.clone(),
+    })
 }
 
 fn group(group: &Group) -> GroupConfig {

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::time::{shrink, stretch};
+
 use super::derive::{HOLD_FORMULA, HOLD_FROM, hold_bound};
 use super::value::format_duration;
-use super::{Config, Failback, GroupConfig, ResourceConfig, ResourceKind, Timers};
+use super::{Authority, Config, Failback, GroupConfig, ResourceConfig, ResourceKind, Timers};
 
 /// One side: an expression and what it comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -133,7 +135,10 @@ pub fn inequalities(config: &Config) -> Vec<Inequality> {
     let mut list = Vec::new();
     if !config.standalone {
         list.extend(detection(&config.timers));
-        list.extend(takeover(&config.timers));
+        list.extend(match config.authority {
+            Authority::Ping => takeover(&config.timers),
+            Authority::Lease => lease(&config.timers),
+        });
         list.extend(switchover(config));
         list.extend(failback(config));
     }
@@ -228,6 +233,35 @@ fn takeover(t: &Timers) -> Vec<Inequality> {
         .remedy("raise failover_budget, or lower heartbeat_interval, arbitrator_timeout or stop_bound")
         .timers(&["hold_time", "vip_probe_time", "failover_budget"])
         .timers(HOLD_FROM),
+    ]
+}
+
+/// What the kernel's copy of the lease ends early: it counts in ticks.
+const TICKS: Duration = Duration::from_millis(5);
+
+fn lease(t: &Timers) -> Vec<Inequality> {
+    use Relation::{AtMost, Less};
+    vec![
+        Inequality::new(
+            "renewal",
+            side("2 x heartbeat_interval + 5ms", t.heartbeat_interval * 2 + TICKS),
+            Less,
+            side("lease_time x (1 - clock_rate_ppm / 1000000)", shrink(t.lease_time, t.clock_rate_ppm)),
+            "an ACTIVE node would lose its lease between two ordinary renewals",
+        )
+        .timers(&["lease_time", "heartbeat_interval", "clock_rate_ppm"]),
+        Inequality::new(
+            "failover budget",
+            side(
+                "lease_time x (1 + clock_rate_ppm / 1000000) + heartbeat_interval + vip_probe_time",
+                stretch(t.lease_time, t.clock_rate_ppm) + t.heartbeat_interval + t.vip_probe_time,
+            ),
+            AtMost,
+            side("failover_budget", t.failover_budget),
+            "a takeover from a silent peer would take longer than was asked for",
+        )
+        .remedy("raise failover_budget, or lower heartbeat_interval or lease_time")
+        .timers(&["lease_time", "clock_rate_ppm", "heartbeat_interval", "vip_probe_time", "failover_budget"]),
     ]
 }
 

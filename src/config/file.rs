@@ -7,6 +7,7 @@ mod group;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -17,7 +18,7 @@ use super::derive::TimerValue;
 use super::error::{Finding, Findings, Place};
 use super::keys::{self, Takes};
 use super::reader::{Nodes, PerNode, Placed, Table};
-use super::{Check, DaemonConfig, Limits, MonitorConfig};
+use super::{Authority, Check, DaemonConfig, Limits, MonitorConfig};
 
 /// The whole file.
 pub(super) struct File {
@@ -26,9 +27,22 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) links: Vec<Link>,
     pub(super) arbitrator: Option<Arbitrator>,
+    pub(super) witness: Option<Witness>,
     pub(super) groups: Vec<Group>,
     pub(super) ready: Vec<Ready>,
     pub(super) daemon: DaemonConfig,
+}
+
+impl File {
+    /// What gives the right to be ACTIVE: what is written, or what the tables call for.
+    pub(super) fn authority(&self) -> Authority {
+        match &self.cluster.authority {
+            _ if self.cluster.standalone => Authority::Ping,
+            Some(written) => written.value,
+            None if self.witness.is_some() => Authority::Lease,
+            None => Authority::Ping,
+        }
+    }
 }
 
 /// `[cluster]`
@@ -39,6 +53,7 @@ pub(super) struct Cluster {
     /// Where the list of nodes stands, and whether all of it could be read.
     pub(super) nodes_place: Place,
     pub(super) nodes_good: bool,
+    pub(super) authority: Option<Placed<Authority>>,
     pub(super) standalone: bool,
 }
 
@@ -89,6 +104,15 @@ pub(super) struct Arbitrator {
     pub(super) port: u16,
 }
 
+/// `[witness]`
+pub(super) struct Witness {
+    pub(super) place: Place,
+    pub(super) address: Option<Placed<IpAddr>>,
+    pub(super) port: u16,
+    pub(super) interfaces: Option<PerNode<String>>,
+    pub(super) key_file: PathBuf,
+}
+
 /// `[[ready]]`
 pub(super) struct Ready {
     pub(super) name: Option<Placed<String>>,
@@ -117,10 +141,12 @@ pub(super) fn read(entries: &DeTable<'_>, findings: &Findings<'_>) -> File {
     let links = top.tables("link", &keys::LINK).iter().map(|table| read_link(table, &nodes)).collect();
     let arbitrator = Some(top.table("arbitrator", &keys::ARBITRATOR)).filter(Table::is_written);
     let arbitrator = arbitrator.map(|table| read_arbitrator(&table, &nodes));
+    let witness = Some(top.table("witness", &keys::WITNESS)).filter(Table::is_written);
+    let witness = witness.map(|table| read_witness(&table, &nodes));
     let groups = top.tables("group", &keys::GROUP).iter().map(|table| group::read(table, &nodes)).collect();
     let ready = top.tables("ready", &keys::READY).iter().map(read_ready).collect();
     let daemon = read_daemon(&top.table("daemon", &keys::DAEMON));
-    File { cluster, timers, limits, links, arbitrator, groups, ready, daemon }
+    File { cluster, timers, limits, links, arbitrator, witness, groups, ready, daemon }
 }
 
 fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {
@@ -131,6 +157,7 @@ fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {
             nodes: Vec::new(),
             nodes_place: top.place.clone(),
             nodes_good: false,
+            authority: None,
             standalone: false,
         };
     };
@@ -142,6 +169,10 @@ fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {
         nodes_good: table.findings.errors() == before,
         nodes,
         nodes_place: table.place_of("nodes"),
+        authority: table.text("authority").map(|word| {
+            let authority = if word.value == "lease" { Authority::Lease } else { Authority::Ping };
+            Placed { value: authority, place: word.place }
+        }),
         standalone: table.flag("standalone").is_some_and(|flag| *flag),
     }
 }
@@ -226,6 +257,16 @@ fn read_arbitrator(table: &Table<'_>, nodes: &Nodes) -> Arbitrator {
         table.findings.put(finding.hint("add interface = \"...\" to [arbitrator]"));
     }
     arbitrator
+}
+
+fn read_witness(table: &Table<'_>, nodes: &Nodes) -> Witness {
+    Witness {
+        place: table.place.clone(),
+        address: parsed(table.text("address")),
+        port: port(table),
+        interfaces: table.per_node("interface", nodes),
+        key_file: table.text("key_file").map(|path| path.value.into()).unwrap_or_default(),
+    }
 }
 
 fn read_ready(table: &Table<'_>) -> Ready {

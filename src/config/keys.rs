@@ -30,6 +30,8 @@ pub(super) const READY_MAX: usize = 64;
 /// UDP port of the heartbeats unless set. Nothing is registered for it, an ordinary socket does not get it by chance (Linux
 /// hands out 32768 and above), and Linux-HA, which may run beside us, keeps 694.
 pub(super) const PORT: &str = "6940";
+/// UDP port of a witness unless set: the next one.
+pub(super) const WITNESS_PORT: &str = "6941";
 
 /// One table of the file.
 #[derive(Clone, Copy, Debug)]
@@ -210,6 +212,7 @@ pub(super) const TOP: Section = Section {
         key("limits", Takes::Table, Preset::Optional),
         key("link", Takes::Tables(LINKS_MAX), Preset::Optional),
         key("arbitrator", Takes::Table, Preset::Optional),
+        key("witness", Takes::Table, Preset::Optional),
         key("group", Takes::Tables(GROUPS_MAX), Preset::Optional),
         key("ready", Takes::Tables(READY_MAX), Preset::Optional),
         key("daemon", Takes::Table, Preset::Optional),
@@ -223,6 +226,7 @@ pub(super) const CLUSTER: Section = Section {
         NAME,
         key("nodes", Takes::List(Grammar::Host, NODES_MAX), Preset::Required),
         key("failover_budget", Takes::Time(ms(50), secs(600)), Preset::Derived),
+        key("authority", Takes::Choice(&["ping", "lease"]), Preset::Optional),
         key("standalone", Takes::Flag, Preset::Value("false")),
     ],
 };
@@ -244,6 +248,7 @@ pub(super) const TIMERS: Section = Section {
         timer("vip_probe_time", ms(1), secs(10)),
         timer("stop_bound", ms(1), secs(600)),
         timer("hold_time", ms(1), HOUR),
+        timer("lease_time", ms(4), secs(600)),
         timer("start_grace", ms(1), HOUR),
         key("guard_lifetime", Takes::Seconds(secs(2), HOUR), Preset::Derived),
         timer("guard_refresh", ms(10), HOUR),
@@ -284,6 +289,17 @@ pub(super) const ARBITRATOR: Section = Section {
         key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Optional),
         key("address", Takes::PerNode(Grammar::Address), Preset::Optional),
         key("port", Takes::Integer(1, 65_535), Preset::Value(PORT)),
+    ],
+};
+
+/// `[witness]`
+pub(super) const WITNESS: Section = Section {
+    path: "witness",
+    keys: &[
+        key("address", Takes::Text(Grammar::Address), Preset::Required),
+        key("port", Takes::Integer(1, 65_535), Preset::Value(WITNESS_PORT)),
+        key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Optional),
+        key("key_file", Takes::Text(Grammar::Path), Preset::Value("/etc/avamgr/witness.keys")),
     ],
 };
 
@@ -357,7 +373,7 @@ pub(super) const DAEMON: Section = Section {
 
 /// Every table, in the order of the manual.
 pub const SECTIONS: &[Section] =
-    &[TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, GROUP, RESOURCE, RESTART, CHECK, MONITOR, READY, DAEMON];
+    &[TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, WITNESS, GROUP, RESOURCE, RESTART, CHECK, MONITOR, READY, DAEMON];
 
 /// Of these names the one that was probably meant.
 pub(super) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {

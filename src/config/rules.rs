@@ -9,12 +9,12 @@ mod interfaces;
 
 use std::collections::BTreeMap;
 
-use super::Config;
 use super::check::{inequalities, timer_key};
 use super::derive::affected;
 use super::error::{Finding, Findings, Place, Problem};
 use super::file::{File, Kind, Resource, called};
 use super::reader::Placed;
+use super::{Authority, Config};
 
 /// Name of the neutral path among the links.
 pub(super) const NEUTRAL: &str = "neutral";
@@ -80,6 +80,7 @@ fn counts(file: &File, findings: &Findings<'_>) {
     if file.cluster.standalone {
         let unused = "is not used: with standalone = true there is no peer to talk to";
         let places = file.links.iter().map(|link| &link.place).chain(file.arbitrator.iter().map(|found| &found.place));
+        let places = places.chain(file.witness.iter().map(|found| &found.place));
         for place in places {
             findings.put(Finding::warning(place, unused).without_value());
         }
@@ -100,19 +101,45 @@ fn counts(file: &File, findings: &Findings<'_>) {
         ),
         [_, _, ..] => {}
     }
+    voters(file, findings);
     match &file.arbitrator {
+        None if file.authority() == Authority::Lease => {}
         None => say(
             &at("arbitrator"),
             "is missing: nobody would decide when every link is silent",
             "add an [arbitrator] table",
         ),
-        Some(found) if found.neutral.is_none() => {
+        Some(found) if found.neutral.is_none() && file.authority() == Authority::Ping => {
             let fact = "has no `address`: without heartbeats on the neutral path a takeover from a silent peer always waits \
                         for the whole hold time";
             let hint = "add address = { ... } with the addresses of the nodes on the arbitrator's interface";
             findings.put(Finding::warning(&found.place, fact).without_value().hint(hint));
         }
         Some(_) => {}
+    }
+}
+
+/// A majority of two is both of them: without a third voter a pair that has lost one node would serve no more.
+fn voters(file: &File, findings: &Findings<'_>) {
+    let hint = "add a [witness] table, or say authority = \"ping\"";
+    match (&file.cluster.authority, &file.witness) {
+        (Some(written), Some(witness)) if written.value == Authority::Ping => {
+            let rule = "is not asked by the authority \"ping\"";
+            let finding = Finding::conflict(&witness.place, rule).without_value();
+            findings.put(finding.related(&written.place, "chosen here").hint("say authority = \"lease\""));
+        }
+        (Some(written), None) if written.value == Authority::Lease && file.cluster.nodes.len() == 2 => {
+            let rule = "needs a third voter: the majority of two nodes is both of them";
+            findings.put(Finding::conflict(&written.place, rule).hint(hint));
+        }
+        (Some(_) | None, _) => {
+            let voters = file.cluster.nodes.len() + usize::from(file.witness.is_some());
+            if file.authority() == Authority::Lease && voters.is_multiple_of(2) {
+                let place = file.witness.as_ref().map_or(&file.cluster.nodes_place, |witness| &witness.place);
+                let fact = format!("makes {voters} voters: an even number survives no more losses than one less");
+                findings.put(Finding::warning(place, fact).without_value());
+            }
+        }
     }
 }
 

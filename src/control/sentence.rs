@@ -59,6 +59,7 @@ impl Fact {
             | Self::PeerRole { .. }
             | Self::PeerLeft { .. }
             | Self::ArbitratorReachable
+            | Self::WitnessBack
             | Self::NotIsolated
             | Self::ConflictEnded { .. }
             | Self::CheckReady { .. }
@@ -75,6 +76,7 @@ impl Fact {
             Self::PeerDegraded { .. }
             | Self::PeerSilent { .. }
             | Self::Isolated
+            | Self::WitnessLost
             | Self::VipAnswered { .. }
             | Self::DualActive { .. }
             | Self::FlapLimit { .. }
@@ -107,6 +109,8 @@ impl Fact {
             | Self::PeerLeft { .. }
             | Self::ArbitratorReachable
             | Self::ArbitratorUnreachable
+            | Self::WitnessLost
+            | Self::WitnessBack
             | Self::Isolated
             | Self::NotIsolated
             | Self::CheckReady { .. }
@@ -153,6 +157,7 @@ fn role_severity(to: Role, cause: &Cause) -> Severity {
         | Cause::FirstInRank
         | Cause::Standalone
         | Cause::ReleasedToUs { .. }
+        | Cause::Lease { silence: None }
         | Cause::ResourcesUp
         | Cause::ResourcesDown
         | Cause::Operator { .. }
@@ -162,6 +167,9 @@ fn role_severity(to: Role, cause: &Cause) -> Severity {
         | Cause::Held { .. }
         | Cause::Shutdown => Severity::Info,
         Cause::PeerSilent { .. }
+        | Cause::Lease { silence: Some(_) }
+        | Cause::LeaseLost
+        | Cause::NoMajority
         | Cause::Isolated
         | Cause::OlderTerm { .. }
         | Cause::ClaimLost { .. }
@@ -229,6 +237,10 @@ impl Speaker<'_> {
             Fact::PeerLeft { peer } => format!("{} left in an orderly way: its daemon was stopped", self.node(*peer)),
             Fact::ArbitratorReachable => "arbitrator answers".to_owned(),
             Fact::ArbitratorUnreachable => "arbitrator does not answer".to_owned(),
+            Fact::WitnessLost => {
+                "the witness does not answer: nothing moves, but one more fault may be one too many".to_owned()
+            }
+            Fact::WitnessBack => "the witness answers".to_owned(),
             Fact::Isolated => "isolated: every link is silent and the arbitrator does not answer; \
                 this node may not be ACTIVE until it hears one of them again"
                 .to_owned(),
@@ -285,6 +297,15 @@ impl Speaker<'_> {
             Cause::Standalone => "standalone mode, no other node to ask".to_owned(),
             Cause::ReleasedToUs { by } => format!("{} released it to this node", self.node(*by)),
             Cause::PeerSilent { silence, asked_all } => self.peer_silent(group, *silence, *asked_all),
+            Cause::Lease { silence: None } => "no node has its lease".to_owned(),
+            Cause::Lease { silence: Some(silence) } => {
+                format!(
+                    "what was promised to another node is over, and that has been silent for {}",
+                    duration(*silence)
+                )
+            }
+            Cause::LeaseLost => "its lease ran out: no majority of the voters has acknowledged it in time".to_owned(),
+            Cause::NoMajority => "no majority of the voters gave this node its votes in time".to_owned(),
             Cause::ResourcesUp => "all its resources are up".to_owned(),
             Cause::ResourcesDown => "all its resources are down".to_owned(),
             Cause::Isolated => "isolated: every link is silent and the arbitrator does not answer".to_owned(),

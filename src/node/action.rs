@@ -66,6 +66,14 @@ pub enum Action {
         /// The order.
         order: Order,
     },
+    /// How long this node may have the addresses and services of a group. The driver passes it on to what ends them when this
+    /// daemon cannot; it is said before anything is started under it.
+    Right {
+        /// The group.
+        group: GroupId,
+        /// Until then, on this boot's clock; what is over is no right.
+        until: Instant,
+    },
     /// Answer an operator's request; the last word on it.
     Answer {
         /// The request.
@@ -103,6 +111,9 @@ pub struct Durable {
     pub offline: Option<Offline>,
     /// Maintenance switched on by an operator.
     pub maintenance: bool,
+    /// The longest promise this node may have made as a voter.
+    #[serde(default)]
+    pub promised: Duration,
 }
 
 /// An operator's order to stay out.

@@ -43,6 +43,9 @@ impl Node {
             return (earliest.at, "ended");
         }
         self.offer_peers(&mut earliest);
+        if let Some(at) = self.witness_deadline() {
+            earliest.offer(at, "witness");
+        }
         if let Some(arbitrator) = &self.arbitrator {
             let (at, reason) = arbitrator.deadline(&self.config.timers);
             earliest.offer(at, reason);
@@ -50,6 +53,7 @@ impl Node {
         for group in &self.groups {
             self.offer_takeover(group.id, &mut earliest);
             self.offer_group(group.id, &mut earliest);
+            self.offer_lease(group.id, &mut earliest);
         }
         if let Some(until) = self.offline.and_then(|(_, offline)| offline.until) {
             earliest.offer(until, "offline ends");
@@ -74,7 +78,7 @@ impl Node {
         if !self.peers.is_empty() {
             earliest.offer(self.next_heartbeat, "heartbeat");
         }
-        if self.peers_in_doubt().next().is_some() {
+        if self.is_urgent() || self.peers_in_doubt().next().is_some() {
             earliest.offer(self.next_probe, "probe");
         }
         for peer in self.peers.values() {
@@ -84,6 +88,18 @@ impl Node {
             if peer.state == PeerState::OneWay {
                 earliest.offer(self.last_sign(peer) + timers.dead_time, "peer silent");
             }
+        }
+    }
+
+    fn offer_lease(&self, id: GroupId, earliest: &mut Earliest) {
+        if !self.leases() {
+            return;
+        }
+        for (at, reason) in self.lease_deadlines(id) {
+            earliest.offer_future(at, reason);
+        }
+        if let Some(at) = self.urgent_from(id) {
+            earliest.offer_future(at, "renew urgently");
         }
     }
 

@@ -77,12 +77,14 @@ impl Node {
         self.learn_terms(id);
         self.resolve_conflict(id);
         self.yield_when_isolated(id);
+        self.yield_when_lapsed(id);
         self.yield_answered_addresses(id);
         self.follow_release(id);
         self.give_up_when_failed(id);
         self.fail_back(id);
         self.probe_vips(id);
         self.take_over(id);
+        self.tell_right(id);
         self.order_resources(id);
         self.settle_role(id);
     }
@@ -156,6 +158,10 @@ impl Node {
         };
         group.role = to;
         group.since = now;
+        if matches!(to, Role::Standby | Role::Fault) {
+            self.end_tenure(id);
+        }
+        let group = self.group_mut(id);
         if !cause.ends_a_change() {
             group.cause = cause.clone();
         }

@@ -113,6 +113,10 @@ pub enum Fact {
     ArbitratorReachable,
     /// The arbitrator does not answer.
     ArbitratorUnreachable,
+    /// The witness does not answer.
+    WitnessLost,
+    /// The witness answers again.
+    WitnessBack,
     /// All links silent and the arbitrator unreachable.
     Isolated,
     /// A link or the arbitrator is back.
@@ -284,6 +288,15 @@ pub enum Cause {
         /// The hold time was not needed: every path was asked.
         asked_all: bool,
     },
+    /// A majority of the voters has to give us the lease, and nobody is heard who has it.
+    Lease {
+        /// How long the last peer has been silent, if one is.
+        silence: Option<Duration>,
+    },
+    /// The lease ran out: no majority has acknowledged its renewal in time.
+    LeaseLost,
+    /// No majority has given us its votes in time.
+    NoMajority,
     /// Resources are up.
     ResourcesUp,
     /// Resources are down.
@@ -459,6 +472,7 @@ pub(super) enum AlarmKey {
     Persist,
     Isolated,
     Arbitrator,
+    Witness,
 }
 
 impl Fact {
@@ -472,6 +486,7 @@ impl Fact {
             Self::PersistFailed { .. } => Some(AlarmKey::Persist),
             Self::Isolated => Some(AlarmKey::Isolated),
             Self::ArbitratorUnreachable => Some(AlarmKey::Arbitrator),
+            Self::WitnessLost => Some(AlarmKey::Witness),
             _ => None,
         }
     }

@@ -13,7 +13,7 @@ use crate::node::link::LinkState;
 use crate::node::peer::{Peer, PeerState};
 use crate::node::{Action, Node};
 use crate::time::Instant;
-use crate::wire::{GroupState, Heartbeat};
+use crate::wire::{GroupState, Heartbeat, Promised};
 
 /// For how long two runs of one name must be heard side by side, neither of them ever silent for a dead time: a restart,
 /// or several of them with frames that were delayed, is over before.
@@ -67,6 +67,9 @@ impl Node {
 
     /// A frame with a good digest: it may still be old, replayed, for somebody else or by a namesake.
     pub(super) fn on_heartbeat(&mut self, id: LinkId, arrived: Instant, wall_millis: u64, frame: &Heartbeat) {
+        if frame.from == NodeId::WITNESS {
+            return self.on_witness_frame(id, arrived, frame);
+        }
         if frame.from == self.me {
             if frame.incarnation != self.incarnation {
                 self.on_namesake(id, self.me);
@@ -161,7 +164,12 @@ impl Node {
             }
         }
         let state = peer.judge(&config, now, self.floor);
+        let is_newest = frame.revision == peer.revision;
         self.tell_all(facts);
+        self.hear_promises(frame.from, arrived, frame);
+        if is_newest {
+            self.hear_wishes(frame.from, arrived, frame.lease);
+        }
         self.compare(frame, wall_millis, rtt.unwrap_or_default());
         // A peer that is not alive yet is asked for more at once: the links come up as fast as frames travel.
         let rising = !state.is_alive() && state != PeerState::Left;
@@ -202,11 +210,7 @@ impl Node {
     /// Sends what is due: on change at once, otherwise by the interval, faster while a peer is in doubt.
     pub(super) fn send_frames(&mut self) {
         let now = self.now;
-        let changed = !self.own_state().eq(self.told.iter().copied());
-        if changed {
-            self.told = self.own_state().collect();
-            self.revision = self.revision.wrapping_add(1);
-        }
+        let changed = self.take_note_of_own_state();
         let due = now >= self.next_heartbeat;
         if due {
             let interval = self.config.timers.heartbeat_interval;
@@ -218,9 +222,25 @@ impl Node {
         if due || changed {
             self.send_to(|_| true, false);
         }
-        if now >= self.next_probe && self.peers_in_doubt().next().is_some() {
+        let urgent = self.is_urgent();
+        let probes = now >= self.next_probe && (urgent || self.peers_in_doubt().next().is_some());
+        if probes && urgent {
+            self.next_probe = now + self.config.timers.probe_interval;
+            self.probe_everybody();
+        } else if probes {
             self.probe_peers(now);
         }
+        self.ask_witness(changed || (probes && urgent) || (due && self.wants_any_lease()));
+    }
+
+    /// Whether there is something new to tell of ourselves.
+    pub(super) fn take_note_of_own_state(&mut self) -> bool {
+        let changed = !self.own_state().eq(self.told.iter().copied());
+        if changed {
+            self.told = self.own_state().collect();
+            self.revision = self.revision.wrapping_add(1);
+        }
+        changed
     }
 
     /// Peers whose silence is young enough to be probed at the fast pace.
@@ -282,6 +302,8 @@ impl Node {
         let now = self.now;
         let leaving = self.shutdown.is_some_and(|shutdown| shutdown.leaving);
         let request = self.pending.as_ref().and_then(|pending| pending.wire());
+        let groups = self.told_now();
+        let lease = if self.leases() { self.config.timers.lease_time } else { Duration::ZERO };
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
         };
@@ -315,10 +337,30 @@ impl Node {
             leaving,
             revision: self.revision,
             seen_revision,
-            groups: self.told.clone(),
+            groups,
             request,
+            lease,
         };
         self.outbox.push_back(Action::Send { link: id, heartbeat });
+    }
+
+    /// What was told last, with how long each promise lasts as of this moment.
+    pub(super) fn told_now(&self) -> Vec<GroupState> {
+        let left = |state: &GroupState, group: &Group| {
+            let promise = group.vote.promise(self.now).filter(|promise| promise.holder != self.me);
+            let told = state.promise.and_then(|told| {
+                let running = promise.filter(|promise| (promise.holder, promise.term) == (told.holder, told.term))?;
+                Some(Promised { left: running.until.since(self.now), ..told })
+            });
+            GroupState { promise: told, ..*state }
+        };
+        self.told.iter().zip(&self.groups).map(|(state, group)| left(state, group)).collect()
+    }
+
+    /// A promise that is told is told as long as it lasts; how long is not news.
+    fn told_promise(&self, group: &Group) -> Option<Promised> {
+        let promise = group.vote.promise(self.now).filter(|promise| promise.holder != self.me)?;
+        Some(Promised { holder: promise.holder, term: promise.term, left: Duration::ZERO })
     }
 
     fn own_state(&self) -> impl Iterator<Item = GroupState> {
@@ -331,6 +373,8 @@ impl Node {
             addresses: self.may_own_addresses(group.id),
             released_to: group.released_to(),
             handover: group.word,
+            wants_lease: self.wants_lease(group.id),
+            promise: self.told_promise(group),
         })
     }
 }

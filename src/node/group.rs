@@ -1,10 +1,14 @@
 //! What a node knows and does about one group.
 
+use std::collections::BTreeMap;
+
 use crate::cluster::{GroupId, NodeId, Role, Term};
 use crate::config::{Config, GroupConfig};
+use crate::lease::Vote;
 use crate::node::action::{ProbeId, RequestId};
 use crate::node::event::Cause;
 use crate::node::input::VipOwner;
+use crate::node::lease::{Known, Tenure};
 use crate::node::resources::Resource;
 use crate::time::Instant;
 use crate::wire::{Handover, HandoverStage};
@@ -15,6 +19,8 @@ pub(super) struct Group {
     pub(super) id: GroupId,
     /// What we mean by it.
     pub(super) digest: u32,
+    /// What it is called, for the witness.
+    pub(super) name_digest: u32,
     pub(super) role: Role,
     pub(super) since: Instant,
     /// The decision that led to this role.
@@ -45,6 +51,16 @@ pub(super) struct Group {
     pub(super) probe: Probe,
     /// Since when the preferred node could have the group back.
     pub(super) failback_since: Option<Instant>,
+    /// Our own vote.
+    pub(super) vote: Vote,
+    /// What the other voters have said of theirs.
+    pub(super) known: BTreeMap<NodeId, Known>,
+    /// The lease we ask for or hold.
+    pub(super) tenure: Option<Tenure>,
+    /// No claim is made before: the last one found no majority.
+    pub(super) retry: Instant,
+    /// What was last said of how long the right lasts.
+    pub(super) told_right: Instant,
 }
 
 /// Giving the group to another node.
@@ -90,6 +106,7 @@ impl Group {
         Self {
             id,
             digest: config.groups.get(id.index()).map_or(0, GroupConfig::digest),
+            name_digest: config.groups.get(id.index()).map_or(0, GroupConfig::name_digest),
             role: Role::Deactivating,
             since: now,
             cause: Cause::Start,
@@ -107,6 +124,11 @@ impl Group {
             unsettled: false,
             probe: Probe::default(),
             failback_since: None,
+            vote: Vote::default(),
+            known: BTreeMap::new(),
+            tenure: None,
+            retry: Instant::BOOT,
+            told_right: Instant::BOOT,
         }
     }
 

@@ -119,7 +119,8 @@ impl Node {
         self.alarm(state == Reachability::Unreachable, Fact::ArbitratorUnreachable, Fact::ArbitratorReachable);
         let alone = !self.peers.values().any(|peer| peer.state.is_alive());
         let missed = self.peers.values().any(|peer| peer.state != PeerState::Left);
-        self.isolated = alone && missed && state == Reachability::Unreachable;
+        // Under leases it decides nothing.
+        self.isolated = alone && missed && state == Reachability::Unreachable && !self.leases();
         self.alarm(self.isolated, Fact::Isolated, Fact::NotIsolated);
     }
 
@@ -145,6 +146,11 @@ impl Node {
         }
         self.tell(Fact::Stalled { duration: pause });
         self.judge_arbitrator();
+        // Before anything else is said: what ran out meanwhile is nobody's to renew.
+        for id in self.config.clone().group_ids() {
+            self.yield_when_lapsed(id);
+        }
+        self.take_note_of_own_state();
         self.probe_everybody();
     }
 }

@@ -32,6 +32,9 @@ pub(super) enum Obstacle {
     VipAnswered(VipOwner),
     VipNotAsked { error: Option<String> },
     HoldTime { peer: NodeId, until: Instant },
+    Abstaining { until: Instant },
+    Promised { voter: NodeId, holder: NodeId, until: Instant },
+    NoMajority { needed: usize, until: Instant },
 }
 
 impl Obstacle {
@@ -44,6 +47,7 @@ impl Obstacle {
             Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
             Self::PeerHasAddresses { .. } | Self::OtherConfig { .. } => false,
             Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
+            Self::Abstaining { .. } | Self::Promised { .. } | Self::NoMajority { .. } => false,
             Self::PeerSuspect { .. } | Self::OneWay { .. } | Self::ArbitratorNotAsked | Self::Isolated => false,
             Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. } => false,
         }
@@ -98,6 +102,17 @@ impl Obstacle {
             Self::HoldTime { peer, until } => {
                 format!("{} may still be ACTIVE, for {} (hold time)", node(peer), left(until))
             }
+            Self::Abstaining { until } => {
+                format!("just started, it may have promised its vote before: it gives none for {}", left(until))
+            }
+            Self::Promised { voter, holder, until } => {
+                format!("{} has promised its vote to {}, for {}", node(voter), node(holder), left(until))
+            }
+            Self::NoMajority { needed, until } => format!(
+                "the last attempt did not find {needed} of {} voters; the next one begins in {}",
+                config.voters(),
+                left(until)
+            ),
         }
     }
 }

@@ -147,11 +147,7 @@ impl Peer {
 
     /// It owns the group or is about to, without needing anybody's consent any more.
     pub(super) fn holds(&self, group: GroupId) -> bool {
-        self.group(group).is_some_and(|state| match state.role {
-            Role::Active | Role::Deactivating => true,
-            Role::Activating => !state.claim,
-            Role::Standby | Role::Fault => false,
-        })
+        self.group(group).is_some_and(GroupState::holds)
     }
 
     /// Some address of the group may be up there.
@@ -234,6 +230,8 @@ mod tests {
             addresses: false,
             released_to: None,
             handover: None,
+            wants_lease: false,
+            promise: None,
         };
         Heartbeat {
             from: NodeId(1),
@@ -254,6 +252,7 @@ mod tests {
             seen_revision: revision,
             groups: vec![state],
             request: None,
+            lease: std::time::Duration::ZERO,
         }
     }
 

@@ -37,6 +37,11 @@ impl Persistence {
         self.on_disk.terms.get(&group).copied().unwrap_or_default()
     }
 
+    /// The longest promise that may be made: the next run will know of it.
+    pub(super) fn promised(&self) -> Duration {
+        self.on_disk.promised
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         (self.failed.is_some() && self.in_flight.is_none()).then_some(self.retry)
     }
@@ -54,12 +59,13 @@ impl Node {
         let on_disk = &self.persistence.on_disk;
         let offline = self.offline.map(|(_, offline)| offline);
         let maintenance = self.maintenance.is_some();
-        let same = on_disk.offline == offline && on_disk.maintenance == maintenance;
+        let promised = if self.leases() { on_disk.promised.max(self.longest_promise) } else { on_disk.promised };
+        let same = on_disk.offline == offline && on_disk.maintenance == maintenance && on_disk.promised == promised;
         // After a failure something is written even if nothing has changed: only that shows that the disk works again.
         if same && self.persistence.failed.is_none() && !self.groups.iter().any(group_short) {
             return;
         }
-        let mut durable = Durable { offline, maintenance, ..on_disk.clone() };
+        let mut durable = Durable { offline, maintenance, promised, ..on_disk.clone() };
         for group in self.groups.iter().filter(|group| group_short(group)) {
             durable.terms.insert(group.id, Term(group.seen_term.0.saturating_add(RESERVE)));
         }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::cluster::{CheckId, GroupId, NodeId, ResourceId, Role};
+use crate::cluster::{CheckId, GroupId, NodeId, ResourceId, Role, Term};
 use crate::config::{LinkKind, ResourceConfig, ResourceKind};
 use crate::control::sentence;
 use crate::control::{
     AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, CheckStatus, DriverStatus, GroupStatus, HoldStatus,
-    LinkStatus, PeerGroupStatus, PeerStatus, ResourceStatus, Status,
+    LeaseStatus, LinkStatus, PeerGroupStatus, PeerStatus, ResourceStatus, Status, VoteStatus, WitnessStatus,
 };
 use crate::node::event::{Fact, HoldKind};
 use crate::node::link::{Link, LinkState};
@@ -28,6 +28,7 @@ impl Node {
             started: self.started,
             peers: self.peers.values().map(|peer| self.peer_status(peer)).collect(),
             arbitrator: self.arbitrator_status(),
+            witness: self.witness_status(),
             isolated: self.isolated,
             groups: self.config.group_ids().map(|id| self.group_status(id)).collect(),
             ready: self.check_status(),
@@ -100,6 +101,43 @@ impl Node {
         })
     }
 
+    fn witness_status(&self) -> Option<WitnessStatus> {
+        let (witness, config) = (self.witness.as_ref()?, self.config.witness.as_ref()?);
+        Some(WitnessStatus {
+            address: config.address,
+            state: witness.state.word().to_owned(),
+            since: witness.since,
+            heard: witness.heard,
+            rtt_micros: witness.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+        })
+    }
+
+    fn lease_status(&self, id: GroupId) -> LeaseStatus {
+        let group = self.group(id);
+        let name = |node: NodeId| self.config.node_name(node).to_owned();
+        let vote = |voter: NodeId, given: Option<(NodeId, Term, Instant)>| VoteStatus {
+            voter: if voter == NodeId::WITNESS { "witness".to_owned() } else { name(voter) },
+            holder: given.map(|(holder, _, _)| name(holder)),
+            term: given.map(|(_, term, _)| term),
+            until: given.map(|(_, _, until)| until),
+        };
+        let own = group.vote.promise(self.now).map(|promise| {
+            // Our own vote for ourselves lasts as long as we want it.
+            let until = if promise.holder == self.me { self.now } else { promise.until };
+            (promise.holder, promise.term, until)
+        });
+        let witness = self.witness.iter().map(|_| NodeId::WITNESS);
+        let others = self.peers.keys().copied().chain(witness).map(|voter| {
+            let known = group.known.get(&voter).filter(|known| self.now < known.until);
+            vote(voter, known.map(|known| (known.holder, known.term, known.until)))
+        });
+        LeaseStatus {
+            held_until: self.lease_end(id).filter(|end| *end > self.now),
+            majority: self.config.majority(),
+            votes: std::iter::once(vote(self.me, own)).chain(others).collect(),
+        }
+    }
+
     fn group_status(&self, id: GroupId) -> GroupStatus {
         let group = self.group(id);
         let sentence = |obstacle: Obstacle| obstacle.sentence(&self.config, self.now);
@@ -121,6 +159,7 @@ impl Node {
                 .release
                 .as_ref()
                 .map(|release| format!("to {}: {:?}", self.config.node_name(release.to), release.stage).to_lowercase()),
+            lease: self.leases().then(|| self.lease_status(id)),
             resources: self.config.resource_ids(id).filter_map(|id| self.resource_status(id)).collect(),
         }
     }

@@ -108,15 +108,17 @@ impl Node {
                 PeerState::OneWay if peer.holds(id) => {
                     obstacles.push(Obstacle::PeerHolds { peer: peer.id, role: peer.role(id) });
                 }
-                PeerState::OneWay => obstacles.push(Obstacle::OneWay { peer: peer.id }),
+                PeerState::OneWay if !self.leases() => obstacles.push(Obstacle::OneWay { peer: peer.id }),
                 PeerState::Left if self.has_just_left_it_to_us(id, peer) => released_by = Some(peer),
                 // It owned nothing when it left, but it may have come back unheard of. No hold time: it said goodbye.
-                PeerState::Left => obstacles.extend(self.silent_obstacles(id, peer, true)),
+                PeerState::Left if !self.leases() => obstacles.extend(self.silent_obstacles(id, peer, true)),
                 PeerState::Unknown if self.now < self.started + self.config.timers.start_grace => {
                     let until = self.started + self.config.timers.start_grace;
                     obstacles.push(Obstacle::WaitingForPeer { peer: peer.id, until });
                 }
-                PeerState::Unknown | PeerState::Silent => {
+                // What it may own was promised to it: its voters say until when.
+                PeerState::Unknown | PeerState::Silent | PeerState::OneWay | PeerState::Left if self.leases() => {}
+                PeerState::Unknown | PeerState::Silent | PeerState::OneWay | PeerState::Left => {
                     let asked_all = self.asked_all(id, peer);
                     obstacles.extend(self.silent_obstacles(id, peer, asked_all));
                     let this = self.now.since(self.last_sign(peer));
@@ -128,22 +130,33 @@ impl Node {
         if self.config.standalone {
             obstacles.extend(self.vip_obstacle(id, self.started));
         }
+        if self.leases() {
+            obstacles.extend(self.vote_obstacles(id));
+            obstacles.extend(self.group(id).probe.owner.clone().map(Obstacle::VipAnswered));
+            needs_consent = true;
+        }
         obstacles.extend(self.rank_obstacle(id));
         if !obstacles.is_empty() {
             return Err(obstacles);
         }
-        let cause = if let Some(peer) = released_by {
-            Cause::ReleasedToUs { by: peer.id }
+        let cause = self.takeover_cause(id, released_by.map(|peer| peer.id), silence);
+        Ok(Right { cause, needs_consent })
+    }
+
+    fn takeover_cause(&self, id: GroupId, released_by: Option<NodeId>, silence: Option<(Duration, bool)>) -> Cause {
+        if let Some(by) = released_by {
+            Cause::ReleasedToUs { by }
         } else if self.group(id).reclaim {
             Cause::Rollback
+        } else if self.leases() {
+            Cause::Lease { silence: self.silence_of_peers() }
         } else if let Some((silence, asked_all)) = silence {
             Cause::PeerSilent { silence, asked_all }
         } else if self.config.standalone {
             Cause::Standalone
         } else {
             Cause::FirstInRank
-        };
-        Ok(Right { cause, needs_consent })
+        }
     }
 
     /// Its last word, a moment ago, was that the group is ours.
@@ -281,8 +294,13 @@ impl Node {
         if !right.needs_consent && !self.secure_addresses(id) {
             return;
         }
-        if self.is_automatic(id, &right.cause) && !self.count_failover(id) {
+        let automatic = self.is_automatic(id, &right.cause);
+        if automatic && !self.may_fail_over(id) {
             return;
+        }
+        // A claim that finds no majority is no takeover.
+        if automatic && !self.leases() {
+            self.count_failover(id);
         }
         let revision = self.revision.wrapping_add(1);
         let group = self.group_mut(id);
@@ -290,6 +308,7 @@ impl Node {
         group.term = group.seen_term;
         group.claim = right.needs_consent.then_some(revision);
         group.stop_by = None;
+        self.begin_tenure(id, automatic);
         self.turn(id, Trigger::TakeOver, right.cause);
     }
 
@@ -310,15 +329,30 @@ impl Node {
             }
             consent &= !state.claim && peer.seen_revision >= revision;
         }
+        if self.leases() {
+            if self.group(id).seen_term > term {
+                return self.step_down(id, Cause::NoMajority, None);
+            }
+            consent = self.judge_claim(id);
+            if self.group(id).claim.is_none() {
+                return;
+            }
+        }
         let overdue = self.now >= self.group(id).since + self.config.timers.switchover_timeout;
         if !self.local_obstacles_to_claim(id).is_empty() || overdue {
             return self.step_down(id, Cause::RightLost, None);
         }
         // Rank decides who begins. A claim goes on when somebody who comes first is able by now: he waits for its end.
-        let rank = |obstacle: &Obstacle| matches!(obstacle, Obstacle::PeerFirst { .. });
+        // Votes are being asked for.
+        let rank = |obstacle: &Obstacle| {
+            matches!(obstacle, Obstacle::PeerFirst { .. } | Obstacle::Promised { .. } | Obstacle::NoMajority { .. })
+        };
         let has_right = self.judge_right(id).map_or_else(|obstacles| obstacles.iter().all(rank), |_| true);
         if consent && has_right && self.secure_addresses(id) {
             self.group_mut(id).claim = None;
+            if self.group(id).tenure.as_ref().is_some_and(|tenure| tenure.automatic) {
+                self.count_failover(id);
+            }
         }
     }
 
@@ -336,21 +370,25 @@ impl Node {
             let word = self.peers.get(by).and_then(|peer| peer.group(id)).and_then(|state| state.handover);
             return word.is_none_or(|word| word.to != self.me);
         }
-        matches!(cause, Cause::PeerSilent { .. })
+        matches!(cause, Cause::PeerSilent { .. } | Cause::Lease { silence: Some(_) })
     }
 
-    /// Counts an automatic takeover. `false`: it would be one too many, the group is held.
-    fn count_failover(&mut self, id: GroupId) -> bool {
+    /// Whether an automatic takeover would not be one too many; if it is, the group is held.
+    fn may_fail_over(&mut self, id: GroupId) -> bool {
         let (now, window, limit) = (self.now, self.config.limits.failover_window, self.config.limits.failovers);
         let group = self.group_mut(id);
         group.failovers.retain(|at| now.since(*at) < window);
         let count = u32::try_from(group.failovers.len()).unwrap_or(u32::MAX);
         if count < limit {
-            group.failovers.push(now);
             return true;
         }
         group.flap_hold = Some(now);
         self.tell(Fact::FlapLimit { group: id, count });
         false
+    }
+
+    fn count_failover(&mut self, id: GroupId) {
+        let now = self.now;
+        self.group_mut(id).failovers.push(now);
     }
 }

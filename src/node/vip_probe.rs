@@ -3,6 +3,8 @@
 //! An answer is a sign of life of an owner, like a heartbeat. One question without an answer does not undo it: on a busy
 //! host the answer comes too late now and then. The owner is gone when nobody has answered for the dead time.
 
+use std::time::Duration;
+
 use crate::cluster::{GroupId, Role};
 use crate::config::ResourceKind;
 use crate::node::action::ProbeId;
@@ -49,6 +51,7 @@ impl Node {
                 }
                 PeerState::Left if self.has_just_left_it_to_us(id, peer) => {}
                 PeerState::Unknown | PeerState::Silent | PeerState::Left => proof_needed = true,
+                PeerState::OneWay if self.leases() => proof_needed = true,
                 PeerState::Suspect | PeerState::OneWay => return false,
             }
         }
@@ -158,7 +161,8 @@ impl Node {
             }
             PeerState::Alive | PeerState::Degraded | PeerState::OneWay | PeerState::Left => None,
         });
-        let right = silences.max().filter(|at| *at > self.now)?;
+        let right = if self.leases() { self.promises_end(id).filter(|_| waits) } else { silences.max() };
+        let right = right.filter(|at| *at > self.now)?;
         let probe = &self.group(id).probe;
         let covered = probe.ended.is_some_and(|ended| ended + time >= right);
         // One eighth for the way to the prober and back.
@@ -180,13 +184,17 @@ impl Node {
         owner: Option<VipOwner>,
         error: Option<String>,
     ) {
-        let (now, next) = (self.now, self.now + self.config.timers.arbitrator_pace);
+        let now = self.now;
         if id.index() >= self.groups.len() {
             return;
         }
+        // Whoever answers may do so until its lease is over: then it is asked again at once.
+        let lease_end = self.promises_end(id).unwrap_or(Instant::NEVER);
+        let next = (now + self.config.timers.arbitrator_pace).min(lease_end);
         let matters = self.probe_basis(id).is_some();
         let late = !self.config.standalone && self.peers.values().all(|peer| peer.state.is_alive());
-        let patience = self.config.timers.dead_time;
+        // Under leases an owner that answers may do so while its lease lasts, and what counts is the last answer.
+        let patience = if self.leases() { Duration::ZERO } else { self.config.timers.dead_time };
         let probe = &mut self.group_mut(id).probe;
         if probe.in_flight.take_if(|(wanted, _)| *wanted == name).is_none() {
             return;

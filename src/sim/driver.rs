@@ -59,6 +59,11 @@ impl World {
             Action::ProbeVips { probe, group, time } => self.probe(at, probe, group, time),
             Action::Persist { order, durable } => self.persist(at, order, durable),
             Action::Resource { resource, order } => self.order_resource(at, resource, order),
+            Action::Right { group, until } => {
+                if let Some(kernel) = self.host_mut(at).and_then(|host| host.kernel.as_mut()) {
+                    kernel.rights.insert(group, until);
+                }
+            }
             Action::Answer { .. } | Action::Event(_) => {}
             Action::Exit => self.end_daemon(at, DaemonChange::Exited),
         }
@@ -139,6 +144,9 @@ impl World {
         heartbeat.sent_nanos = host.clock.local(self.now).as_nanos();
         heartbeat.wall_millis = host.clock.wall_millis(self.now);
         let to = heartbeat.to;
+        if link == LinkId::WITNESS {
+            return self.send_by_site(heartbeat);
+        }
         let quality = self.quality(link, at, to);
         if !self.link_open(link, at, to) || self.random.chance(quality.loss_ppm) {
             return;
@@ -149,7 +157,7 @@ impl World {
         self.travel(link, heartbeat, quality);
     }
 
-    fn travel(&mut self, link: LinkId, heartbeat: Heartbeat, quality: Quality) {
+    pub(super) fn travel(&mut self, link: LinkId, heartbeat: Heartbeat, quality: Quality) {
         let mut time = quality.latency + self.random.up_to(quality.jitter);
         if self.random.chance(quality.reorder_ppm) {
             time += self.random.up_to(quality.reorder_by);
@@ -159,10 +167,17 @@ impl World {
 
     pub(super) fn frame_arrives(&mut self, link: LinkId, heartbeat: Heartbeat) {
         let (from, to) = (heartbeat.from, heartbeat.to);
-        if !self.link_open(link, from, to) || !self.is_awake(to) {
+        if to == NodeId::WITNESS {
+            return self.frame_at_site(&heartbeat);
+        }
+        let open = if from == NodeId::WITNESS { self.site_answers(to) } else { self.link_open(link, from, to) };
+        if !open || !self.is_awake(to) {
             return;
         }
         let Some(host) = self.host(to) else { return };
+        if host.daemon.is_none() && from == NodeId::WITNESS {
+            return;
+        }
         if host.daemon.is_none() {
             let back = self.quality(link, to, from).latency;
             if self.link_open(link, to, from) {
@@ -240,7 +255,7 @@ impl World {
             };
             let others = self.config.node_ids().filter(|host| *host != asking);
             for host in others.filter(|host| self.lan_open(asking, *host) && self.is_awake(*host)) {
-                if self.owns(host, resource) {
+                if self.answers(host, resource) {
                     let net = vip.addresses.iter().chain(&vip.ranges).next()?;
                     return Some(VipOwner { address: net.address, mac: format!("02:00:00:00:00:{:02x}", host.0 + 1) });
                 }
@@ -285,6 +300,10 @@ impl World {
             return;
         };
         host.run += 1;
+        // The guard is set up anew, and closed.
+        if let Some(kernel) = &mut host.kernel {
+            kernel.rights.clear();
+        }
         host.disk.busy_until = now;
         let local = host.clock.local(now);
         let config = host.config.clone();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::queue::{Key, Probe};
-use crate::cluster::{NodeId, ResourceId};
+use crate::cluster::{GroupId, NodeId, ResourceId};
 use crate::config::Config;
 use crate::node::{Durable, Input, Node, Order};
 use crate::time::Instant;
@@ -68,6 +68,8 @@ pub(super) struct Up {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kernel {
     pub(super) up: BTreeMap<ResourceId, Up>,
+    /// Until when it lets the addresses of a group answer, on the host's clock.
+    pub(super) rights: BTreeMap<GroupId, Instant>,
     /// The whole machine stands still (a virtual machine on hold) until then.
     pub(super) frozen: Option<Instant>,
 }

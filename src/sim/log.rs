@@ -150,6 +150,7 @@ impl Log {
                 | Action::Ask { .. }
                 | Action::ProbeVips { .. }
                 | Action::Persist { .. }
+                | Action::Right { .. }
                 | Action::Resource { .. },
             ) => None,
             What::Daemon(change) => Some(daemon(*change).to_owned()),

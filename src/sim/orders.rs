@@ -17,6 +17,7 @@ use crate::node::{Input, Report};
 impl World {
     /// Gives every machine power and starts its daemon.
     pub fn boot_all(&mut self) {
+        self.start_witness();
         for node in self.config.node_ids() {
             self.boot(node);
         }
@@ -226,6 +227,7 @@ impl World {
                 self.network.set_lan_cut(node, peer, false);
             }
         }
+        self.heal_way_to_witness();
         self.tell_carriers();
     }
 

@@ -30,6 +30,8 @@ pub(super) fn fact(config: &Config, fact: &Fact) -> String {
         }
         Fact::PeerLeft { peer } => format!("{} left", node(*peer)),
         Fact::ArbitratorReachable => "arbitrator reachable".to_owned(),
+        Fact::WitnessLost => "witness lost".to_owned(),
+        Fact::WitnessBack => "witness back".to_owned(),
         Fact::ArbitratorUnreachable => "arbitrator unreachable".to_owned(),
         Fact::Isolated => "ISOLATED".to_owned(),
         Fact::NotIsolated => "not isolated any more".to_owned(),
@@ -88,6 +90,12 @@ fn cause(config: &Config, cause: &Cause) -> String {
             let how = if *asked_all { "every path asked" } else { "hold time over" };
             format!("peer silent for {} ms, {how}", silence.as_millis())
         }
+        Cause::Lease { silence: None } => "free lease".to_owned(),
+        Cause::Lease { silence: Some(silence) } => {
+            format!("peer silent for {} ms, its lease over", silence.as_millis())
+        }
+        Cause::LeaseLost => "lease lost".to_owned(),
+        Cause::NoMajority => "no majority".to_owned(),
         Cause::ResourcesUp => "resources up".to_owned(),
         Cause::ResourcesDown => "resources down".to_owned(),
         Cause::Isolated => "isolated".to_owned(),
@@ -170,6 +178,7 @@ pub(super) fn action(config: &Config, action: &Action) -> String {
                 Order::Announce => format!("announce {name}"),
             }
         }
+        Action::Right { group, until } => format!("right to {} until {until}", config.group_name(*group)),
         Action::Answer { answer, .. } => match answer {
             Answer::Done { text } => format!("answer: done: {text}"),
             Answer::Plan { steps, obstacles } => {

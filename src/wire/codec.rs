@@ -24,6 +24,10 @@
 //! |   digest of the group's meaning (4),                          |
 //! |   then whatever a newer minor version appends to a record     |
 //! +---------------------------------------------------------------+
+//! | lease, if flagged: microseconds (4), promises (1), then each: |
+//! |   place of its group's record (1), holder (1), term (8),      |
+//! |   microseconds left (4)                                       |
+//! +---------------------------------------------------------------+
 //! | whatever a newer minor version appends to the body            |
 //! +---------------------------------------------------------------+
 //! | tag: see `seal`                                               |
@@ -36,9 +40,11 @@
 //!
 //! Never here: a panic, or memory in proportion to a length that somebody else wrote.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
-use super::{GroupState, Handover, HandoverStage, Heartbeat, SwitchoverRequest};
+use super::{GroupState, Handover, HandoverStage, Heartbeat, Promised, SwitchoverRequest};
 use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role, Term};
 use crate::node::input::BadDatagram;
 
@@ -56,20 +62,27 @@ const FIXED: usize = 75;
 const REQUEST: usize = 10;
 /// Bytes of one group's record in this minor version.
 const RECORD: usize = 25;
+/// Bytes of the lease without its promises.
+const LEASE: usize = 5;
+/// Bytes of one promise.
+const PROMISE: usize = 14;
 /// Longest datagram we send or take: one that passes every path unfragmented (1,280 bytes of IPv6, less 48 for the headers,
 /// rounded down for a tunnel's).
 pub const MAX_DATAGRAM: usize = 1200;
-/// Most groups a frame carries: 32 records of 25 bytes are 800, which leaves room in `MAX_DATAGRAM` for newer minor versions
-/// to make each a quarter as long again. The config's limit on groups must not be higher.
-pub const MAX_GROUPS: usize = 32;
+/// Most groups a frame carries: 20 records with a promise each are 780 bytes, which leaves room in `MAX_DATAGRAM` for newer
+/// minor versions to make each a quarter as long again. The config's limit on groups must not be higher.
+pub const MAX_GROUPS: usize = 20;
 
-const _: () = assert!(HEADER + FIXED + REQUEST + MAX_GROUPS * RECORD * 5 / 4 + super::seal::TAG <= MAX_DATAGRAM);
+const _: () = assert!(
+    HEADER + FIXED + REQUEST + LEASE + MAX_GROUPS * (RECORD + PROMISE) * 5 / 4 + super::seal::TAG <= MAX_DATAGRAM
+);
 
 // Flags of the body.
 const HEARS_YOU: u8 = 1;
 const PROBE: u8 = 1 << 1;
 const LEAVING: u8 = 1 << 2;
 const HAS_REQUEST: u8 = 1 << 3;
+const HAS_LEASE: u8 = 1 << 4;
 
 // Flags of a record.
 const CLAIM: u8 = 1;
@@ -77,6 +90,7 @@ const ABLE: u8 = 1 << 1;
 const HAS_RELEASED: u8 = 1 << 2;
 const HAS_HANDOVER: u8 = 1 << 3;
 const ADDRESSES: u8 = 1 << 4;
+const WANTS_LEASE: u8 = 1 << 5;
 
 /// A heartbeat that cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -120,7 +134,8 @@ pub fn encode(
     }
     let groups = u8::try_from(heartbeat.groups.len()).map_err(|_| too_many)?;
     let request = if heartbeat.request.is_some() { REQUEST } else { 0 };
-    let length = HEADER + FIXED + request + heartbeat.groups.len() * RECORD + trailer;
+    let lease = if has_lease(heartbeat) { LEASE + promises(heartbeat).count() * PROMISE } else { 0 };
+    let length = HEADER + FIXED + request + heartbeat.groups.len() * RECORD + lease + trailer;
     out.reserve(length);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[MAJOR, MINOR, key, heartbeat.from.0, heartbeat.to.0, heartbeat.link.0]);
@@ -130,11 +145,35 @@ pub fn encode(
     Ok(())
 }
 
+fn promises(heartbeat: &Heartbeat) -> impl Iterator<Item = (u8, &Promised)> {
+    (0..).zip(&heartbeat.groups).filter_map(|(place, group)| Some((place, group.promise.as_ref()?)))
+}
+
+fn has_lease(heartbeat: &Heartbeat) -> bool {
+    !heartbeat.lease.is_zero() || promises(heartbeat).next().is_some()
+}
+
+/// Whole microseconds, and never more than fit: a promise that is told to be shorter than it is harms nobody.
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+fn encode_lease(heartbeat: &Heartbeat, out: &mut Vec<u8>) {
+    out.extend_from_slice(&micros(heartbeat.lease).to_be_bytes());
+    out.push(u8::try_from(promises(heartbeat).count()).unwrap_or(u8::MAX));
+    for (place, promise) in promises(heartbeat) {
+        out.extend_from_slice(&[place, promise.holder.0]);
+        out.extend_from_slice(&promise.term.0.to_be_bytes());
+        out.extend_from_slice(&micros(promise.left).to_be_bytes());
+    }
+}
+
 fn encode_body(heartbeat: &Heartbeat, groups: u8, out: &mut Vec<u8>) {
     let flags = flag(heartbeat.hears_you, HEARS_YOU)
         | flag(heartbeat.probe, PROBE)
         | flag(heartbeat.leaving, LEAVING)
-        | flag(heartbeat.request.is_some(), HAS_REQUEST);
+        | flag(heartbeat.request.is_some(), HAS_REQUEST)
+        | flag(has_lease(heartbeat), HAS_LEASE);
     out.extend_from_slice(&[flags, groups, RECORD as u8]);
     out.extend_from_slice(&heartbeat.revision.to_be_bytes());
     out.extend_from_slice(&heartbeat.seen_revision.to_be_bytes());
@@ -157,12 +196,16 @@ fn encode_body(heartbeat: &Heartbeat, groups: u8, out: &mut Vec<u8>) {
     for group in &heartbeat.groups {
         encode_group(group, out);
     }
+    if has_lease(heartbeat) {
+        encode_lease(heartbeat, out);
+    }
 }
 
 fn encode_group(group: &GroupState, out: &mut Vec<u8>) {
     let flags = flag(group.claim, CLAIM)
         | flag(group.able, ABLE)
         | flag(group.addresses, ADDRESSES)
+        | flag(group.wants_lease, WANTS_LEASE)
         | flag(group.released_to.is_some(), HAS_RELEASED)
         | flag(group.handover.is_some(), HAS_HANDOVER);
     out.extend_from_slice(&[role_code(group.role), flags]);
@@ -262,11 +305,15 @@ impl Reader<'_> {
             leaving: flags & LEAVING != 0,
             groups: Vec::new(),
             request: None,
+            lease: Duration::ZERO,
         };
         if flags & HAS_REQUEST != 0 {
             heartbeat.request = Some(self.request()?);
         }
         heartbeat.groups = self.groups(usize::from(groups), usize::from(record))?;
+        if flags & HAS_LEASE != 0 {
+            heartbeat.lease = self.lease(&mut heartbeat.groups)?;
+        }
         Some(heartbeat)
     }
 
@@ -276,14 +323,36 @@ impl Reader<'_> {
         Some(SwitchoverRequest { nonce, group: GroupId(group), to: NodeId(to) })
     }
 
+    fn micros(&mut self) -> Option<Duration> {
+        self.u32().map(|micros| Duration::from_micros(micros.into()))
+    }
+
+    /// Returns how long the sender counts on a promise, and gives each group the promise that is made for it.
+    fn lease(&mut self, groups: &mut [GroupState]) -> Option<Duration> {
+        let lease = self.micros()?;
+        for _ in 0..self.u8()? {
+            let [place, holder] = self.array::<2>()?;
+            let term = Some(Term(self.u64()?)).filter(|term| *term <= Term::MAX)?;
+            let promised = Promised { holder: NodeId(holder), term, left: self.micros()? };
+            let group = groups.get_mut(usize::from(place))?;
+            // Two promises for one group contradict each other.
+            if group.promise.replace(promised).is_some() {
+                return None;
+            }
+        }
+        Some(lease)
+    }
+
     fn groups(&mut self, count: usize, record: usize) -> Option<Vec<GroupState>> {
         if count > MAX_GROUPS || record < RECORD || self.0.len() < count * record {
             return None;
         }
         let mut groups = Vec::with_capacity(count);
-        for bytes in self.0.chunks_exact(record).take(count) {
+        let (records, rest) = self.0.split_at_checked(count * record)?;
+        for bytes in records.chunks_exact(record) {
             groups.push(Reader(bytes).group()?);
         }
+        self.0 = rest;
         Some(groups)
     }
 
@@ -307,6 +376,8 @@ impl Reader<'_> {
             addresses: flags & ADDRESSES != 0,
             released_to: (flags & HAS_RELEASED != 0).then_some(released_to),
             handover,
+            wants_lease: flags & WANTS_LEASE != 0,
+            promise: None,
         })
     }
 }

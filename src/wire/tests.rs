@@ -1,12 +1,14 @@
 //! Golden bytes both ways, round trips, and every way to break a datagram.
 
+use std::time::Duration;
+
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
 use sha2::Sha256;
 
 use super::codec::{self, EncodeError, HEADER, MAX_DATAGRAM, MAX_GROUPS};
 use super::seal::{Key, Keyring, KeyringError, MAX_KEYS, SECRET, Secret, TAG};
-use super::{GroupState, Handover, HandoverStage, Heartbeat, SwitchoverRequest};
+use super::{GroupState, Handover, HandoverStage, Heartbeat, Promised, SwitchoverRequest};
 use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role, Term};
 use crate::node::input::BadDatagram;
 
@@ -39,6 +41,8 @@ fn golden_heartbeat() -> Heartbeat {
         addresses: true,
         released_to: None,
         handover: None,
+        wants_lease: false,
+        promise: None,
     };
     let handed_over = GroupState {
         digest: 0x0506_0708,
@@ -49,6 +53,8 @@ fn golden_heartbeat() -> Heartbeat {
         addresses: false,
         released_to: Some(NodeId(1)),
         handover: Some(Handover { nonce: 0xabcd, to: NodeId(1), stage: HandoverStage::Released }),
+        wants_lease: false,
+        promise: None,
     };
     Heartbeat {
         from: NodeId(0),
@@ -69,6 +75,7 @@ fn golden_heartbeat() -> Heartbeat {
         seen_revision: 9,
         groups: vec![active, handed_over],
         request: Some(SwitchoverRequest { nonce: 0xabcd, group: GroupId(1), to: NodeId(0) }),
+        lease: Duration::ZERO,
     }
 }
 
@@ -286,8 +293,8 @@ fn a_newer_minor_version_is_understood() {
     }
     newer.extend_from_slice(b"and something behind the records");
     // Flag bits that mean nothing yet.
-    newer[HEADER] |= 0xf0;
-    newer[records + 1] |= 0xf0;
+    newer[HEADER] |= 0xe0;
+    newer[records + 1] |= 0xc0;
     assert_eq!(ring().open(&forged(newer)), Ok(golden_heartbeat()));
 }
 
@@ -346,6 +353,12 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_promise()(holder: u8, term in 0..=Term::MAX.0, left: u32) -> Promised {
+        Promised { holder: NodeId(holder), term: Term(term), left: Duration::from_micros(left.into()) }
+    }
+}
+
+prop_compose! {
     fn any_group()(
         role in 0usize..5,
         digest: u32,
@@ -355,9 +368,12 @@ prop_compose! {
         addresses: bool,
         released_to: Option<u8>,
         handover in proptest::option::of(any_handover()),
+        wants_lease: bool,
+        promise in proptest::option::of(any_promise()),
     ) -> GroupState {
         let released_to = released_to.map(NodeId);
-        GroupState { digest, role: Role::ALL[role], term: Term(term), claim, able, addresses, released_to, handover }
+        let (role, term) = (Role::ALL[role], Term(term));
+        GroupState { digest, role, term, claim, able, addresses, released_to, handover, wants_lease, promise }
     }
 }
 
@@ -371,6 +387,7 @@ prop_compose! {
         [revision, seen_revision] in any::<[u32; 2]>(),
         groups in proptest::collection::vec(any_group(), 0..=MAX_GROUPS),
         request: Option<(u64, u8, u8)>,
+        lease: u32,
     ) -> Heartbeat {
         Heartbeat {
             from: NodeId(from),
@@ -391,6 +408,7 @@ prop_compose! {
             seen_revision,
             groups,
             request: request.map(|(nonce, group, to)| SwitchoverRequest { nonce, group: GroupId(group), to: NodeId(to) }),
+            lease: Duration::from_micros(lease.into()),
         }
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct Run {
     /// Takeovers from silent peers.
     pub(crate) takeovers: BTreeMap<GroupId, Vec<Instant>>,
     pub(crate) holds: BTreeMap<HoldKind, Hold>,
+    /// Groups that are held because they were taken over too often.
+    pub(crate) flapped: BTreeSet<GroupId>,
     commands: BTreeMap<RequestId, (Instant, Command)>,
     /// When the last `online` or `offline` came that was carried out.
     last_word: Instant,
@@ -158,8 +160,8 @@ impl Run {
                 self.commands.insert(*request, (at, command.clone()));
                 if *command == Command::Online {
                     // Whoever lifts the hold grants as many takeovers again.
-                    if self.holds.remove(&HoldKind::Flap).is_some() {
-                        self.takeovers.clear();
+                    for group in std::mem::take(&mut self.flapped) {
+                        self.takeovers.remove(&group);
                     }
                 }
             }
@@ -209,9 +211,9 @@ impl Run {
                 Fact::RoleChanged { group, to: Role::Activating, cause: Cause::PeerSilent { .. }, .. } => {
                     self.takeovers.entry(*group).or_default().push(at);
                 }
-                Fact::RoleChanged { group, to: Role::Deactivating, cause: Cause::Isolated, .. }
-                    if self.holds.contains_key(&HoldKind::Maintenance) =>
-                {
+                Fact::RoleChanged {
+                    group, to: Role::Deactivating, cause: Cause::Isolated | Cause::LeaseLost, ..
+                } if self.holds.contains_key(&HoldKind::Maintenance) => {
                     self.evicted.insert(*group);
                 }
                 Fact::Switchover { group, step: SwitchoverStep::RolledBack { .. }, .. } => {
@@ -220,8 +222,8 @@ impl Run {
                 Fact::RoleChanged { group, to: Role::Active, .. } => {
                     self.evicted.remove(group);
                 }
-                Fact::FlapLimit { .. } => {
-                    self.holds.insert(HoldKind::Flap, Hold { until: Instant::NEVER });
+                Fact::FlapLimit { group, .. } => {
+                    self.flapped.insert(*group);
                 }
                 _ => {}
             },
@@ -229,6 +231,7 @@ impl Run {
             | Action::Ask { .. }
             | Action::ProbeVips { .. }
             | Action::Persist { .. }
+            | Action::Right { .. }
             | Action::Resource { .. }
             | Action::Exit => {}
         }

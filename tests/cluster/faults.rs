@@ -44,9 +44,12 @@ pub(crate) enum Fault {
     Maintenance,
     ResourceOrder,
     WallClock,
+    Witness,
+    WayToWitness,
+    BadWayToWitness,
 }
 
-const ALL: [Fault; 31] = [
+const ALL: [Fault; 34] = [
     Fault::CutOneWay,
     Fault::CutLink,
     Fault::MendLink,
@@ -78,6 +81,9 @@ const ALL: [Fault; 31] = [
     Fault::Maintenance,
     Fault::ResourceOrder,
     Fault::WallClock,
+    Fault::Witness,
+    Fault::WayToWitness,
+    Fault::BadWayToWitness,
 ];
 
 /// The kinds of fault of one seed.
@@ -108,6 +114,9 @@ pub(crate) fn strike(world: &mut World, random: &mut Random, kinds: &[Fault]) {
         | Fault::ServiceNetworkPlug
         | Fault::Isolate
         | Fault::SplitLinksOnly
+        | Fault::Witness
+        | Fault::WayToWitness
+        | Fault::BadWayToWitness
         | Fault::HealNetwork => strike_network(world, random, fault, node, link),
         Fault::PowerOff
         | Fault::PowerCycle
@@ -145,6 +154,7 @@ fn strike_network(world: &mut World, random: &mut Random, fault: Fault, node: No
         Fault::ServiceNetworkPlug => world.set_lan_plug(node, coin),
         Fault::Isolate => {
             world.set_arbitrator(node, false);
+            world.set_way_to_witness(node, false, false);
             for other in config.node_ids().filter(|other| *other != node) {
                 world.set_lan(node, other, false);
                 for link in config.link_ids() {
@@ -153,6 +163,15 @@ fn strike_network(world: &mut World, random: &mut Random, fault: Fault, node: No
                 }
             }
         }
+        Fault::Witness if coin => world.start_witness(),
+        Fault::Witness => {
+            world.stop_witness();
+            if random.chance(500_000) {
+                world.start_witness();
+            }
+        }
+        Fault::WayToWitness => world.set_way_to_witness(node, coin, random.chance(500_000)),
+        Fault::BadWayToWitness => world.set_witness_quality(random_quality(&config, random)),
         Fault::SplitLinksOnly => config.link_ids().for_each(|link| world.cut_all(link)),
         _ => world.heal_network(),
     }

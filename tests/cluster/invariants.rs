@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use avamgr_core::cluster::{GroupId, NodeId, ResourceId, Role, Term};
+use avamgr_core::config::Authority;
 use avamgr_core::node::event::HoldKind;
 use avamgr_core::node::{Action, Fact, Input, Order};
 use avamgr_core::sim::{DaemonChange, Note, What, World};
@@ -47,6 +48,9 @@ impl Invariants {
         rule("S13 a stalled node asks before it speaks", a_stalled_node_asks_before_it_speaks(world, notes))?;
         for node in nodes_of(notes) {
             rule("S8 no deadline is over after a full drain", no_deadline_is_over_after_a_full_drain(world, node))?;
+        }
+        if notes.iter().any(|note| matches!(note.what, What::Did(Action::Right { .. }))) {
+            rule("S2 two nodes never have a lease at once", two_nodes_never_have_a_lease_at_once(world))?;
         }
         if notes.iter().any(|note| changes_owners(&note.what)) {
             for node in world.config().node_ids() {
@@ -129,13 +133,17 @@ impl Invariants {
         let newer =
             if term > heard { Ok(()) } else { Err(format!("{node:?} starts in term {term}, has heard of {heard}")) };
         rule("S5 an older term never promotes", newer)?;
-        rule("S10 who is heard is asked first", self.who_is_heard_is_asked_first(world, node, group, term))?;
-        rule("S1 an owner that answers is silent first", who_answered_is_silent_first(world, run, group))?;
+        if world.config().authority == Authority::Lease {
+            rule("S2 no start without a lease", nobody_starts_without_a_lease(world, node, group))?;
+        } else {
+            rule("S10 who is heard is asked first", self.who_is_heard_is_asked_first(world, node, group, term))?;
+            rule("S1 an owner that answers is silent first", who_answered_is_silent_first(world, run, group))?;
+            rule("S7 no promotion while isolated", nobody_starts_while_isolated(world, node, run))?;
+        }
         rule("S6 leftovers are removed first", leftovers_are_removed_first(world, run, group))?;
         rule("S6 no promotion before every peer had its time to speak", every_peer_had_its_time(world, node, run))?;
         rule("S7 no promotion while held", nobody_starts_while_held(world.now(), run, group))?;
-        rule("S7 no promotion while unable", nobody_starts_while_unable(run, group))?;
-        rule("S7 no promotion while isolated", nobody_starts_while_isolated(world, node, run))
+        rule("S7 no promotion while unable", nobody_starts_while_unable(run, group))
     }
 }
 
@@ -157,7 +165,26 @@ fn changes_owners(what: &What) -> bool {
     match what {
         What::Order(_) | What::Daemon(_) | What::Kernel(_) => true,
         What::Did(Action::Event(event)) => matches!(event.fact, Fact::RoleChanged { .. }),
+        What::Did(Action::Right { .. }) => true,
         What::Handled(_) | What::Did(_) => false,
+    }
+}
+
+fn two_nodes_never_have_a_lease_at_once(world: &World) -> Result<(), String> {
+    for group in world.config().group_ids() {
+        let has = |node: &NodeId| world.right_until(*node, group).is_some_and(|until| world.now() < until);
+        let holders: Vec<NodeId> = world.config().node_ids().filter(has).collect();
+        if holders.len() > 1 {
+            return Err(format!("{holders:?} have the lease of {}", world.config().group_name(group)));
+        }
+    }
+    Ok(())
+}
+
+fn nobody_starts_without_a_lease(world: &World, node: NodeId, group: GroupId) -> Result<(), String> {
+    match world.right_until(node, group) {
+        Some(until) if world.now() < until => Ok(()),
+        until => Err(format!("{node:?} starts at {}, its lease: {until:?}", world.now())),
     }
 }
 
@@ -297,7 +324,10 @@ fn nothing_is_done_in_maintenance(world: &World, node: NodeId, run: &Run, group:
 }
 
 fn nobody_starts_while_held(now: Instant, run: &Run, group: GroupId) -> Result<(), String> {
-    let holds = [HoldKind::Offline, HoldKind::Maintenance, HoldKind::Flap];
+    if run.flapped.contains(&group) {
+        return Err("held: too many takeovers".to_owned());
+    }
+    let holds = [HoldKind::Offline, HoldKind::Maintenance];
     let counts = |kind: &&HoldKind| **kind != HoldKind::Maintenance || !run.evicted.contains(&group);
     let holds = || holds.iter().filter(counts).filter_map(|kind| Some((kind, run.holds.get(kind)?)));
     match holds().find(|(_, hold)| now + SLACK < hold.until) {

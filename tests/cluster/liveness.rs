@@ -15,6 +15,7 @@ use crate::shape::all_resources;
 /// Ends every fault: network, disks, resources, checks, clocks; machines have power and daemons run.
 pub(crate) fn end_faults(world: &mut Checked) -> Result<(), String> {
     world.heal_network();
+    world.start_witness();
     for node in world.config().clone().node_ids() {
         world.set_disk_full(node, false);
         world.set_disk_delay(node, Duration::from_millis(2));

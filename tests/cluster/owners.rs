@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use avamgr_core::cluster::{NodeId, ResourceId, Role};
-use avamgr_core::config::{Config, ResourceKind};
+use avamgr_core::config::{Authority, Config, ResourceKind};
 use avamgr_core::node::{Action, Order};
 use avamgr_core::sim::{Conduct, KernelChange, Note, What, World};
 use avamgr_core::time::Instant;
@@ -92,6 +92,11 @@ impl Owners {
             let (taker, owner) = if begun(one) >= begun(other) { (one, other) } else { (other, one) };
             self.overlaps.push(overlap);
             self.exceptions += 1;
+            if world.config().authority == Authority::Lease {
+                let (config, name) = (world.config(), world.config().resource_name(resource));
+                let (one, other) = (config.node_name(one), config.node_name(other));
+                return Err(format!("{one} and {other} answer for {name}"));
+            }
             if let Some(how) = self.taken.get(&(taker, resource)).and_then(|taken| taken.seen.get(&owner)) {
                 let config = world.config();
                 let (taker, owner) = (config.node_name(taker), config.node_name(owner));
@@ -139,6 +144,9 @@ impl Owners {
         sight: &Sight,
     ) -> Result<(), String> {
         let config = world.config();
+        if config.authority == Authority::Lease {
+            return Ok(());
+        }
         for (node, alone) in sight.cut_off(world.now()) {
             if alone <= config.timers.hold_time + SLACK {
                 continue;
@@ -281,7 +289,7 @@ fn overlaps(world: &World) -> Vec<Overlap> {
 /// What somebody put there by hand is nobody's decision.
 fn is_real(world: &World, overlap: &Overlap) -> bool {
     let resource = overlap.resource;
-    let owns = |node: NodeId| world.owns(node, resource) && !world.is_by_hand(node, resource);
+    let owns = |node: NodeId| world.answers(node, resource) && !world.is_by_hand(node, resource);
     [overlap.one, overlap.other].into_iter().all(|node| owns(node) && world.is_awake(node))
 }
 

@@ -1,13 +1,14 @@
 //! The language of the stories: one order a line.
 //!
 //! ```text
-//! cluster [nodes=3] [interval=10ms] [neutral] [switched] [standalone] [ready] [groups=2] [vips=2] [no-service]
+//! cluster [nodes=3] [interval=10ms] [neutral] [lease] [witness] [switched] [standalone] [ready] [groups=2] [vips=2] [no-service]
 //!         [service-first] [failback] [failovers=2]
 //! > settle [5s]                      let time pass untold
 //! > run 300ms                        let time pass and tell
 //! > boot n1|all   power-off n1   kill n1   start n1   stop n1   pause n1 400ms   freeze n1 2s
 //! > cut primary [n1->n2]   mend primary [n1->n2]   unplug primary n1   plug primary n1   lossy primary 30
 //! > arbitrator n1|all off|on   lan off|on   lan-plug n1 off|on   isolate n1   heal
+//! > witness off|on   way-to-witness n1 off|on|in|out
 //! > lose n1 dre-svc   bring-up n1 dre-vip1   start-of n1 dre-svc fails|hangs|well   stop-of ...
 //! > unable n1 dre-svc   able n1 dre-svc
 //! > ready n1 fails|well   disk n1 full|ok   clock n1 +5000   config n1 other
@@ -44,6 +45,8 @@ pub(crate) fn plan(line: &str) -> Plan {
             ("nodes", count) => shape.nodes = number(count),
             ("interval", time) => shape.interval_ms = u64::try_from(duration(time).as_millis()).expect("a short time"),
             ("neutral", _) => shape.neutral = true,
+            ("lease", _) => shape.lease = true,
+            ("witness", _) => (shape.lease, shape.witness) = (true, true),
             ("switched", _) => cable = Cable::Switched,
             ("standalone", _) => shape.standalone = true,
             ("ready", _) => shape.ready_check = true,
@@ -83,6 +86,12 @@ pub(crate) fn order(world: &mut Checked, line: &str) -> Told {
         ["arbitrator", name, state] => {
             let node = node(world, name);
             world.set_arbitrator(node, is_on(state));
+        }
+        ["witness", "on"] => world.start_witness(),
+        ["witness", "off"] => world.stop_witness(),
+        ["way-to-witness", name, state] => {
+            let node = node(world, name);
+            world.set_way_to_witness(node, ["on", "in"].contains(state), ["on", "out"].contains(state));
         }
         ["isolate", name] => isolate(world, node(world, name)),
         ["boot", "all"] => world.boot_all(),
@@ -152,6 +161,7 @@ fn wire(world: &mut Checked, verb: &str, link: LinkId, rest: &[&str]) {
 fn isolate(world: &mut Checked, node: NodeId) {
     let config = world.config().clone();
     world.set_arbitrator(node, false);
+    world.set_way_to_witness(node, false, false);
     for other in config.node_ids().filter(|other| *other != node) {
         world.set_lan(node, other, false);
         for link in config.link_ids() {

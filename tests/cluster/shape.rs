@@ -12,6 +12,10 @@ pub(crate) struct Shape {
     pub(crate) interval_ms: u64,
     /// A heartbeat path on the neutral network.
     pub(crate) neutral: bool,
+    /// A majority of voters decides.
+    pub(crate) lease: bool,
+    /// One of them is a witness.
+    pub(crate) witness: bool,
     pub(crate) groups: Vec<GroupShape>,
     pub(crate) standalone: bool,
     /// More lines of `[limits]`.
@@ -41,6 +45,8 @@ impl Default for Shape {
             nodes: 2,
             interval_ms: 100,
             neutral: false,
+            lease: false,
+            witness: false,
             groups: vec![GroupShape::default()],
             standalone: false,
             limits: String::new(),
@@ -67,6 +73,9 @@ impl Shape {
             (1..=self.nodes).map(each).collect::<Vec<_>>().join(", ")
         };
         let mut text = format!("[cluster]\nname = \"story\"\nnodes = [{}]\n", names.join(", "));
+        if self.lease {
+            text += "authority = \"lease\"\n";
+        }
         if self.standalone {
             text += "standalone = true\n";
         } else {
@@ -79,9 +88,14 @@ impl Shape {
                 let _ = writeln!(text, "[[link]]\nname = \"{name}\"\ninterface = \"{name}\"");
                 let _ = writeln!(text, "address = {{ {} }}", addresses(net));
             }
-            let _ = writeln!(text, "[arbitrator]\nping = [\"10.0.9.250\"]\ninterface = \"neutral\"");
+            if self.neutral || !self.lease {
+                let _ = writeln!(text, "[arbitrator]\nping = [\"10.0.9.250\"]\ninterface = \"neutral\"");
+            }
             if self.neutral {
                 let _ = writeln!(text, "address = {{ {} }}", addresses("10.0.9"));
+            }
+            if self.witness {
+                let _ = writeln!(text, "[witness]\naddress = \"10.0.8.250\"");
             }
         }
         for (index, group) in self.groups.iter().enumerate() {

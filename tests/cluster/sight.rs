@@ -80,7 +80,7 @@ impl Sight {
         for (viewer, owner) in pairs(config) {
             let sees = world.lan_open(viewer, owner) && world.is_awake(viewer) && world.is_awake(owner);
             for resource in addresses(config) {
-                let visible = sees && world.owns(owner, resource);
+                let visible = sees && world.answers(owner, resource);
                 keep(&mut self.visible, (viewer, owner, resource), visible, world.now());
             }
         }

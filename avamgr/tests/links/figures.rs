@@ -25,6 +25,8 @@ fn usual(from: NodeId, to: NodeId) -> Heartbeat {
         addresses: true,
         released_to: None,
         handover: None,
+        wants_lease: false,
+        promise: None,
     };
     Heartbeat { groups: vec![group; 2], ..heartbeat(from, to, FIRST, 1) }
 }

@@ -312,6 +312,7 @@ pub fn heartbeat(from: NodeId, to: NodeId, link: LinkId, sequence: u64) -> Heart
         seen_revision: 1,
         groups: Vec::new(),
         request: None,
+        lease: Duration::ZERO,
     }
 }
 

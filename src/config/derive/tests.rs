@@ -43,6 +43,7 @@ fn one_second_gives_what_the_manual_says() {
         "clock_rate_ppm 1000",
         // (300 + 3 x 50 + 200) x 1.001 + 100 = 750.65, rounded up.
         "hold_time 751ms",
+        "lease_time 325ms",
         "start_grace 1s",
         "guard_lifetime 2s",
         "guard_refresh 500ms",
@@ -168,6 +169,6 @@ fn each_rule_fills_its_own_field() {
 fn what_follows_from_an_unknown_timer_is_unknown_too() {
     let affected = |bad: &[&str], given: &[&str]| affected(bad.iter().copied(), |name| given.contains(&name)).join(" ");
     assert_eq!(affected(&["guard_lifetime"], &[]), "guard_lifetime guard_refresh");
-    assert_eq!(affected(&["dead_time"], &[]), "dead_time hold_time start_grace failback_settle");
-    assert_eq!(affected(&["dead_time"], &["hold_time", "start_grace"]), "dead_time");
+    assert_eq!(affected(&["dead_time"], &[]), "dead_time hold_time lease_time start_grace failback_settle");
+    assert_eq!(affected(&["dead_time"], &["hold_time", "lease_time", "start_grace"]), "dead_time");
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::cluster::NodeId;
 use crate::config::{
-    ArbitratorConfig, Check, Config, DaemonConfig, ExecConfig, Failback, GroupConfig, IpNet, Limits, LinkConfig,
-    LinkKind, MonitorConfig, ReadyConfig, ResourceConfig, ResourceKind, RestartConfig, Timers, VipConfig,
+    ArbitratorConfig, Authority, Check, Config, DaemonConfig, ExecConfig, Failback, GroupConfig, IpNet, Limits,
+    LinkConfig, LinkKind, MonitorConfig, ReadyConfig, ResourceConfig, ResourceKind, RestartConfig, Timers, VipConfig,
 };
 
 /// hadev1 and hadev2, links `primary` and `secondary`, group `dre` with VIPs and a service, group `mysql` without VIPs.
@@ -25,6 +25,8 @@ pub(crate) fn pair() -> Config {
             clock_offset: Duration::from_millis(500),
         },
         links: vec![link("primary", "eth3", 11), link("secondary", "eth4", 13)],
+        authority: Authority::Ping,
+        witness: None,
         arbitrator: Some(ArbitratorConfig {
             ping: vec![IpAddr::from([172, 16, 6, 250])],
             interfaces: Some(vec!["eth0".to_owned(), "eth0".to_owned()]),
@@ -71,6 +73,7 @@ fn timers() -> Timers {
         vip_probe_time: millis(30),
         stop_bound: millis(200),
         hold_time: millis(600),
+        lease_time: millis(335),
         start_grace: millis(1_000),
         guard_lifetime: millis(3_000),
         guard_refresh: millis(1_000),

@@ -39,6 +39,7 @@ fn heartbeat(from: u8, to: u8, link: LinkId) -> Heartbeat {
         seen_revision: 0,
         groups: Vec::new(),
         request: None,
+        lease: Duration::ZERO,
     }
 }
 

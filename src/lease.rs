@@ -1,0 +1,43 @@
+//! THE LEASE: what a voter promises. The same table on every node and on the witness.
+//!
+//! A voter gives its vote for a group to one node at a time, for a bounded time, in a term that only grows. Two majorities of
+//! voters share one of them, so no two nodes hold a lease at once. Nobody compares clocks of two machines:
+//!
+//! * a *holder* counts its lease from the **sending** of the last renewal that a majority has acknowledged, shortened by
+//!   the clock-rate bound ([`held_until`]);
+//! * a *voter* counts its promise from the **receipt** of that renewal, stretched by it ([`promised_until`]);
+//! * a voter that was restarted has forgotten what it promised, and *abstains* until the longest of it is over
+//!   ([`abstains_until`]).
+
+pub mod vote;
+pub mod witness;
+
+use std::time::Duration;
+
+pub use vote::{Promise, Vote, Wish};
+
+use crate::time::{Instant, shrink, stretch};
+
+/// The longest promise anybody may ask for: a mistyped timer must not take a voter away for a day.
+pub const LONGEST: Duration = Duration::from_secs(600);
+
+/// When the lease of a holder is over whose renewal was sent at `sent`.
+pub fn held_until(sent: Instant, lease: Duration, ppm: u32) -> Instant {
+    sent + shrink(whole_micros(lease), ppm)
+}
+
+/// When the promise of a voter is over that got the renewal at `received`.
+pub fn promised_until(received: Instant, lease: Duration, ppm: u32) -> Instant {
+    received + stretch(lease, ppm)
+}
+
+/// Until when a voter that was started at `started` makes no promise, if the longest it may have made before was for
+/// `longest`.
+pub fn abstains_until(started: Instant, longest: Duration, ppm: u32) -> Instant {
+    started + stretch(longest, ppm)
+}
+
+/// As it travels.
+fn whole_micros(time: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,163 @@
+//! One voter's vote for one group: at most one promise at a time.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::{NodeId, Term};
+use crate::time::Instant;
+
+/// A vote given to a node for a bounded time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Promise {
+    /// Who has it.
+    pub holder: NodeId,
+    /// For which term.
+    pub term: Term,
+    /// Until when, on the voter's clock.
+    pub until: Instant,
+}
+
+/// What a node wants of a voter, as its last word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wish {
+    /// The lease in this term, or its renewal.
+    Lease(Term),
+    /// Nothing, but it may still own something: what it was promised runs out by itself.
+    Wait,
+    /// Nothing, and it owns nothing: what it was promised is given back.
+    Nothing,
+}
+
+/// The vote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Vote {
+    /// The last promise, over or not.
+    last: Option<Promise>,
+}
+
+impl Vote {
+    /// The promise that runs.
+    pub fn promise(&self, now: Instant) -> Option<Promise> {
+        self.last.filter(|promise| now < promise.until)
+    }
+
+    /// The highest term that was ever promised.
+    pub fn term(&self) -> Term {
+        self.last.map_or(Term::default(), |last| last.term)
+    }
+
+    /// Takes note of what `asker` wants. What is promised lasts until `until`; while the voter `abstains` it makes no new
+    /// promise. A promise is never broken: it ends when it is given back, or by itself. A new one is in a higher term, or goes
+    /// on with the last.
+    pub fn hear(&mut self, now: Instant, asker: NodeId, wish: Wish, until: Instant, abstains: bool) {
+        match (self.promise(now), wish) {
+            (Some(running), Wish::Lease(term)) if running.holder == asker && term >= running.term => {
+                self.last = Some(Promise { holder: asker, term, until: until.max(running.until) });
+            }
+            (Some(running), Wish::Nothing) if running.holder == asker => self.give_back(now),
+            // Refused: it is another's, or the asker speaks of an older term than it was promised.
+            (Some(_), Wish::Lease(_) | Wish::Nothing | Wish::Wait) => {}
+            (None, Wish::Lease(term)) => {
+                let goes_on = self.last.is_some_and(|last| (last.holder, last.term) == (asker, term));
+                if !abstains && (goes_on || term > self.term()) {
+                    self.last = Some(Promise { holder: asker, term, until });
+                }
+            }
+            (None, Wish::Nothing | Wish::Wait) => {}
+        }
+    }
+
+    /// Ends what `holder` was promised.
+    pub fn release(&mut self, now: Instant, holder: NodeId) {
+        if self.promise(now).is_some_and(|promise| promise.holder == holder) {
+            self.give_back(now);
+        }
+    }
+
+    fn give_back(&mut self, now: Instant) {
+        if let Some(last) = &mut self.last {
+            last.until = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: NodeId = NodeId(0);
+    const B: NodeId = NodeId(1);
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    fn held(vote: &Vote, now: u64) -> Option<(NodeId, u64)> {
+        vote.promise(at(now)).map(|promise| (promise.holder, promise.term.0))
+    }
+
+    /// A vote that A has until 30 in term 5.
+    fn promised() -> Vote {
+        let mut vote = Vote::default();
+        vote.hear(at(0), A, Wish::Lease(Term(5)), at(30), false);
+        assert_eq!(held(&vote, 0), Some((A, 5)));
+        vote
+    }
+
+    #[test]
+    fn a_promise_is_nobody_elses_until_it_is_over() {
+        let mut vote = promised();
+        vote.hear(at(29), B, Wish::Lease(Term(6)), at(59), false);
+        assert_eq!(held(&vote, 29), Some((A, 5)));
+        vote.hear(at(30), B, Wish::Lease(Term(6)), at(60), false);
+        assert_eq!(held(&vote, 30), Some((B, 6)));
+    }
+
+    #[test]
+    fn a_promise_given_back_is_free_at_once_and_only_its_holder_gives_it_back() {
+        let mut vote = promised();
+        vote.hear(at(1), B, Wish::Nothing, at(31), false);
+        vote.release(at(1), B);
+        vote.hear(at(2), A, Wish::Wait, at(32), false);
+        assert_eq!(held(&vote, 2), Some((A, 5)));
+        vote.hear(at(3), A, Wish::Nothing, at(33), false);
+        assert_eq!(held(&vote, 3), None);
+        vote.hear(at(3), B, Wish::Lease(Term(6)), at(33), false);
+        assert_eq!(held(&vote, 3), Some((B, 6)));
+    }
+
+    #[test]
+    fn a_renewal_never_shortens() {
+        let mut vote = promised();
+        vote.hear(at(10), A, Wish::Lease(Term(5)), at(20), false);
+        assert_eq!(held(&vote, 29), Some((A, 5)));
+        vote.hear(at(10), A, Wish::Lease(Term(5)), at(40), false);
+        assert_eq!(held(&vote, 39), Some((A, 5)));
+    }
+
+    #[test]
+    fn terms_only_grow() {
+        let mut vote = promised();
+        for term in [0, 4, 5] {
+            vote.hear(at(30), B, Wish::Lease(Term(term)), at(60), false);
+            assert_eq!(held(&vote, 30), None, "term {term} is not higher than 5");
+        }
+        vote.hear(at(31), A, Wish::Lease(Term(4)), at(61), false);
+        assert_eq!(held(&vote, 31), None, "an older term of its own");
+        vote.hear(at(31), A, Wish::Lease(Term(5)), at(61), false);
+        assert_eq!(held(&vote, 31), Some((A, 5)), "nobody else had it meanwhile: it goes on");
+        vote.hear(at(32), A, Wish::Lease(Term(4)), at(62), false);
+        assert_eq!(held(&vote, 32), Some((A, 5)));
+        vote.hear(at(33), A, Wish::Lease(Term(9)), at(63), false);
+        assert_eq!(held(&vote, 33), Some((A, 9)));
+    }
+
+    #[test]
+    fn who_abstains_promises_nothing_new() {
+        let mut vote = Vote::default();
+        vote.hear(at(0), A, Wish::Lease(Term(5)), at(30), true);
+        assert_eq!(held(&vote, 0), None);
+        let mut vote = promised();
+        vote.hear(at(40), A, Wish::Lease(Term(5)), at(70), true);
+        assert_eq!(held(&vote, 40), None);
+    }
+}

@@ -1,0 +1,279 @@
+//! The authority `lease` on a node: as a voter it gives its vote, as a candidate it collects votes, as a holder it renews.
+//!
+//! Nothing travels but heartbeats. A frame says what its sender wants of each voter and whom it has promised its own vote;
+//! it repeats the sending time of the last frame it has heard, and so a promise to us in it acknowledges that frame.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::cluster::{GroupId, NodeId, Role, Term};
+use crate::config::Authority;
+use crate::lease::{LONGEST, Wish, abstains_until, held_until, promised_until};
+use crate::node::event::Cause;
+use crate::node::obstacle::Obstacle;
+use crate::node::peer::PeerState;
+use crate::node::role::Trigger;
+use crate::node::{Action, Node};
+use crate::time::Instant;
+use crate::wire::{GroupState, Heartbeat};
+
+/// A lease this node asks for or holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Tenure {
+    /// Nobody asked for it: it counts towards the limit of takeovers when it is won.
+    pub(super) automatic: bool,
+    /// Per other voter: when the newest renewal was sent that it has acknowledged.
+    acknowledged: BTreeMap<NodeId, Instant>,
+}
+
+/// A promise of another voter, as its last word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Known {
+    pub(super) holder: NodeId,
+    pub(super) term: Term,
+    /// On our clock, at the latest.
+    pub(super) until: Instant,
+}
+
+impl Node {
+    /// A majority of voters decides, not the arbitrator.
+    pub(super) fn leases(&self) -> bool {
+        self.config.authority == Authority::Lease && !self.config.standalone
+    }
+
+    /// When this node's lease of a group is over: as long after the sending of the last renewal that a majority has
+    /// acknowledged as a lease lasts. `None` = it has none.
+    pub(super) fn lease_end(&self, id: GroupId) -> Option<Instant> {
+        let tenure = self.group(id).tenure.as_ref()?;
+        // Our own vote is one of them.
+        let others = self.config.majority() - 1;
+        let acknowledged = || tenure.acknowledged.values();
+        let newest =
+            acknowledged().filter(|sent| acknowledged().filter(|other| other >= sent).count() >= others).max()?;
+        Some(held_until(*newest, self.config.timers.lease_time, self.config.timers.clock_rate_ppm))
+    }
+
+    /// The lease runs.
+    pub(super) fn has_lease(&self, id: GroupId) -> bool {
+        self.lease_end(id).is_some_and(|end| self.now < end)
+    }
+
+    /// What we want of every voter.
+    pub(super) fn wants_lease(&self, id: GroupId) -> bool {
+        self.group(id).tenure.is_some()
+    }
+
+    pub(super) fn wants_any_lease(&self) -> bool {
+        self.groups.iter().any(|group| group.tenure.is_some())
+    }
+
+    /// Until when our own vote is given to nobody, because an earlier run may have given it.
+    pub(super) fn abstains_until(&self, longest: Duration) -> Instant {
+        let longest = longest.max(self.persistence.promised()).max(self.config.timers.lease_time);
+        abstains_until(self.started, longest, self.config.timers.clock_rate_ppm)
+    }
+
+    /// What a node wants of our votes, by a frame that is its newest word.
+    pub(super) fn hear_wishes(&mut self, from: NodeId, arrived: Instant, lease: Duration) {
+        if !self.leases() || lease.is_zero() || lease > LONGEST {
+            return;
+        }
+        self.longest_promise = self.longest_promise.max(lease);
+        let now = self.now;
+        let until = promised_until(arrived, lease, self.config.timers.clock_rate_ppm);
+        // How long a promise may last is on disk before it is made, so that the next run knows how long to abstain.
+        let abstains = now < self.abstains_until(lease) || lease > self.persistence.promised();
+        for index in 0..self.groups.len() {
+            let Some(id) = u8::try_from(index).ok().map(GroupId) else { return };
+            let Some(wish) = self.peers.get(&from).and_then(|peer| peer.group(id)).map(GroupState::wish) else {
+                continue;
+            };
+            // Our vote is ours while anything of the group may be ours.
+            let busy = self.group(id).holds() && wish != Wish::Nothing;
+            self.group_mut(id).vote.hear(now, from, wish, until, abstains || busy);
+        }
+    }
+
+    /// What a voter says of its own votes. `sent` is when our frame was sent that it has heard last, zero if it has not.
+    pub(super) fn hear_promises(&mut self, voter: NodeId, arrived: Instant, frame: &Heartbeat) {
+        if !self.leases() {
+            return;
+        }
+        let (now, me) = (self.now, self.me);
+        let sent = Instant::from_nanos(frame.echo_nanos);
+        for group in &mut self.groups {
+            let word = if voter == NodeId::WITNESS {
+                frame.groups.iter().find(|word| word.digest == group.name_digest)
+            } else {
+                frame.groups.iter().find(|word| word.digest == group.digest)
+            };
+            let Some(word) = word else { continue };
+            if voter == NodeId::WITNESS {
+                group.seen_term = group.seen_term.max(word.term);
+            }
+            let Some(promise) = word.promise else {
+                group.known.remove(&voter);
+                continue;
+            };
+            let known = Known { holder: promise.holder, term: promise.term, until: arrived + promise.left };
+            group.known.insert(voter, known);
+            let ours = promise.holder == me && promise.term == group.term;
+            // What was never sent, or not yet, is a lie.
+            let is_plausible = frame.echo_nanos != 0 && sent <= now;
+            if let Some(tenure) = group.tenure.as_mut().filter(|_| ours && is_plausible) {
+                let newest = tenure.acknowledged.entry(voter).or_insert(sent);
+                *newest = sent.max(*newest);
+            }
+        }
+    }
+
+    /// The lease is over: everything goes down at once. The kernel has closed the addresses by itself.
+    pub(super) fn yield_when_lapsed(&mut self, id: GroupId) {
+        let group = self.group(id);
+        if group.tenure.is_none() || group.claim.is_some() || self.has_lease(id) {
+            return;
+        }
+        let within = self.config.timers.stop_bound;
+        // In maintenance nobody else takes it over: it comes back with the majority.
+        let takes_back = self.maintenance.is_some() && group.serves();
+        self.group_mut(id).reclaim |= takes_back;
+        self.step_down(id, Cause::LeaseLost, Some(within));
+    }
+
+    /// What stands in the way of a claim because of the votes.
+    pub(super) fn vote_obstacles(&self, id: GroupId) -> Vec<Obstacle> {
+        let (now, me) = (self.now, self.me);
+        let group = self.group(id);
+        let mut obstacles = Vec::new();
+        let until = self.abstains_until(self.longest_promise);
+        if now < until {
+            obstacles.push(Obstacle::Abstaining { until });
+        }
+        if let Some(promise) = group.vote.promise(now).filter(|promise| promise.holder != me) {
+            obstacles.push(Obstacle::Promised { voter: me, holder: promise.holder, until: promise.until });
+        }
+        let others = || group.known.iter().filter(|(_, known)| known.holder != me && now < known.until);
+        let free = self.config.voters() - others().count();
+        // Without them there is no majority: asking again before they are over is of no use.
+        if free < self.config.majority()
+            && let Some((voter, known)) = others().min_by_key(|(_, known)| known.until)
+        {
+            obstacles.push(Obstacle::Promised { voter: *voter, holder: known.holder, until: known.until });
+        }
+        if now < group.retry {
+            obstacles.push(Obstacle::NoMajority { needed: self.config.majority(), until: group.retry });
+        }
+        obstacles
+    }
+
+    /// Asks every voter for its vote, and gives ourselves our own.
+    pub(super) fn begin_tenure(&mut self, id: GroupId, automatic: bool) {
+        if !self.leases() {
+            return;
+        }
+        let (now, me) = (self.now, self.me);
+        let group = self.group_mut(id);
+        let wish = Wish::Lease(group.term);
+        group.vote.hear(now, me, wish, Instant::NEVER, false);
+        assert!(group.vote.promise(now).is_some_and(|promise| promise.holder == me), "a claim without its own vote");
+        group.tenure = Some(Tenure { automatic, ..Tenure::default() });
+    }
+
+    /// Gives every vote back, our own among them.
+    pub(super) fn end_tenure(&mut self, id: GroupId) {
+        let (now, me) = (self.now, self.me);
+        let group = self.group_mut(id);
+        group.tenure = None;
+        group.vote.release(now, me);
+    }
+
+    /// The claim of a candidate: won with a majority, given up when it takes too long. Then others may try, and the first in
+    /// rank waits the shortest time before it tries again.
+    pub(super) fn judge_claim(&mut self, id: GroupId) -> bool {
+        if self.has_lease(id) {
+            return true;
+        }
+        let timers = &self.config.timers;
+        if self.now >= self.group(id).since + timers.lease_time {
+            let by_rank = timers.probe_interval * (2 * (1 + u32::from(self.me.0)));
+            let spread = u64::try_from(timers.heartbeat_interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+            let jitter = Duration::from_nanos(self.next_random() % spread);
+            let retry = self.now + by_rank + jitter;
+            self.group_mut(id).retry = retry;
+            self.turn(id, Trigger::ClaimLost, Cause::NoMajority);
+            self.group_mut(id).claim = None;
+        }
+        false
+    }
+
+    /// Tells the kernel's guard, and whoever ends services, how long the right to them lasts.
+    pub(super) fn tell_right(&mut self, id: GroupId) {
+        if !self.leases() {
+            return;
+        }
+        let group = self.group(id);
+        let until = match (group.claim, &group.tenure) {
+            (None, Some(_)) => self.lease_end(id).unwrap_or(Instant::BOOT),
+            (Some(_), _) | (None, None) => Instant::BOOT,
+        };
+        if until != group.told_right {
+            self.group_mut(id).told_right = until;
+            self.outbox.push_back(Action::Right { group: id, until });
+        }
+    }
+
+    /// Some lease has little time left, or is asked for: every voter is asked for an answer at once.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.groups.iter().any(|group| self.urgent_from(group.id).is_some_and(|from| self.now >= from))
+    }
+
+    /// From when on a lease is renewed at the faster pace.
+    pub(super) fn urgent_from(&self, id: GroupId) -> Option<Instant> {
+        let group = self.group(id);
+        if group.claim.is_some() && group.tenure.is_some() {
+            return Some(self.now);
+        }
+        if !group.serves() {
+            return None;
+        }
+        self.lease_end(id).map(|end| end - self.config.timers.heartbeat_interval)
+    }
+
+    /// The moments at which something about leases has to be judged again.
+    pub(super) fn lease_deadlines(&self, id: GroupId) -> impl Iterator<Item = (Instant, &'static str)> {
+        let group = self.group(id);
+        let last_asked = group.since + self.config.timers.lease_time;
+        let claims = group.claim.is_some() && group.tenure.is_some();
+        let waits = group.role == Role::Standby;
+        let own = group.vote.promise(self.now).map(|promise| promise.until);
+        let known = group.known.values().map(|known| known.until).filter(|until| *until > self.now).min();
+        let abstains = self.abstains_until(self.longest_promise);
+        [
+            self.lease_end(id).map(|end| (end, "lease over")),
+            claims.then_some((last_asked, "no majority in time")),
+            own.map(|until| (until, "own promise over")),
+            known.filter(|_| waits).map(|until| (until, "promise over")),
+            waits.then_some((group.retry, "claim again")),
+            waits.then_some((abstains, "may vote")),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// The moment at which the promises to a silent holder are over.
+    pub(super) fn promises_end(&self, id: GroupId) -> Option<Instant> {
+        let group = self.group(id);
+        let own = group.vote.promise(self.now).filter(|promise| promise.holder != self.me);
+        let known = group.known.values().filter(|known| known.holder != self.me).map(|known| known.until);
+        known.chain(own.map(|promise| promise.until)).filter(|until| *until > self.now).max()
+    }
+
+    /// Peers whose word is too old to tell what they own, for a claim.
+    pub(super) fn silence_of_peers(&self) -> Option<Duration> {
+        let silent = self.peers.values().filter(|peer| match peer.state {
+            PeerState::Silent | PeerState::OneWay | PeerState::Unknown => true,
+            PeerState::Alive | PeerState::Degraded | PeerState::Suspect | PeerState::Left => false,
+        });
+        silent.map(|peer| self.now.since(self.last_sign(peer))).max()
+    }
+}
