@@ -233,6 +233,7 @@ impl Loop {
                     self.waiting.extend(report.map(|report| Input::Report { resource, report }));
                 }
             }
+            Action::Right { group: _, until: _ } => {}
             Action::Answer { request, answer } => daemon.hands.answer(request, answer),
             Action::Event(event) => {
                 daemon.hands.event(event);
@@ -292,9 +293,11 @@ fn refused(order: Order) -> Option<Report> {
 }
 
 fn counters(links: &Links) -> BTreeMap<String, u64> {
-    let named = links.iter().flat_map(|link| {
-        let counters = link.counters().named();
-        counters.into_iter().map(|(name, count)| (format!("{} {name}", link.name()), count))
+    let witness = links.witness();
+    let links = || links.iter().map(|link| (link.name(), link.counters()));
+    let witness = witness.map(|witness| ("witness", witness.counters()));
+    let named = links().chain(witness).flat_map(|(name, counters)| {
+        counters.named().into_iter().map(move |(counter, count)| (format!("{name} {counter}"), count))
     });
     named.filter(|(_, count)| *count > 0).collect()
 }

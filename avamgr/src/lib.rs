@@ -6,6 +6,7 @@
 
 pub mod arbitrators;
 pub mod avamgrd;
+pub mod chance;
 pub mod checks;
 pub mod cli;
 pub mod clock;
@@ -29,6 +30,7 @@ pub mod realtime;
 pub mod reload;
 pub mod resources;
 pub mod state_file;
+pub mod witness;
 pub mod world;
 
 /// The last word of a program that cannot go on, for whoever started it.

@@ -29,6 +29,7 @@ mod notice;
 mod sent;
 pub(crate) mod sys;
 mod udp;
+pub mod witness;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -49,6 +50,7 @@ pub use counters::Counters;
 pub use interface::Interface;
 pub use link::Link;
 use sys::Reading;
+use witness::WitnessPath;
 
 /// Datagrams taken from one link in its turn: about a tenth of a millisecond of work, so that a flood on one link delays the
 /// others by no more.
@@ -86,6 +88,7 @@ pub enum LinkError {
 /// All heartbeat paths of this node.
 pub struct Links {
     links: Vec<Link>,
+    witness: Option<WitnessPath>,
     carriers: Option<Carriers>,
     interfaces: Vec<Arc<Interface>>,
 }
@@ -122,7 +125,30 @@ impl Links {
         let interfaces: Vec<_> = interfaces.into_values().collect();
         let known = interfaces.iter().map(|(interface, _)| Arc::clone(interface)).collect();
         let carriers = if interfaces.is_empty() { None } else { Some(Carriers::open(interfaces)) };
-        Ok(Self { links, carriers: carriers.transpose().map_err(LinkError::Carriers)?, interfaces: known })
+        Ok(Self {
+            links,
+            witness: None,
+            carriers: carriers.transpose().map_err(LinkError::Carriers)?,
+            interfaces: known,
+        })
+    }
+
+    /// Adds the way to the witness.
+    pub fn with_witness(mut self, path: Option<WitnessPath>) -> Self {
+        self.witness = path;
+        self
+    }
+
+    /// The way to the witness.
+    pub fn witness(&self) -> Option<&WitnessPath> {
+        self.witness.as_ref()
+    }
+
+    /// Seals for the witness with these keys and opens with them from now on.
+    pub fn set_witness_keys(&mut self, keys: &Arc<Keyring>) {
+        if let Some(witness) = &mut self.witness {
+            witness.set_keys(Arc::clone(keys));
+        }
     }
 
     /// What is known of an interface that a link or the arbitrator uses.
@@ -139,7 +165,8 @@ impl Links {
         // Each is asked, so that each knows whom to wake.
         let carriers = self.carriers.as_mut().is_some_and(|carriers| carriers.poll_readable(cx).is_ready());
         let links = self.links.iter_mut().fold(false, |ready, link| ready | link.poll_readable(cx).is_ready());
-        if carriers | links { Poll::Ready(()) } else { Poll::Pending }
+        let witness = self.witness.as_mut().is_some_and(|witness| witness.poll_readable(cx).is_ready());
+        if carriers | links | witness { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Hands over what has arrived, one turn for each link, without waiting. `true` = more may be there (and `readable` will
@@ -158,12 +185,17 @@ impl Links {
         if let Some(carriers) = &mut self.carriers {
             carriers.read(reading, sink);
         }
-        self.links.iter_mut().fold(false, |more, link| more | link.read(reading, budget, sink))
+        let more = self.witness.as_mut().is_some_and(|witness| witness.read(reading, budget, sink));
+        self.links.iter_mut().fold(more, |more, link| more | link.read(reading, budget, sink))
     }
 
     /// Sends a frame on a link, now or never.
     pub fn send(&mut self, link: LinkId, heartbeat: Heartbeat) {
-        if let Some(link) = self.links.get_mut(link.index()) {
+        if link == LinkId::WITNESS {
+            if let Some(witness) = &mut self.witness {
+                witness.send(heartbeat);
+            }
+        } else if let Some(link) = self.links.get_mut(link.index()) {
             link.send(heartbeat);
         }
     }

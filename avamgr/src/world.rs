@@ -29,13 +29,15 @@ use crate::hands::{Hands, serve_probes};
 use crate::history::History;
 use crate::inputs::{self, Inputs};
 use crate::journal::service::{self, Pulse};
+use crate::keys::{self, KeysError};
 use crate::links::Links;
+use crate::links::witness::WitnessPath;
 use crate::pid_file::PidFile;
 use crate::reload::{Reloader, keyring};
 use crate::resources::vip::{group, guard};
 use crate::resources::{self, OrderSender, Place};
 use crate::state_file::{self, Writer};
-use crate::{checks, clock, die, realtime};
+use crate::{chance, checks, clock, die, realtime};
 
 /// Size of one history file; two are kept.
 const HISTORY_BYTES: u64 = 4 * 1024 * 1024;
@@ -238,8 +240,15 @@ struct Plane {
 
 impl Plane {
     fn node(&self) -> Result<Node> {
-        let incarnation = Incarnation(random()?.max(1));
-        Ok(Node::new(Arc::clone(&self.config), self.node, incarnation, random()?, self.durable.clone(), clock::now()))
+        let incarnation = Incarnation(chance::random()?.max(1));
+        Ok(Node::new(
+            Arc::clone(&self.config),
+            self.node,
+            incarnation,
+            chance::random()?,
+            self.durable.clone(),
+            clock::now(),
+        ))
     }
 
     /// Starts the thread. Waits until its sockets are open, so that what cannot be opened ends the daemon with a word.
@@ -285,7 +294,11 @@ impl Plane {
         let alone = self.config.standalone;
         let configs = if alone { &[][..] } else { &self.config.links };
         let arbitrator = self.config.arbitrator.as_ref().filter(|_| !alone);
-        let links = Links::open(configs, arbitrator, self.node, &self.keyring)?;
+        let witness = self.config.witness.as_ref().filter(|_| !alone).map(|config| {
+            let keys = keys::keyring(&config.key_file, &self.config.cluster)?;
+            Ok::<_, KeysError>(WitnessPath::open(config, self.node, Arc::new(keys)))
+        });
+        let links = Links::open(configs, arbitrator, self.node, &self.keyring)?.with_witness(witness.transpose()?);
         let pinger = arbitrator.map(|config| {
             let name = config.interfaces.as_ref().and_then(|names| names.get(self.node.index()));
             let interface = name.and_then(|name| links.interface(name));
@@ -310,10 +323,6 @@ impl Plane {
             link_counters: BTreeMap::new(),
         }
     }
-}
-
-fn random() -> Result<u64> {
-    getrandom::u64().map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))
 }
 
 #[cfg(test)]

@@ -208,6 +208,9 @@ fn step_severity(step: &SwitchoverStep) -> Severity {
     }
 }
 
+const ISOLATED: &str = "isolated: every link is silent and the arbitrator does not answer; this node may not be ACTIVE until \
+                        it hears one of them again";
+
 /// Who tells it: the names of the config, and which node "we" are.
 struct Speaker<'a> {
     config: &'a Config,
@@ -241,9 +244,7 @@ impl Speaker<'_> {
                 "the witness does not answer: nothing moves, but one more fault may be one too many".to_owned()
             }
             Fact::WitnessBack => "the witness answers".to_owned(),
-            Fact::Isolated => "isolated: every link is silent and the arbitrator does not answer; \
-                this node may not be ACTIVE until it hears one of them again"
-                .to_owned(),
+            Fact::Isolated => ISOLATED.to_owned(),
             Fact::NotIsolated => "not isolated any more: a link or the arbitrator is back".to_owned(),
             Fact::VipAnswered { group, owner } => self.vip_answered(*group, owner),
             Fact::VipProbeFailed { group, error } => {

@@ -114,7 +114,7 @@ impl Judge {
 impl Clocks {
     /// When a datagram arrived, from the kernel's stamp on the wall clock. The wall clock may have been set meanwhile, so the
     /// answer is held between the moment nothing was left to read and now.
-    fn arrival(self, wall_nanos: Option<u64>) -> Instant {
+    pub(super) fn arrival(self, wall_nanos: Option<u64>) -> Instant {
         let age = wall_nanos.map_or(0, |stamp| self.wall_nanos.saturating_sub(stamp));
         (self.now - Duration::from_nanos(age)).max(self.emptied).min(self.now)
     }

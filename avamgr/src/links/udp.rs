@@ -139,10 +139,19 @@ pub(super) fn destination(address: IpAddr, port: u16, interface: u32) -> SockAdd
     }
 }
 
+/// What makes frames pass ahead of other traffic, and a timestamp for each that comes in.
+pub(super) fn class_options(address: IpAddr) -> [(c_int, c_int, c_int); 3] {
+    let class = match address {
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS, CLASS),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, CLASS),
+    };
+    // The priority after the class, which sets one of its own.
+    [class, (libc::SOL_SOCKET, libc::SO_PRIORITY, PRIORITY), (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)]
+}
+
 fn options(address: IpAddr) -> Vec<(c_int, c_int, c_int)> {
     let mut options = match address {
         IpAddr::V4(_) => vec![
-            (libc::IPPROTO_IP, libc::IP_TOS, CLASS),
             (libc::IPPROTO_IP, libc::IP_FREEBIND, 1),
             (libc::IPPROTO_IP, libc::IP_RECVERR, 1),
             // Do not fragment, and believe nobody who says that a path is narrow: our frames pass everywhere.
@@ -150,15 +159,12 @@ fn options(address: IpAddr) -> Vec<(c_int, c_int, c_int)> {
         ],
         IpAddr::V6(_) => vec![
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1),
-            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, CLASS),
             (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1),
             (libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1),
             (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
         ],
     };
-    // After the class, which sets a priority of its own.
-    options.push((libc::SOL_SOCKET, libc::SO_PRIORITY, PRIORITY));
-    options.push((libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1));
+    options.extend(class_options(address));
     options.push((libc::SOL_SOCKET, SO_SELECT_ERR_QUEUE, 1));
     options
 }

@@ -51,6 +51,7 @@ pub(crate) fn timers() -> Timers {
         arbitrator_rise: 2,
         vip_probe_time: SECOND / 100,
         stop_bound: SECOND / 3,
+        lease_time: Duration::ZERO,
         hold_time: SECOND,
         start_grace: SECOND,
         guard_lifetime: SECOND * 2,

@@ -31,7 +31,9 @@ pub(crate) fn active() -> Status {
         }],
         arbitrator: None,
         isolated: false,
+        witness: None,
         groups: vec![GroupStatus {
+            lease: None,
             group: "dre".to_owned(),
             role: Role::Active,
             term: Term(7),

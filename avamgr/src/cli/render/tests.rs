@@ -79,7 +79,9 @@ fn active() -> Status {
             }],
         }),
         isolated: false,
+        witness: None,
         groups: vec![GroupStatus {
+            lease: None,
             group: "dre".to_owned(),
             role: Role::Active,
             term: Term(7),

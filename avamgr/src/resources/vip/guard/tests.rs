@@ -20,6 +20,7 @@ fn timers(lifetime: Duration, refresh: Duration) -> Timers {
         arbitrator_rise: 1,
         vip_probe_time: SECOND,
         stop_bound: SECOND,
+        lease_time: Duration::ZERO,
         hold_time: SECOND,
         start_grace: SECOND,
         guard_lifetime: lifetime,

@@ -1,0 +1,7 @@
+//! The witness.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    avamgr::witness::main()
+}
