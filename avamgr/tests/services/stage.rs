@@ -219,6 +219,7 @@ fn timers() -> Timers {
         arbitrator_rise: 1,
         vip_probe_time: t,
         stop_bound: t,
+        lease_time: Duration::ZERO,
         hold_time: t,
         start_grace: t,
         guard_lifetime: t,
