@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cluster::{GroupId, NodeId, Role, Term};
 use crate::config::Authority;
 use crate::lease::{LONGEST, Wish, abstains_until, held_until, promised_until};
+use crate::node::arbitration::Reachability;
 use crate::node::event::Cause;
 use crate::node::obstacle::Obstacle;
 use crate::node::peer::PeerState;
@@ -152,18 +153,33 @@ impl Node {
         if let Some(promise) = group.vote.promise(now).filter(|promise| promise.holder != me) {
             obstacles.push(Obstacle::Promised { voter: me, holder: promise.holder, until: promise.until });
         }
-        let others = || group.known.iter().filter(|(_, known)| known.holder != me && now < known.until);
-        let free = self.config.voters() - others().count();
-        // Without them there is no majority: asking again before they are over is of no use.
-        if free < self.config.majority()
-            && let Some((voter, known)) = others().min_by_key(|(_, known)| known.until)
-        {
-            obstacles.push(Obstacle::Promised { voter: *voter, holder: known.holder, until: known.until });
+        // Where there cannot be a majority it is of no use to ask for one: who is there and has not promised anything?
+        let promised = |voter: &NodeId| group.known.get(voter).filter(|known| known.holder != me && now < known.until);
+        let present = self.voters_present();
+        let free = present.iter().filter(|voter| promised(voter).is_none()).count();
+        let (needed, of) = (self.config.majority(), self.config.voters());
+        if 1 + present.len() < needed {
+            obstacles.push(Obstacle::TooFewVoters { present: 1 + present.len(), needed, of });
+        } else if 1 + free < needed {
+            let held = present.iter().filter_map(|voter| Some((*voter, promised(voter)?)));
+            let first = held.min_by_key(|(_, known)| known.until);
+            obstacles.extend(first.map(|(voter, known)| Obstacle::Promised {
+                voter,
+                holder: known.holder,
+                until: known.until,
+            }));
         }
         if now < group.retry {
             obstacles.push(Obstacle::NoMajority { needed: self.config.majority(), until: group.retry });
         }
         obstacles
+    }
+
+    /// The other voters that answer.
+    fn voters_present(&self) -> Vec<NodeId> {
+        let peers = self.peers.values().filter(|peer| peer.state.is_alive()).map(|peer| peer.id);
+        let witness = self.witness.iter().filter(|witness| witness.state == Reachability::Reachable);
+        peers.chain(witness.map(|_| NodeId::WITNESS)).collect()
     }
 
     /// Asks every voter for its vote, and gives ourselves our own.

@@ -35,6 +35,7 @@ pub(super) enum Obstacle {
     Abstaining { until: Instant },
     Promised { voter: NodeId, holder: NodeId, until: Instant },
     NoMajority { needed: usize, until: Instant },
+    TooFewVoters { present: usize, needed: usize, of: usize },
 }
 
 impl Obstacle {
@@ -47,6 +48,7 @@ impl Obstacle {
             Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
             Self::PeerHasAddresses { .. } | Self::OtherConfig { .. } => false,
             Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
+            Self::TooFewVoters { .. } => false,
             Self::Abstaining { .. } | Self::Promised { .. } | Self::NoMajority { .. } => false,
             Self::PeerSuspect { .. } | Self::OneWay { .. } | Self::ArbitratorNotAsked | Self::Isolated => false,
             Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. } => false,
@@ -107,6 +109,9 @@ impl Obstacle {
             }
             Self::Promised { voter, holder, until } => {
                 format!("{} has promised its vote to {}, for {}", node(voter), node(holder), left(until))
+            }
+            Self::TooFewVoters { present, needed, of } => {
+                format!("{present} of {of} voters are there, this node among them; {needed} are needed")
             }
             Self::NoMajority { needed, until } => format!(
                 "the last attempt did not find {needed} of {} voters; the next one begins in {}",

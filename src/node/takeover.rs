@@ -345,7 +345,8 @@ impl Node {
         // Rank decides who begins. A claim goes on when somebody who comes first is able by now: he waits for its end.
         // Votes are being asked for.
         let rank = |obstacle: &Obstacle| {
-            matches!(obstacle, Obstacle::PeerFirst { .. } | Obstacle::Promised { .. } | Obstacle::NoMajority { .. })
+            let first = matches!(obstacle, Obstacle::PeerFirst { .. } | Obstacle::Promised { .. });
+            first || matches!(obstacle, Obstacle::NoMajority { .. } | Obstacle::TooFewVoters { .. })
         };
         let has_right = self.judge_right(id).map_or_else(|obstacles| obstacles.iter().all(rank), |_| true);
         if consent && has_right && self.secure_addresses(id) {

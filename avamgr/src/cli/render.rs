@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use avamgr_core::cluster::Role;
 use avamgr_core::control::words::{self, duration};
-use avamgr_core::control::{CheckStatus, DriverStatus, GroupStatus, HoldStatus, PeerStatus, ResourceStatus, Status};
+use avamgr_core::control::{
+    CheckStatus, DriverStatus, GroupStatus, HoldStatus, LeaseStatus, PeerStatus, ResourceStatus, Status,
+};
 use avamgr_core::time::Instant;
 use serde::Serialize;
 
@@ -69,6 +71,7 @@ pub fn status(status: &Status, now: Instant) -> String {
     text.push('\n');
     text.push_str(&paths::peers(status, now));
     text.push_str(&paths::arbitrator(status, now));
+    text.push_str(&paths::witness(status, now));
     text.push_str(&ready(&status.ready, now));
     text.push_str(&driver(&status.driver, status.started, now));
     text
@@ -164,9 +167,36 @@ fn group(group: &GroupStatus, status: &Status, now: Instant) -> String {
         let count = plural(usize::try_from(group.failovers).unwrap_or(usize::MAX), "automatic takeover");
         detail.row(["lately".into(), Styled::notable(count)]);
     }
+    if let Some(lease) = &group.lease {
+        for (index, line) in lease_lines(lease, now).into_iter().enumerate() {
+            detail.row([if index == 0 { "lease" } else { "" }.into(), line.into()]);
+        }
+    }
     text.push_str(&detail.lines(4));
     text.push_str(&resources(&group.resources, now));
     text
+}
+
+/// Until when this node has it, and who has promised what to whom.
+fn lease_lines(lease: &LeaseStatus, now: Instant) -> Vec<String> {
+    let held = match lease.held_until {
+        Some(until) if until > now => format!("held here for another {}", duration(until.since(now))),
+        Some(until) => format!("held here until {} ago", duration(now.since(until))),
+        None => "not held here".to_owned(),
+    };
+    let mut lines = vec![format!("{held} (a majority is {} of {} votes)", lease.majority, lease.votes.len())];
+    for vote in &lease.votes {
+        let to = match (&vote.holder, vote.term, vote.until) {
+            (Some(holder), Some(term), Some(until)) if until > now => {
+                format!("promised to {holder}, term {term}, for another {}", duration(until.since(now)))
+            }
+            // Its own vote lasts as long as it wants it.
+            (Some(holder), Some(term), Some(_)) if *holder == vote.voter => format!("its own, term {term}"),
+            (_, _, _) => "promised to nobody, or not known here".to_owned(),
+        };
+        lines.push(format!("{}: {to}", vote.voter));
+    }
+    lines
 }
 
 /// Who has the group, as far as this node can say: a peer that is not heard has nothing for certain.

@@ -114,3 +114,11 @@ pub(super) fn arbitrator(status: &Status, now: Instant) -> String {
 fn figure(measured: Option<String>) -> String {
     measured.unwrap_or_else(|| "-".to_owned())
 }
+
+/// The voter on a third site.
+pub(super) fn witness(status: &Status, now: Instant) -> String {
+    let Some(witness) = &status.witness else { return String::new() };
+    let rtt = figure(witness.rtt_micros.map(micros));
+    let state = Styled::state(&witness.state);
+    format!("witness {}  {state}, heard {}, rtt {rtt}\n", witness.address, ago(now, witness.heard))
+}
