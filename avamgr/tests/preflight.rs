@@ -36,6 +36,7 @@ fn well() -> Facts {
         ]),
         arp_filter_all: Some(true),
         nonlocal_bind: false,
+        destroys_connections: Ok(true),
         network_manager: false,
         key_file: Some(KeyFile::Found { mode: 0o600, uid: 0, is_file: true }),
         routes: BTreeMap::from([(arbitrator(), Ok(Route { interface: "eth0".to_owned(), gateway: None }))]),
@@ -84,6 +85,7 @@ fn a_host_without_faults_is_told_thing_by_thing() {
             "resource dre/traffic: 1 address for eth1, up, with carrier",
             "resource dre/dre: runs /usr/bin/freeDiameterd",
             "sysctl net.ipv4.conf.all.arp_filter: is 1",
+            "connections to VIPs: end with their address",
             "NetworkManager: does not run",
             "wall clock of hadev2: differs by -3 ms (limit 500 ms)",
         ]
@@ -181,6 +183,11 @@ fn the_system_settings_that_hurt_are_named() {
     facts.interfaces.remove("eth1");
     let findings = judge(&fixture::pair(), ME, &facts);
     assert!(findings.iter().any(|finding| finding.text.starts_with("is 0, also on eth1")), "{findings:#?}");
+    let hang = fault(|facts| facts.destroys_connections = Ok(false));
+    assert!(hang.starts_with("Warning connections to VIPs: do not end with their address"), "{hang}");
+    assert!(hang.ends_with("use a kernel with CONFIG_INET_DIAG_DESTROY and CONFIG_INET_TCP_DIAG"), "{hang}");
+    let unknown = fault(|facts| facts.destroys_connections = Err("Permission denied".to_owned()));
+    assert!(unknown.contains("time out: Permission denied -> use a kernel"), "{unknown}");
     let manager = fault(|facts| facts.network_manager = true);
     assert!(manager.starts_with("Warning NetworkManager: runs"), "{manager}");
     let mut config = fixture::pair();

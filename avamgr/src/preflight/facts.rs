@@ -13,10 +13,11 @@ use avamgr_core::control::Status;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
+use crate::netlink::can_destroy_connections;
 use crate::preflight::route::{self, Route};
 
 /// Everything the judgement needs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// Interfaces by name.
     pub interfaces: BTreeMap<String, Interface>,
@@ -24,6 +25,8 @@ pub struct Facts {
     pub arp_filter_all: Option<bool>,
     /// `ip_nonlocal_bind` of both families.
     pub nonlocal_bind: bool,
+    /// The kernel can destroy connections; `Err` = that cannot be found out.
+    pub destroys_connections: Result<bool, String>,
     /// NetworkManager runs.
     pub network_manager: bool,
     /// The key file.
@@ -103,6 +106,7 @@ impl Facts {
             arp_filter_all: switch("net/ipv4/conf/all/arp_filter"),
             nonlocal_bind: switch("net/ipv4/ip_nonlocal_bind") == Some(true)
                 && switch("net/ipv6/ip_nonlocal_bind") != Some(false),
+            destroys_connections: can_destroy_connections().map_err(|error| error.to_string()),
             network_manager: is_running("NetworkManager"),
             key_file: Some(key_file(&config.daemon.key_file)),
             programs: programs(config),

@@ -28,6 +28,7 @@ pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
     findings.extend(programs(facts));
     findings.extend(arp_filter(config, me, facts));
     findings.extend(nonlocal_bind(config, facts));
+    findings.extend(connections(config, facts));
     findings.push(network_manager(facts));
     findings.extend(operators(config, facts));
     findings.extend(clocks(config, facts));
@@ -240,6 +241,21 @@ fn nonlocal_bind(config: &Config, facts: &Facts) -> Option<Finding> {
             "put the VIP first in the group, or set it to 1 (both families) if the service binds to the VIP",
         )
     })
+}
+
+fn connections(config: &Config, facts: &Facts) -> Option<Finding> {
+    resources(config).find(|(_, resource)| matches!(resource.kind, ResourceKind::Vip(_)))?;
+    let subject = "connections to VIPs";
+    let why = match &facts.destroys_connections {
+        Ok(true) => return Some(Finding::ok(subject, "end with their address")),
+        Ok(false) => "this kernel cannot destroy them",
+        Err(why) => why,
+    };
+    Some(Finding::warning(
+        subject,
+        format!("do not end with their address, clients hang until they time out: {why}"),
+        "use a kernel with CONFIG_INET_DIAG_DESTROY and CONFIG_INET_TCP_DIAG",
+    ))
 }
 
 fn network_manager(facts: &Facts) -> Finding {
