@@ -16,6 +16,7 @@ mod die;
 pub mod exit;
 pub mod hands;
 pub mod history;
+pub mod hooks;
 pub mod inputs;
 pub mod journal;
 pub mod keys;
@@ -28,6 +29,7 @@ pub mod process;
 pub mod realtime;
 pub mod reload;
 pub mod resources;
+pub mod scribe;
 pub mod state_file;
 pub mod world;
 

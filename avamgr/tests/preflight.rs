@@ -41,7 +41,7 @@ fn well() -> Facts {
         key_file: Some(KeyFile::Found { mode: 0o600, uid: 0, is_file: true }),
         routes: BTreeMap::from([(arbitrator(), Ok(Route { interface: "eth0".to_owned(), gateway: None }))]),
         programs: vec![Program {
-            resource: "dre/dre".to_owned(),
+            owner: "resource dre/dre".to_owned(),
             path: "freeDiameterd".to_owned(),
             found: Ok(PathBuf::from("/usr/bin/freeDiameterd")),
         }],

@@ -70,6 +70,7 @@ impl Fact {
             | Self::Stopping { .. } => Severity::Info,
             Self::ArbitratorUnreachable
             | Self::VipProbeFailed { .. }
+            | Self::HookFailed { .. }
             | Self::CheckFailed { .. }
             | Self::Stalled { .. } => Severity::Warning,
             Self::PeerDegraded { .. }
@@ -92,6 +93,7 @@ impl Fact {
             | Self::PeerRole { group, .. }
             | Self::VipAnswered { group, .. }
             | Self::VipProbeFailed { group, .. }
+            | Self::HookFailed { group, .. }
             | Self::DualActive { group, .. }
             | Self::ConflictEnded { group }
             | Self::FlapLimit { group, .. }
@@ -209,8 +211,11 @@ struct Speaker<'a> {
 impl Speaker<'_> {
     fn fact(&self, fact: &Fact) -> String {
         match fact {
-            Fact::RoleChanged { group, from, to, term, cause } => {
+            Fact::RoleChanged { group, from, to, term, position: _, cause } => {
                 format!("{}: {from} -> {to} (term {term}): {}", self.group(*group), self.cause(cause, *group))
+            }
+            Fact::HookFailed { group, to, reason } => {
+                format!("{}: the hook for {to} failed: {reason}", self.group(*group))
             }
             Fact::LinkUp { link, peer } => format!("{} is up in both directions", self.path(*link, *peer)),
             Fact::LinkSuspect { link, peer, silence } => {

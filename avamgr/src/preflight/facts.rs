@@ -33,7 +33,7 @@ pub struct Facts {
     pub key_file: Option<KeyFile>,
     /// The way to each address of the arbitrator.
     pub routes: BTreeMap<IpAddr, Result<Route, String>>,
-    /// Programs of the resources.
+    /// Programs of resources and hooks.
     pub programs: Vec<Program>,
     /// systemd is the init of this host.
     pub systemd: bool,
@@ -85,11 +85,11 @@ pub struct PeerClock {
     pub offset_millis: Option<i64>,
 }
 
-/// A program or script of a resource.
+/// A program or script of a resource or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// `group/resource`.
-    pub resource: String,
+    /// Whose it is: `resource dre/dre`, `hook of dre`.
+    pub owner: String,
     /// As configured.
     pub path: String,
     /// Where it was found, or why it cannot be run.
@@ -177,17 +177,19 @@ fn key_file(path: &Path) -> KeyFile {
 
 fn programs(config: &Config) -> Vec<Program> {
     let mut programs = Vec::new();
+    let mut look = |owner: String, path: Option<String>| {
+        programs.extend(path.map(|path| Program { owner, found: find_program(&path), path }));
+    };
     for group in &config.groups {
+        let hook = group.hook.as_ref().and_then(|hook| hook.command.first().cloned());
+        look(format!("hook of {}", group.name), hook);
         for resource in &group.resources {
             let path = match &resource.kind {
                 ResourceKind::Exec(exec) => exec.command.first().cloned(),
                 ResourceKind::Lsb(lsb) => Some(lsb.script.display().to_string()),
                 ResourceKind::Vip(_) | ResourceKind::Systemd(_) => None,
             };
-            programs.extend(path.map(|path| {
-                let found = find_program(&path);
-                Program { resource: format!("{}/{}", group.name, resource.name), path, found }
-            }));
+            look(format!("resource {}/{}", group.name, resource.name), path);
         }
     }
     programs

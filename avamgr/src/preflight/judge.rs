@@ -183,7 +183,7 @@ fn systemd_unit(name: &str, unit: &str, facts: &Facts) -> Finding {
 
 fn programs(facts: &Facts) -> Vec<Finding> {
     let program = |program: &crate::preflight::Program| {
-        let subject = format!("resource {}", program.resource);
+        let subject = program.owner.clone();
         match &program.found {
             Ok(path) => Finding::ok(subject, format!("runs {}", path.display())),
             Err(why) => {
