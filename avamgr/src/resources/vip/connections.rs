@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use avamgr_core::node::Report;
 use avamgr_core::time::Instant;
@@ -13,6 +14,9 @@ use super::Task;
 use super::everywhere::Ground;
 use crate::clock;
 use crate::netlink::destroy_connections;
+
+/// Enough for the connections of most, and little enough for a stop that is late already.
+const TIME_MIN: Duration = Duration::from_millis(10);
 
 impl Task {
     /// Addresses that stay on this host whatever a stop takes off: with their connections nothing is wrong, also where they
@@ -25,10 +29,10 @@ impl Task {
         staying
     }
 
-    /// Destroys the connections to our addresses until it is done or `until` has come. Never fails: the addresses have to
+    /// Destroys the connections to our addresses until it is done or `until` has come, but for [`TIME_MIN`] at least. Never fails: the addresses have to
     /// go in any case.
     pub(super) async fn end_connections(&mut self, staying: &BTreeSet<IpAddr>, until: Instant) {
-        let left = until.since(clock::now());
+        let left = until.since(clock::now()).max(TIME_MIN);
         let wanted = &self.wanted;
         let work = destroy_connections(|local| wanted.holds(local) && !staying.contains(&local));
         let trouble = match tokio::time::timeout(left, work).await {

@@ -17,7 +17,7 @@ const STOP_TIME: Duration = Duration::from_secs(5);
 /// The part of the time that connections may take before the addresses have their turn: one half.
 const CONNECTIONS_SHARE: u32 = 2;
 /// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
 impl Task {
     pub(super) async fn stop(&mut self, within: Option<Duration>) {
