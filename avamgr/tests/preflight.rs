@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use avamgr::preflight::{Facts, Finding, Interface, KeyFile, Level, PeerClock, Program, Route, judge};
+use avamgr::preflight::{Facts, Finding, Interface, KeyFile, Level, Owner, PeerClock, Program, Route, judge};
 use avamgr_core::config::{Config, ResourceKind, SystemdConfig};
 
 const ME: cluster::NodeId = cluster::NodeId(0);
@@ -41,7 +41,7 @@ fn well() -> Facts {
         key_file: Some(KeyFile::Found { mode: 0o600, uid: 0, is_file: true }),
         routes: BTreeMap::from([(arbitrator(), Ok(Route { interface: "eth0".to_owned(), gateway: None }))]),
         programs: vec![Program {
-            owner: "resource dre/dre".to_owned(),
+            owner: Owner::Resource("dre/dre".to_owned()),
             path: "freeDiameterd".to_owned(),
             found: Ok(PathBuf::from("/usr/bin/freeDiameterd")),
         }],
@@ -146,6 +146,11 @@ fn resources_can_run_here() {
         missing.starts_with("Error resource dre/dre: freeDiameterd cannot be run: not found in /usr/bin"),
         "{missing}"
     );
+    let hook = fault(|facts| {
+        let (owner, path) = (Owner::Hook("dre".to_owned()), "/etc/avamgr/hook".to_owned());
+        facts.programs.push(Program { owner, path, found: Err("not executable".to_owned()) });
+    });
+    assert!(hook.starts_with("Warning hook of dre: /etc/avamgr/hook cannot be run: not executable -> "), "{hook}");
     let gone = fault(|facts| drop(facts.interfaces.remove("eth1")));
     assert!(gone.starts_with("Error resource dre/traffic: interface eth1 does not exist"), "{gone}");
     let mut config = fixture::pair();

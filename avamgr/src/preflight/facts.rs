@@ -85,11 +85,20 @@ pub struct PeerClock {
     pub offset_millis: Option<i64>,
 }
 
+/// Whose program it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A resource, as `group/resource`.
+    Resource(String),
+    /// The hook of a group.
+    Hook(String),
+}
+
 /// A program or script of a resource or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// Whose it is: `resource dre/dre`, `hook of dre`.
-    pub owner: String,
+    /// Whose it is.
+    pub owner: Owner,
     /// As configured.
     pub path: String,
     /// Where it was found, or why it cannot be run.
@@ -177,19 +186,19 @@ fn key_file(path: &Path) -> KeyFile {
 
 fn programs(config: &Config) -> Vec<Program> {
     let mut programs = Vec::new();
-    let mut look = |owner: String, path: Option<String>| {
+    let mut look = |owner: Owner, path: Option<String>| {
         programs.extend(path.map(|path| Program { owner, found: find_program(&path), path }));
     };
     for group in &config.groups {
         let hook = group.hook.as_ref().and_then(|hook| hook.command.first().cloned());
-        look(format!("hook of {}", group.name), hook);
+        look(Owner::Hook(group.name.clone()), hook);
         for resource in &group.resources {
             let path = match &resource.kind {
                 ResourceKind::Exec(exec) => exec.command.first().cloned(),
                 ResourceKind::Lsb(lsb) => Some(lsb.script.display().to_string()),
                 ResourceKind::Vip(_) | ResourceKind::Systemd(_) => None,
             };
-            look(format!("resource {}/{}", group.name, resource.name), path);
+            look(Owner::Resource(format!("{}/{}", group.name, resource.name)), path);
         }
     }
     programs
@@ -245,6 +254,17 @@ mod tests {
         assert!(find_program("no-such-program-anywhere").unwrap_err().starts_with("not found in"));
         assert_eq!(find_program("/etc").unwrap_err(), "not a file");
         assert_eq!(find_program("/etc/passwd").unwrap_err(), "not executable");
+    }
+
+    #[test]
+    fn hooks_are_looked_for_like_resources() {
+        let text = "[cluster]\nname = \"c\"\nnodes = [\"a\"]\nstandalone = true\n[[group]]\nname = \"g\"\n\
+                    on_role_change = \"sh -c true\"\n[[group.resource]]\nname = \"r\"\nexec = \"no-such-program-anywhere\"\n";
+        let config = avamgr_core::config::parse(text, "test").unwrap();
+        let found: Vec<_> = programs(&config).into_iter().map(|it| (it.owner, it.path, it.found.is_ok())).collect();
+        let hook = (Owner::Hook("g".to_owned()), "sh".to_owned(), true);
+        let resource = (Owner::Resource("g/r".to_owned()), "no-such-program-anywhere".to_owned(), false);
+        assert_eq!(found, [hook, resource]);
     }
 
     #[test]

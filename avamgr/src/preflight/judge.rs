@@ -8,7 +8,7 @@ use avamgr_core::cluster::NodeId;
 use avamgr_core::config::{Config, LinkConfig, LinkKind, ResourceConfig, ResourceKind, VipConfig};
 use avamgr_core::control::words::duration;
 
-use crate::preflight::{Facts, Finding, Interface, KeyFile};
+use crate::preflight::{Facts, Finding, Interface, KeyFile, Owner};
 
 /// Every finding, in the order in which one would look.
 pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
@@ -183,13 +183,20 @@ fn systemd_unit(name: &str, unit: &str, facts: &Facts) -> Finding {
 
 fn programs(facts: &Facts) -> Vec<Finding> {
     let program = |program: &crate::preflight::Program| {
-        let subject = program.owner.clone();
-        match &program.found {
-            Ok(path) => Finding::ok(subject, format!("runs {}", path.display())),
-            Err(why) => {
-                let text = format!("{} cannot be run: {why}", program.path);
-                Finding::error(subject, text, "install it, or correct the path in the config")
-            }
+        let subject = match &program.owner {
+            Owner::Resource(name) => format!("resource {name}"),
+            Owner::Hook(group) => format!("hook of {group}"),
+        };
+        let why = match &program.found {
+            Ok(path) => return Finding::ok(subject, format!("runs {}", path.display())),
+            Err(why) => why,
+        };
+        let text = format!("{} cannot be run: {why}", program.path);
+        let hint = "install it, or correct the path in the config";
+        match program.owner {
+            Owner::Resource(_) => Finding::error(subject, text, hint),
+            // Nothing waits for it.
+            Owner::Hook(_) => Finding::warning(subject, text, hint),
         }
     };
     facts.programs.iter().map(program).collect()
