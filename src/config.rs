@@ -17,6 +17,7 @@ mod check;
 mod derive;
 mod error;
 mod file;
+mod hook;
 mod keys;
 mod reader;
 mod rules;
@@ -35,6 +36,7 @@ use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, SafetyClass};
 pub use check::{Inequality, Relation, Side, inequalities};
 pub use derive::{TimerLine, TimerValue, describe_timers};
 pub use error::{ConfigError, ConfigErrors, FINDINGS_MAX, Problem, Severity};
+pub use hook::{HookConfig, HookStyle};
 pub use keys::{Key, Preset, SECTIONS, Section, Takes};
 pub use value::{DurationError, Grammar, format_duration, parse_duration};
 
@@ -261,6 +263,9 @@ pub struct GroupConfig {
     pub failback: Failback,
     /// The node the group should be on, when all are healthy; the first in rank unless set.
     pub preferred: NodeId,
+    /// What is run on every change of its role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookConfig>,
     /// Resources in start order; stop goes backwards.
     pub resources: Vec<ResourceConfig>,
 }

@@ -364,6 +364,8 @@ pub struct GroupStatus {
     pub obstacles: Vec<String>,
     /// It could take over.
     pub able: bool,
+    /// Its place in the order of succession: 1 = ACTIVE, then 2, 3, ...; 0 = it cannot take over.
+    pub position: u8,
     /// Automatic takeovers within the window.
     pub failovers: u32,
     /// A switchover under way, in words.

@@ -2,6 +2,7 @@
 //!
 //! [`Netlink`] asks: addresses and routes put on and taken off an interface, what is there, which interfaces exist.
 //! [`Watcher`] listens: carrier, interfaces that come and go, addresses that somebody else took away.
+//! [`destroy_connections`] ends the connections of addresses that leave.
 //!
 //! A batch is one send with one acknowledgement: the kernel has done the work when the send returns, and only what it
 //! refused comes back beside that. So a batch of any size cannot drown its own answers, and what a batch costs is seen
@@ -14,16 +15,19 @@ mod link;
 mod message;
 pub mod prefix;
 mod route;
+mod sockets;
 mod transport;
 mod watch;
 
 use std::io;
 
+use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 
 pub use address::{Assign, Present};
 pub use link::{Interface, Mac};
 pub use route::Route;
+pub use sockets::{Destruction, can_destroy_connections, destroy_connections};
 pub use watch::{Change, Scope, Watcher};
 
 /// Marks the addresses and routes that are ours (`ip address show proto 167`, `ip route show proto 167`). Any number
@@ -38,7 +42,7 @@ pub struct Netlink {
 impl Netlink {
     /// Opens the socket in the network namespace of this thread. Must be called within a runtime.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { transport: transport::Transport::open()? })
+        Ok(Self { transport: transport::Transport::open(NETLINK_ROUTE)? })
     }
 
     /// How many requests the next batch should hold so that the kernel is back in time; grows and shrinks with what the

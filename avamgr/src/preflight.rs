@@ -9,7 +9,7 @@ mod route;
 
 use serde::Serialize;
 
-pub use facts::{Facts, Interface, KeyFile, PeerClock, Program};
+pub use facts::{Facts, Interface, KeyFile, Owner, PeerClock, Program};
 pub use judge::judge;
 pub use route::Route;
 

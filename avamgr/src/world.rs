@@ -36,8 +36,9 @@ use crate::pid_file::PidFile;
 use crate::reload::{Reloader, keyring};
 use crate::resources::vip::{group, guard};
 use crate::resources::{self, OrderSender, Place};
+use crate::scribe::Scribe;
 use crate::state_file::{self, Writer};
-use crate::{chance, checks, clock, die, realtime};
+use crate::{chance, checks, clock, die, hooks, realtime};
 
 /// Size of one history file; two are kept.
 const HISTORY_BYTES: u64 = 4 * 1024 * 1024;
@@ -45,6 +46,8 @@ const HISTORY_BYTES: u64 = 4 * 1024 * 1024;
 const RELOADS: usize = 4;
 /// How long the last words may take to be written at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the end of the daemon waits for hooks.
+const LAST_HOOKS: Duration = Duration::from_secs(10);
 
 /// The kernel counts the lifetime of an address in whole seconds: it may last this much longer.
 const GUARD_ROUNDING: Duration = Duration::from_secs(1);
@@ -119,12 +122,10 @@ async fn serve(start: &Start) -> Result<()> {
         history: Arc::new(History::open(&state_dir, HISTORY_BYTES)),
         answers: Answers::default(),
     };
-    let relay = tokio::spawn(words.relay(
-        start.node,
-        shared.reloader.config(),
-        Arc::clone(&shared.history),
-        shared.answers.clone(),
-    ));
+    let scribe = Scribe::new(start.node, shared.reloader.config(), Arc::clone(&shared.history));
+    let (hooks, runner) = hooks::channel(scribe.clone());
+    let runner = tokio::spawn(runner.run());
+    let relay = tokio::spawn(words.relay(scribe, hooks, shared.answers.clone()));
     let writer = Writer::start(state_dir, inputs.clone()).context("cannot start the thread that writes the state")?;
     let (hands, probes) = Hands::new(start_resources(&config, start.node, &inputs), writer, outbox);
     let questions = config.groups.iter().map(|group| group::questions(group, start.node)).collect();
@@ -145,11 +146,14 @@ async fn serve(start: &Start) -> Result<()> {
     service::ready();
     tracing::info!(node = config.node_name(start.node), socket = %socket.display(), "avamgrd runs");
     let result = wait_for_the_end(&shared, ended).await;
-    service::stopping(LAST_WORDS);
+    service::stopping(LAST_WORDS + LAST_HOOKS);
     // The relay ends with the last end of its queue.
     reloads.abort();
     drop(shared.reloader);
     let _ = tokio::time::timeout(LAST_WORDS, relay).await;
+    if tokio::time::timeout(LAST_HOOKS, runner).await.is_err() {
+        tracing::warn!("hooks are not done within {} s: they end with the daemon", LAST_HOOKS.as_secs());
+    }
     shared.history.flush(LAST_WORDS);
     drop(serving);
     result

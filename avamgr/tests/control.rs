@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use avamgr::control::{Answers, BindError, ControlServer, Outbox, Policy, Ports, Reload, outbox};
 use avamgr::history::History;
-use avamgr::{clock, inputs};
+use avamgr::scribe::Scribe;
+use avamgr::{clock, hooks, inputs};
 use avamgr_core::cluster::NodeId;
 use avamgr_core::control::{Answer, Command, Reply, Request, Status};
 use avamgr_core::node::Input;
@@ -119,7 +120,9 @@ async fn serve(
     let (outbox, words) = outbox::channel();
     let (reload, reloads) = mpsc::channel(1);
     let answers = Answers::default();
-    tokio::spawn(words.relay(NodeId(0), config.clone(), Arc::clone(&history), answers.clone()));
+    let scribe = Scribe::new(NodeId(0), config.clone(), Arc::clone(&history));
+    let (hooks, _runner) = hooks::channel(scribe.clone());
+    tokio::spawn(words.relay(scribe, hooks, answers.clone()));
     tokio::spawn(core(commands, outbox));
     tokio::spawn(reloader(reloads));
     server.serve(Ports { inputs, answers, status, config, history, reload }).await

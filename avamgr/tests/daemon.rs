@@ -214,3 +214,30 @@ fn a_service_manager_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
     wait_for("STOPPING=1");
     assert!(child.0.wait().unwrap().success());
 }
+
+#[test]
+fn a_hook_hears_of_every_change_of_role_to_the_very_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().display();
+    let script = "sleep 0.1; echo $AVAMGR_FROM $AVAMGR_ROLE $AVAMGR_POSITION $AVAMGR_NODE >> $0";
+    let text = format!(
+        "[cluster]\nname = \"c\"\nnodes = [\"hadev1\"]\nstandalone = true\nfailover_budget = \"200ms\"\n\
+         [daemon]\nsocket = \"{place}/sock\"\nstate_dir = \"{place}/state\"\n\
+         [[group]]\nname = \"dre\"\non_role_change = [\"sh\", \"-c\", \"{script}\", \"{place}/roles\"]\n\
+         [[group.resource]]\nname = \"dre\"\nexec = \"sleep 1000\"\n",
+    );
+    fs::write(directory.path().join("avamgr.toml"), text).unwrap();
+    let mut child = Running(daemon(directory.path()).spawn().unwrap());
+    let roles = || fs::read_to_string(directory.path().join("roles")).unwrap_or_default();
+    eventually("the group to be active", || roles().contains("active 1"));
+    kill(Pid::from_raw(child.0.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert!(child.0.wait().unwrap().success());
+    let expected = [
+        "deactivating standby 2 hadev1",
+        "standby activating 2 hadev1",
+        "activating active 1 hadev1",
+        "active deactivating 0 hadev1",
+        "deactivating standby 0 hadev1",
+    ];
+    assert_eq!(roles().lines().collect::<Vec<_>>(), expected);
+}

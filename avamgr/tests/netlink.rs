@@ -3,6 +3,8 @@
 
 #[path = "netlink/addresses.rs"]
 mod addresses;
+#[path = "netlink/connections.rs"]
+mod connections;
 #[path = "netlink/guard.rs"]
 mod guard;
 #[path = "netlink/leftovers.rs"]

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use avamgr::preflight::{Facts, Finding, Interface, KeyFile, Level, PeerClock, Program, Route, judge};
+use avamgr::preflight::{Facts, Finding, Interface, KeyFile, Level, Owner, PeerClock, Program, Route, judge};
 use avamgr_core::config::{Config, ResourceKind, SystemdConfig};
 
 const ME: cluster::NodeId = cluster::NodeId(0);
@@ -36,11 +36,12 @@ fn well() -> Facts {
         ]),
         arp_filter_all: Some(true),
         nonlocal_bind: false,
+        destroys_connections: Ok(true),
         network_manager: false,
         key_file: Some(KeyFile::Found { mode: 0o600, uid: 0, is_file: true }),
         routes: BTreeMap::from([(arbitrator(), Ok(Route { interface: "eth0".to_owned(), gateway: None }))]),
         programs: vec![Program {
-            resource: "dre/dre".to_owned(),
+            owner: Owner::Resource("dre/dre".to_owned()),
             path: "freeDiameterd".to_owned(),
             found: Ok(PathBuf::from("/usr/bin/freeDiameterd")),
         }],
@@ -84,6 +85,7 @@ fn a_host_without_faults_is_told_thing_by_thing() {
             "resource dre/traffic: 1 address for eth1, up, with carrier",
             "resource dre/dre: runs /usr/bin/freeDiameterd",
             "sysctl net.ipv4.conf.all.arp_filter: is 1",
+            "connections to VIPs: end with their address",
             "NetworkManager: does not run",
             "wall clock of hadev2: differs by -3 ms (limit 500 ms)",
         ]
@@ -144,6 +146,11 @@ fn resources_can_run_here() {
         missing.starts_with("Error resource dre/dre: freeDiameterd cannot be run: not found in /usr/bin"),
         "{missing}"
     );
+    let hook = fault(|facts| {
+        let (owner, path) = (Owner::Hook("dre".to_owned()), "/etc/avamgr/hook".to_owned());
+        facts.programs.push(Program { owner, path, found: Err("not executable".to_owned()) });
+    });
+    assert!(hook.starts_with("Warning hook of dre: /etc/avamgr/hook cannot be run: not executable -> "), "{hook}");
     let gone = fault(|facts| drop(facts.interfaces.remove("eth1")));
     assert!(gone.starts_with("Error resource dre/traffic: interface eth1 does not exist"), "{gone}");
     let mut config = fixture::pair();
@@ -181,6 +188,11 @@ fn the_system_settings_that_hurt_are_named() {
     facts.interfaces.remove("eth1");
     let findings = judge(&fixture::pair(), ME, &facts);
     assert!(findings.iter().any(|finding| finding.text.starts_with("is 0, also on eth1")), "{findings:#?}");
+    let hang = fault(|facts| facts.destroys_connections = Ok(false));
+    assert!(hang.starts_with("Warning connections to VIPs: do not end with their address"), "{hang}");
+    assert!(hang.ends_with("use a kernel with CONFIG_INET_DIAG_DESTROY and CONFIG_INET_TCP_DIAG"), "{hang}");
+    let unknown = fault(|facts| facts.destroys_connections = Err("Permission denied".to_owned()));
+    assert!(unknown.contains("time out: Permission denied -> use a kernel"), "{unknown}");
     let manager = fault(|facts| facts.network_manager = true);
     assert!(manager.starts_with("Warning NetworkManager: runs"), "{manager}");
     let mut config = fixture::pair();

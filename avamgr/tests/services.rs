@@ -4,6 +4,8 @@
 
 #[path = "services/exec.rs"]
 mod exec;
+#[path = "services/hooks.rs"]
+mod hooks;
 #[path = "services/lsb.rs"]
 mod lsb;
 #[path = "services/stage.rs"]

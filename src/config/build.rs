@@ -130,6 +130,7 @@ fn group(group: &Group) -> GroupConfig {
         name: text(group.name.as_ref()),
         failback: group.failback,
         preferred: NodeId(preferred),
+        hook: group.hook.clone(),
         resources: group.resources.iter().filter_map(resource).collect(),
     }
 }

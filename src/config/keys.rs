@@ -310,6 +310,9 @@ pub(super) const GROUP: Section = Section {
         NAME,
         key("preferred", Takes::Text(Grammar::Host), Preset::Optional),
         key("failback", Takes::Choice(&["manual", "auto"]), Preset::Value("manual")),
+        key("on_role_change", Takes::Command, Preset::Optional),
+        key("hook_timeout", Takes::Time(ms(10), HOUR), Preset::Value("10s")),
+        key("hook_style", Takes::Choice(&["environment", "keepalived"]), Preset::Value("environment")),
         key("resource", Takes::Tables(RESOURCES_MAX), Preset::Required),
     ],
 };

@@ -71,6 +71,7 @@ impl Fact {
             | Self::Stopping { .. } => Severity::Info,
             Self::ArbitratorUnreachable
             | Self::VipProbeFailed { .. }
+            | Self::HookFailed { .. }
             | Self::CheckFailed { .. }
             | Self::Stalled { .. } => Severity::Warning,
             Self::PeerDegraded { .. }
@@ -94,6 +95,7 @@ impl Fact {
             | Self::PeerRole { group, .. }
             | Self::VipAnswered { group, .. }
             | Self::VipProbeFailed { group, .. }
+            | Self::HookFailed { group, .. }
             | Self::DualActive { group, .. }
             | Self::ConflictEnded { group }
             | Self::FlapLimit { group, .. }
@@ -220,8 +222,11 @@ struct Speaker<'a> {
 impl Speaker<'_> {
     fn fact(&self, fact: &Fact) -> String {
         match fact {
-            Fact::RoleChanged { group, from, to, term, cause } => {
+            Fact::RoleChanged { group, from, to, term, position: _, cause } => {
                 format!("{}: {from} -> {to} (term {term}): {}", self.group(*group), self.cause(cause, *group))
+            }
+            Fact::HookFailed { group, to, reason } => {
+                format!("{}: the hook for {to} failed: {reason}", self.group(*group))
             }
             Fact::LinkUp { link, peer } => format!("{} is up in both directions", self.path(*link, *peer)),
             Fact::LinkSuspect { link, peer, silence } => {
@@ -251,12 +256,7 @@ impl Speaker<'_> {
                 format!("{}: the service network could not be asked who owns the VIPs: {error}", self.group(*group))
             }
             Fact::DualActive { group, peer, ours, theirs } => self.dual_active(*group, *peer, (*ours, *theirs)),
-            Fact::ConflictEnded { group } => {
-                format!(
-                    "{}: the conflict is over, this node stays ACTIVE and announced its VIPs again",
-                    self.group(*group)
-                )
-            }
+            Fact::ConflictEnded { group } => self.conflict_ended(*group),
             Fact::Resource { resource, change } => {
                 format!("{}: {}", self.resource(*resource), change_words(change))
             }
@@ -357,6 +357,11 @@ impl Speaker<'_> {
             owner.mac,
             owner.address
         )
+    }
+
+    fn conflict_ended(&self, group: GroupId) -> String {
+        let group = self.group(group);
+        format!("{group}: the conflict is over, this node stays ACTIVE and announced its VIPs again")
     }
 
     fn dual_active(&self, group: GroupId, peer: NodeId, (ours, theirs): (Term, Term)) -> String {

@@ -166,7 +166,8 @@ impl Node {
             group.cause = cause.clone();
         }
         let term = group.told_term();
-        self.tell(Fact::RoleChanged { group: id, from, to, term, cause });
+        let position = self.position(id);
+        self.tell(Fact::RoleChanged { group: id, from, to, term, position, cause });
     }
 
     /// Leaves the role, whatever it is, because of `cause`; `within` bounds the stops.

@@ -2,6 +2,8 @@
 //!
 //! The journal, `avamgr history`, the web page and the tests all read the same events; their sentences are made here.
 
+mod cause;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, Role, Term};
 use crate::node::input::VipOwner;
 use crate::time::Instant;
+
+pub use cause::Cause;
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,8 +49,20 @@ pub enum Fact {
         to: Role,
         /// The term now.
         term: Term,
+        /// Our place in the order of succession now, see [`crate::control::GroupStatus::position`].
+        #[serde(default)]
+        position: u8,
         /// Why.
         cause: Cause,
+    },
+    /// The hook of a group did not do its work.
+    HookFailed {
+        /// The group.
+        group: GroupId,
+        /// The role it was run for.
+        to: Role,
+        /// Why.
+        reason: String,
     },
     /// A link to a peer is up: both sides hear each other.
     LinkUp {
@@ -264,103 +280,6 @@ pub enum Fact {
     },
 }
 
-/// Why a role changed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "cause")]
-pub enum Cause {
-    /// The daemon started: leftovers are removed first.
-    Start,
-    /// Leftovers are gone.
-    LeftoversRemoved,
-    /// Nobody is ACTIVE and we are first in rank of the able nodes.
-    FirstInRank,
-    /// Standalone mode: nobody else to ask.
-    Standalone,
-    /// The ACTIVE node released the group to us.
-    ReleasedToUs {
-        /// Who released it.
-        by: NodeId,
-    },
-    /// The peers are silent, the arbitrator answers and nobody answers for the VIPs.
-    PeerSilent {
-        /// How long the last peer has been silent.
-        silence: Duration,
-        /// The hold time was not needed: every path was asked.
-        asked_all: bool,
-    },
-    /// A majority of the voters has to give us the lease, and nobody is heard who has it.
-    Lease {
-        /// How long the last peer has been silent, if one is.
-        silence: Option<Duration>,
-    },
-    /// The lease ran out: no majority has acknowledged its renewal in time.
-    LeaseLost,
-    /// No majority has given us its votes in time.
-    NoMajority,
-    /// Resources are up.
-    ResourcesUp,
-    /// Resources are down.
-    ResourcesDown,
-    /// All links silent, arbitrator unreachable.
-    Isolated,
-    /// The peer is ACTIVE with a higher term (or the same and a better rank).
-    OlderTerm {
-        /// The peer.
-        peer: NodeId,
-        /// Its term.
-        term: Term,
-    },
-    /// A peer refused or outbid our claim.
-    ClaimLost {
-        /// The peer.
-        peer: NodeId,
-    },
-    /// An operator asked.
-    Operator {
-        /// Who.
-        who: String,
-    },
-    /// A switchover asked for on the peer.
-    Switchover {
-        /// The target.
-        to: NodeId,
-    },
-    /// The target of a switchover failed, or maintenance kept every other node off: we take the group back.
-    Rollback,
-    /// The group goes back to its preferred node.
-    Failback,
-    /// A resource failed for good here.
-    ResourceFailed {
-        /// Which.
-        resource: ResourceId,
-        /// Why.
-        reason: String,
-    },
-    /// A ready check fails here.
-    NotReady {
-        /// Which.
-        check: CheckId,
-    },
-    /// A resource could not be stopped.
-    StopFailed {
-        /// Which.
-        resource: ResourceId,
-        /// Why.
-        reason: String,
-    },
-    /// The fault was cleared, by an operator or because its failures are forgotten.
-    FaultCleared,
-    /// A hold was set.
-    Held {
-        /// Which.
-        hold: HoldKind,
-    },
-    /// The right to be ACTIVE is gone (the takeover was overtaken by events).
-    RightLost,
-    /// The daemon shuts down.
-    Shutdown,
-}
-
 /// Why a link went down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -489,13 +408,6 @@ impl Fact {
             Self::WitnessLost => Some(AlarmKey::Witness),
             _ => None,
         }
-    }
-}
-
-impl Cause {
-    /// It says that a change of role has come to its end, not why it was begun.
-    pub(crate) fn ends_a_change(&self) -> bool {
-        matches!(self, Self::ResourcesUp | Self::ResourcesDown | Self::LeftoversRemoved)
     }
 }
 

@@ -154,6 +154,7 @@ impl Node {
             active_node: self.active_node(id).map(|node| self.config.node_name(node).to_owned()),
             obstacles,
             able: self.is_able(id),
+            position: self.position(id),
             failovers: u32::try_from(group.failovers.len()).unwrap_or(u32::MAX),
             switchover: group
                 .release
@@ -162,6 +163,22 @@ impl Node {
             lease: self.leases().then(|| self.lease_status(id)),
             resources: self.config.resource_ids(id).filter_map(|id| self.resource_status(id)).collect(),
         }
+    }
+
+    /// Our place in the order of succession: 1 = ACTIVE, then those that could take over, the preferred node first, then by
+    /// rank; 0 = cannot take over.
+    pub(super) fn position(&self, id: GroupId) -> u8 {
+        if self.group(id).role == Role::Active {
+            return 1;
+        }
+        if !self.is_able(id) {
+            return 0;
+        }
+        let preferred = self.config.groups.get(id.index()).map(|group| group.preferred);
+        let order = |node: NodeId| (Some(node) != preferred, node);
+        let able = self.peers.values().filter(|peer| peer.is_able(id) && peer.role(id) != Role::Active);
+        let before = able.filter(|peer| order(peer.id) < order(self.me)).count();
+        u8::try_from(before).unwrap_or(u8::MAX).saturating_add(2)
     }
 
     fn active_node(&self, id: GroupId) -> Option<NodeId> {
@@ -234,7 +251,8 @@ impl Node {
             if group.role == Role::Fault {
                 let (from, to, cause) = (Role::Deactivating, group.role, group.cause.clone());
                 let term = group.told_term();
-                facts.push((group.since, Fact::RoleChanged { group: group.id, from, to, term, cause }));
+                let position = self.position(group.id);
+                facts.push((group.since, Fact::RoleChanged { group: group.id, from, to, term, position, cause }));
             }
             facts.extend(self.resource_alarms(group.id));
         }

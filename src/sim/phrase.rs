@@ -11,8 +11,11 @@ use crate::wire::Heartbeat;
 pub(super) fn fact(config: &Config, fact: &Fact) -> String {
     let node = |id: NodeId| config.node_name(id);
     match fact {
-        Fact::RoleChanged { group, from: _, to, term, cause: why } => {
+        Fact::RoleChanged { group, from: _, to, term, position: _, cause: why } => {
             format!("{} {to} (term {term}): {}", config.group_name(*group), cause(config, why))
+        }
+        Fact::HookFailed { group, to, reason } => {
+            format!("{}: hook for {to} failed: {reason}", config.group_name(*group))
         }
         Fact::LinkUp { link, peer } => format!("{} to {} up", config.link_name(*link), node(*peer)),
         Fact::LinkSuspect { link, peer, .. } => {

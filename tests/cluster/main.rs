@@ -9,6 +9,7 @@ mod faults;
 mod invariants;
 mod liveness;
 mod owners;
+mod position;
 mod random;
 mod scenarios;
 mod script;

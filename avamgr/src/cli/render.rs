@@ -155,6 +155,9 @@ fn group(group: &GroupStatus, status: &Status, now: Instant) -> String {
     detail.row(["because".into(), group.cause.clone().into()]);
     if group.role != Role::Active {
         detail.row(["active on".into(), owner(group, status)]);
+        if group.position > 0 {
+            detail.row(["position".into(), format!("{} in the order of succession", group.position).into()]);
+        }
     }
     for (index, obstacle) in group.obstacles.iter().enumerate() {
         let label = if index == 0 { "in the way" } else { "" };

@@ -8,17 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use avamgr_core::cluster::NodeId;
-use avamgr_core::config::Config;
 use avamgr_core::control::Answer;
-use avamgr_core::control::sentence;
 use avamgr_core::node::Event;
 use avamgr_core::node::action::RequestId;
 use avamgr_core::time::Instant;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::history::History;
-use crate::{clock, journal};
+use crate::clock;
+use crate::hooks::Hooks;
+use crate::scribe::Scribe;
 
 /// Words under way: a storm of several events per resource for thousands of resources.
 const DEPTH: usize = 4096;
@@ -72,21 +70,13 @@ pub struct Words {
 }
 
 impl Words {
-    /// Journals, records and hands on every word until the loop has ended.
-    pub async fn relay(
-        mut self,
-        me: NodeId,
-        config: watch::Receiver<Arc<Config>>,
-        history: Arc<History>,
-        answers: Answers,
-    ) {
+    /// Journals, records and hands on every word until the loop has ended; hooks hear of every event.
+    pub async fn relay(mut self, scribe: Scribe, hooks: Hooks, answers: Answers) {
         while let Some(word) = self.words.recv().await {
             match word {
                 Word::Event(event) => {
-                    let time = wall_time(event.at);
-                    let entry = sentence::entry(event, time, &config.borrow(), me);
-                    journal::log(&entry);
-                    history.record(entry);
+                    hooks.hear(&event);
+                    scribe.write(event);
                 }
                 Word::Answer(request, answer) => answers.deliver(request, answer),
             }

@@ -4,9 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NetlinkSerializable};
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -36,9 +34,10 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn open() -> Result<Self, Error> {
+    /// A socket to one of the tables of the kernel (`NETLINK_ROUTE`, ...).
+    pub(super) fn open(protocol: isize) -> Result<Self, Error> {
         let failed = |action| move |source| Error::Socket { action, source };
-        let mut socket = TokioSocket::new(NETLINK_ROUTE).map_err(failed("open"))?;
+        let mut socket = TokioSocket::new(protocol).map_err(failed("open"))?;
         socket.socket_mut().bind_auto().map_err(failed("bind"))?;
         enlarge_receive_buffer(socket.socket_ref()).map_err(failed("enlarge the receive buffer"))?;
         let plain = socket.socket_ref();
@@ -56,12 +55,12 @@ impl Transport {
     }
 
     /// Sends a request for each of `items`, in batches; the outcome of each stands at its place.
-    pub(super) async fn exchange<T: Sync>(
+    pub(super) async fn exchange<T: Sync, R: NetlinkSerializable + Send>(
         &mut self,
         what: &'static str,
         flags: u16,
         items: &[T],
-        request: impl Fn(&T) -> RouteNetlinkMessage + Send,
+        request: impl Fn(&T) -> R + Send,
     ) -> Result<Vec<Outcome>, Error> {
         let mut outcomes = Vec::with_capacity(items.len());
         let mut left = items;
@@ -81,7 +80,7 @@ impl Transport {
         &mut self,
         what: &'static str,
         flags: u16,
-        batch: Vec<RouteNetlinkMessage>,
+        batch: Vec<impl NetlinkSerializable + Send>,
     ) -> Result<Vec<Outcome>, Error> {
         let count = batch.len();
         let first = self.sequence.wrapping_add(1);
@@ -113,7 +112,7 @@ impl Transport {
     pub(super) async fn ask(
         &mut self,
         what: &'static str,
-        request: RouteNetlinkMessage,
+        request: impl NetlinkSerializable + Send,
         mut each: impl FnMut(u16, &[u8]) + Send,
     ) -> Result<Outcome, Error> {
         self.sequence = self.sequence.wrapping_add(1);
@@ -138,7 +137,7 @@ impl Transport {
     pub(super) async fn dump<T: Send>(
         &mut self,
         what: &'static str,
-        request: RouteNetlinkMessage,
+        request: impl NetlinkSerializable + Clone + Send,
         mut pick: impl FnMut(u16, &[u8]) -> Option<T> + Send,
     ) -> Result<Vec<T>, Error> {
         for _ in 0..DUMP_TRIES {
@@ -155,7 +154,7 @@ impl Transport {
     async fn dump_once<T: Send>(
         &mut self,
         what: &'static str,
-        request: RouteNetlinkMessage,
+        request: impl NetlinkSerializable + Send,
         pick: &mut (impl FnMut(u16, &[u8]) -> Option<T> + Send),
     ) -> Result<Dump<T>, Error> {
         self.sequence = self.sequence.wrapping_add(1);

@@ -13,10 +13,11 @@ use avamgr_core::control::Status;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
+use crate::netlink::can_destroy_connections;
 use crate::preflight::route::{self, Route};
 
 /// Everything the judgement needs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// Interfaces by name.
     pub interfaces: BTreeMap<String, Interface>,
@@ -24,13 +25,15 @@ pub struct Facts {
     pub arp_filter_all: Option<bool>,
     /// `ip_nonlocal_bind` of both families.
     pub nonlocal_bind: bool,
+    /// The kernel can destroy connections; `Err` = that cannot be found out.
+    pub destroys_connections: Result<bool, String>,
     /// NetworkManager runs.
     pub network_manager: bool,
     /// The key file.
     pub key_file: Option<KeyFile>,
     /// The way to each address of the arbitrator.
     pub routes: BTreeMap<IpAddr, Result<Route, String>>,
-    /// Programs of the resources.
+    /// Programs of resources and hooks.
     pub programs: Vec<Program>,
     /// systemd is the init of this host.
     pub systemd: bool,
@@ -82,11 +85,20 @@ pub struct PeerClock {
     pub offset_millis: Option<i64>,
 }
 
-/// A program or script of a resource.
+/// Whose program it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A resource, as `group/resource`.
+    Resource(String),
+    /// The hook of a group.
+    Hook(String),
+}
+
+/// A program or script of a resource or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// `group/resource`.
-    pub resource: String,
+    /// Whose it is.
+    pub owner: Owner,
     /// As configured.
     pub path: String,
     /// Where it was found, or why it cannot be run.
@@ -103,6 +115,7 @@ impl Facts {
             arp_filter_all: switch("net/ipv4/conf/all/arp_filter"),
             nonlocal_bind: switch("net/ipv4/ip_nonlocal_bind") == Some(true)
                 && switch("net/ipv6/ip_nonlocal_bind") != Some(false),
+            destroys_connections: can_destroy_connections().map_err(|error| error.to_string()),
             network_manager: is_running("NetworkManager"),
             key_file: Some(key_file(&config.daemon.key_file)),
             programs: programs(config),
@@ -173,17 +186,19 @@ fn key_file(path: &Path) -> KeyFile {
 
 fn programs(config: &Config) -> Vec<Program> {
     let mut programs = Vec::new();
+    let mut look = |owner: Owner, path: Option<String>| {
+        programs.extend(path.map(|path| Program { owner, found: find_program(&path), path }));
+    };
     for group in &config.groups {
+        let hook = group.hook.as_ref().and_then(|hook| hook.command.first().cloned());
+        look(Owner::Hook(group.name.clone()), hook);
         for resource in &group.resources {
             let path = match &resource.kind {
                 ResourceKind::Exec(exec) => exec.command.first().cloned(),
                 ResourceKind::Lsb(lsb) => Some(lsb.script.display().to_string()),
                 ResourceKind::Vip(_) | ResourceKind::Systemd(_) => None,
             };
-            programs.extend(path.map(|path| {
-                let found = find_program(&path);
-                Program { resource: format!("{}/{}", group.name, resource.name), path, found }
-            }));
+            look(Owner::Resource(format!("{}/{}", group.name, resource.name)), path);
         }
     }
     programs
@@ -239,6 +254,17 @@ mod tests {
         assert!(find_program("no-such-program-anywhere").unwrap_err().starts_with("not found in"));
         assert_eq!(find_program("/etc").unwrap_err(), "not a file");
         assert_eq!(find_program("/etc/passwd").unwrap_err(), "not executable");
+    }
+
+    #[test]
+    fn hooks_are_looked_for_like_resources() {
+        let text = "[cluster]\nname = \"c\"\nnodes = [\"a\"]\nstandalone = true\n[[group]]\nname = \"g\"\n\
+                    on_role_change = \"sh -c true\"\n[[group.resource]]\nname = \"r\"\nexec = \"no-such-program-anywhere\"\n";
+        let config = avamgr_core::config::parse(text, "test").unwrap();
+        let found: Vec<_> = programs(&config).into_iter().map(|it| (it.owner, it.path, it.found.is_ok())).collect();
+        let hook = (Owner::Hook("g".to_owned()), "sh".to_owned(), true);
+        let resource = (Owner::Resource("g/r".to_owned()), "no-such-program-anywhere".to_owned(), false);
+        assert_eq!(found, [hook, resource]);
     }
 
     #[test]

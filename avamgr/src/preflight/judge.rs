@@ -8,7 +8,7 @@ use avamgr_core::cluster::NodeId;
 use avamgr_core::config::{Config, LinkConfig, LinkKind, ResourceConfig, ResourceKind, VipConfig};
 use avamgr_core::control::words::duration;
 
-use crate::preflight::{Facts, Finding, Interface, KeyFile};
+use crate::preflight::{Facts, Finding, Interface, KeyFile, Owner};
 
 /// Every finding, in the order in which one would look.
 pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
@@ -28,6 +28,7 @@ pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
     findings.extend(programs(facts));
     findings.extend(arp_filter(config, me, facts));
     findings.extend(nonlocal_bind(config, facts));
+    findings.extend(connections(config, facts));
     findings.push(network_manager(facts));
     findings.extend(operators(config, facts));
     findings.extend(clocks(config, facts));
@@ -182,13 +183,20 @@ fn systemd_unit(name: &str, unit: &str, facts: &Facts) -> Finding {
 
 fn programs(facts: &Facts) -> Vec<Finding> {
     let program = |program: &crate::preflight::Program| {
-        let subject = format!("resource {}", program.resource);
-        match &program.found {
-            Ok(path) => Finding::ok(subject, format!("runs {}", path.display())),
-            Err(why) => {
-                let text = format!("{} cannot be run: {why}", program.path);
-                Finding::error(subject, text, "install it, or correct the path in the config")
-            }
+        let subject = match &program.owner {
+            Owner::Resource(name) => format!("resource {name}"),
+            Owner::Hook(group) => format!("hook of {group}"),
+        };
+        let why = match &program.found {
+            Ok(path) => return Finding::ok(subject, format!("runs {}", path.display())),
+            Err(why) => why,
+        };
+        let text = format!("{} cannot be run: {why}", program.path);
+        let hint = "install it, or correct the path in the config";
+        match program.owner {
+            Owner::Resource(_) => Finding::error(subject, text, hint),
+            // Nothing waits for it.
+            Owner::Hook(_) => Finding::warning(subject, text, hint),
         }
     };
     facts.programs.iter().map(program).collect()
@@ -240,6 +248,21 @@ fn nonlocal_bind(config: &Config, facts: &Facts) -> Option<Finding> {
             "put the VIP first in the group, or set it to 1 (both families) if the service binds to the VIP",
         )
     })
+}
+
+fn connections(config: &Config, facts: &Facts) -> Option<Finding> {
+    resources(config).find(|(_, resource)| matches!(resource.kind, ResourceKind::Vip(_)))?;
+    let subject = "connections to VIPs";
+    let why = match &facts.destroys_connections {
+        Ok(true) => return Some(Finding::ok(subject, "end with their address")),
+        Ok(false) => "this kernel cannot destroy them",
+        Err(why) => why,
+    };
+    Some(Finding::warning(
+        subject,
+        format!("do not end with their address, clients hang until they time out: {why}"),
+        "use a kernel with CONFIG_INET_DIAG_DESTROY and CONFIG_INET_TCP_DIAG",
+    ))
 }
 
 fn network_manager(facts: &Facts) -> Finding {

@@ -10,7 +10,8 @@ const HELD: [&str; 5] = ["dead_time", "guard_lifetime", "guard_refresh", "announ
 pub(super) fn differences(old: &Config, new: &Config) -> Vec<String> {
     let mut all = keys(old, new);
     all.extend(list("[[link]]", &dedicated(old), &dedicated(new), |link| &link.name));
-    all.extend(list("[[group]]", &all_of(&old.groups), &all_of(&new.groups), |group: &GroupConfig| &group.name));
+    let [was, is] = [old, new].map(without_hooks);
+    all.extend(list("[[group]]", &all_of(&was), &all_of(&is), |group: &GroupConfig| &group.name));
     all.extend(list("[[ready]]", &all_of(&old.ready), &all_of(&new.ready), |ready: &ReadyConfig| &ready.name));
     all.extend(held_timers(&describe_timers(old), &describe_timers(new)));
     all
@@ -36,6 +37,11 @@ fn keys(old: &Config, new: &Config) -> Vec<String> {
         ("daemon.realtime", was.realtime == is.realtime),
     ];
     same.iter().filter(|(_, same)| !same).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// A hook is looked up when it is run.
+fn without_hooks(config: &Config) -> Vec<GroupConfig> {
+    config.groups.iter().map(|group| GroupConfig { hook: None, ..group.clone() }).collect()
 }
 
 fn dedicated(config: &Config) -> Vec<&LinkConfig> {

@@ -114,6 +114,12 @@ fn every_part_that_differs_is_named() {
 }
 
 #[test]
+fn a_hook_is_changed_by_a_reload() {
+    let hook = CONFIG.replace("name = \"g\"", "name = \"g\"\non_role_change = \"told\"");
+    assert_eq!((differing(CONFIG, &hook), differing(&hook, CONFIG)), (String::new(), String::new()));
+}
+
+#[test]
 fn an_unchanged_file_is_how_keys_are_changed() {
     let (answer, told, replaced) = reload("", Ok(()));
     assert!(matches!(answer, Answer::Done { .. }), "{answer:?}");

@@ -10,7 +10,8 @@
 //!   takes everything off again; where that fails too, it says that it could not be stopped.
 //! * *Stop*: takes off every address of the config, whoever put it there, looks whether they are gone, and only then says
 //!   so; under another name of the interface, and on every other one, it takes off what carries our mark ([`everywhere`]).
-//!   A stop is always carried through. Addresses of others that go with ours are put back.
+//!   A stop is always carried through. Addresses of others that go with ours are put back. Connections to the addresses
+//!   end with them ([`connections`]).
 //! * While it is up: lifetimes are refreshed ([`guard`]), addresses and routes that somebody takes away are put back, a
 //!   link that comes back finds everything as before. All of it is announced.
 //! * A lifetime that ran out because we were late is said to be that; the address is put back and announced.
@@ -23,6 +24,7 @@
 
 mod announcer;
 mod claims;
+mod connections;
 mod everywhere;
 mod fill;
 pub mod group;
@@ -170,6 +172,8 @@ struct Task {
     patrol: Instant,
     /// The last look found something.
     has_strays: bool,
+    /// Connections to the addresses could not be ended, and that was said.
+    connections_stay: bool,
     /// Since when each address lives.
     lives: BTreeMap<IpAddr, Life>,
     stall: Stall,
@@ -237,6 +241,7 @@ impl Task {
             own_removals: BTreeSet::new(),
             in_trouble: false,
             has_strays: false,
+            connections_stay: false,
             lives: BTreeMap::new(),
             stall: Stall::new(clock::now()),
         })

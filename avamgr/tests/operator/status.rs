@@ -42,6 +42,7 @@ pub(crate) fn active() -> Status {
             active_node: Some("hadev1".to_owned()),
             obstacles: Vec::new(),
             able: true,
+            position: 1,
             failovers: 0,
             switchover: None,
             resources: vec![ResourceStatus {

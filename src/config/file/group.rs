@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::error::{Finding, Place};
 use crate::config::keys;
 use crate::config::reader::{Nodes, PerNode, Placed, Table};
-use crate::config::{ExecConfig, Failback, IpNet, MonitorConfig};
+use crate::config::{ExecConfig, Failback, HookConfig, HookStyle, IpNet, MonitorConfig};
 
 use super::{parsed, read_check, read_monitor};
 
@@ -15,6 +15,7 @@ pub(in crate::config) struct Group {
     pub(in crate::config) name: Option<Placed<String>>,
     pub(in crate::config) preferred: Option<usize>,
     pub(in crate::config) failback: Failback,
+    pub(in crate::config) hook: Option<HookConfig>,
     pub(in crate::config) resources: Vec<Resource>,
 }
 
@@ -65,8 +66,17 @@ pub(super) fn read(table: &Table<'_>, nodes: &Nodes) -> Group {
         name: table.text("name"),
         preferred: read_preferred(table, nodes),
         failback: if auto { Failback::Auto } else { Failback::Manual },
+        hook: read_hook(table),
         resources: resources.iter().map(|resource| read_resource(resource, nodes)).collect(),
     }
+}
+
+fn read_hook(table: &Table<'_>) -> Option<HookConfig> {
+    let command = table.command("on_role_change");
+    let timeout = table.time("hook_timeout");
+    let keepalived = table.text("hook_style").is_some_and(|word| word.as_str() == "keepalived");
+    let style = if keepalived { HookStyle::Keepalived } else { HookStyle::Environment };
+    Some(HookConfig { command: command?.value, timeout: timeout?.value, style })
 }
 
 fn read_preferred(table: &Table<'_>, nodes: &Nodes) -> Option<usize> {

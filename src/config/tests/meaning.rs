@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::{PAIR, SAMPLE, changed, good};
 use crate::cluster::NodeId;
-use crate::config::{Check, Config, Failback, IpNet, LinkKind, ResourceKind, describe_timers, parse_with_warnings};
+use crate::config::{
+    Check, Config, Failback, HookStyle, IpNet, LinkKind, ResourceKind, describe_timers, parse_with_warnings,
+};
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -169,6 +171,22 @@ fn the_digest_is_that_of_the_meaning() {
     for text in other {
         assert_ne!(good(&text).digest, digest, "{text}");
     }
+}
+
+#[test]
+fn a_hook_has_its_defaults_and_is_no_part_of_what_the_group_is() {
+    assert_eq!(good(PAIR).groups[0].hook, None);
+    let with = |more: &str| good(&changed("name = \"dre\"", &format!("name = \"dre\"\n{more}")));
+    let config = with("on_role_change = \"/usr/local/bin/told 'by avamgr'\"");
+    let Some(hook) = &config.groups[0].hook else { panic!("{:?}", config.groups[0]) };
+    assert_eq!(hook.command, ["/usr/local/bin/told", "by avamgr"]);
+    assert_eq!((hook.timeout, hook.style), (Duration::from_secs(10), HookStyle::Environment));
+    let other = with("on_role_change = [\"told\", \"a b\"]\nhook_timeout = \"1s\"\nhook_style = \"keepalived\"");
+    let Some(hook) = &other.groups[0].hook else { panic!("{:?}", other.groups[0]) };
+    assert_eq!(hook.command, ["told", "a b"]);
+    assert_eq!((hook.timeout, hook.style), (Duration::from_secs(1), HookStyle::Keepalived));
+    assert_eq!(other.groups[0].digest(), good(PAIR).groups[0].digest());
+    assert_ne!(other.digest, config.digest);
 }
 
 /// Two versions of the program must agree on it, so a change is a decision.

@@ -96,7 +96,7 @@ fn link(name: &str, interface: &str, third: u8) -> LinkConfig {
 }
 
 fn group(name: &str, resources: Vec<ResourceConfig>) -> GroupConfig {
-    GroupConfig { name: name.to_owned(), failback: Failback::Manual, preferred: NodeId(0), resources }
+    GroupConfig { name: name.to_owned(), failback: Failback::Manual, preferred: NodeId(0), hook: None, resources }
 }
 
 fn vip(name: &str) -> ResourceConfig {

@@ -23,7 +23,7 @@ fn told(fact: &Fact) -> String {
 }
 
 fn role(from: Role, to: Role, cause: Cause) -> Fact {
-    Fact::RoleChanged { group: DRE, from, to, term: Term(7), cause }
+    Fact::RoleChanged { group: DRE, from, to, term: Term(7), position: 2, cause }
 }
 
 fn resource(change: ResourceChange) -> Fact {
@@ -220,6 +220,10 @@ fn arbitration_and_conflicts_say_who_yields() {
         (
             Fact::VipProbeFailed { group: DRE, error: "eth1 is down".into() },
             "Warning dre: the service network could not be asked who owns the VIPs: eth1 is down",
+        ),
+        (
+            Fact::HookFailed { group: DRE, to: Role::Active, reason: "exited with status 3".into() },
+            "Warning dre: the hook for ACTIVE failed: exited with status 3",
         ),
         (
             dual(8, 7),

@@ -43,6 +43,7 @@ fn group(shape: &str) -> GroupConfig {
         name: "dre".into(),
         failback: Failback::Manual,
         preferred: NodeId(0),
+        hook: None,
         resources: shape.chars().map(|letter| resource(kind(letter))).collect(),
     }
 }

@@ -90,6 +90,7 @@ fn active() -> Status {
             active_node: Some("hadev1".to_owned()),
             obstacles: Vec::new(),
             able: true,
+            position: 1,
             failovers: 0,
             switchover: None,
             resources: vec![
@@ -124,6 +125,7 @@ fn troubled() -> Status {
     let group = &mut status.groups[0];
     group.role = Role::Fault;
     group.cause = "resource dre failed here for good: exit code 3".to_owned();
+    (group.able, group.position) = (false, 0);
     group.active_node = Some("hadev2".to_owned());
     group.obstacles = vec!["resource dre has failed".to_owned(), "this node is held: offline".to_owned()];
     group.failovers = 1;
@@ -176,6 +178,15 @@ ready check  tomcat  ok  for 1 min 30 s
 daemon 0.1.0, pid 4711, up 2 h 2 min; heartbeats SCHED_RR 10, memory locked; guard address lifetime, within 4 s
 ";
     assert_eq!(plain(&status(&active(), NOW)), expected);
+}
+
+#[test]
+fn a_standby_says_which_place_it_has_in_the_succession() {
+    let mut standby = active();
+    let group = &mut standby.groups[0];
+    (group.role, group.position) = (Role::Standby, 3);
+    let text = plain(&status(&standby, NOW));
+    assert!(text.contains("\n    position   3 in the order of succession\n"), "{text}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use avamgr_core::node::Report;
 use avamgr_core::time::Instant;
 
 use super::plan::{Gap, list};
+use super::withdraw::PAUSE;
 use super::{Mending, Phase, Task};
 use crate::clock;
 use crate::neighbours::{Form, Haste};
@@ -79,9 +80,9 @@ impl Task {
         }
     }
 
-    /// One attempt to leave nothing of it here.
+    /// One attempt to leave nothing of it here: a second one would come after its time.
     pub(super) async fn start_failed(&mut self, why: String) {
-        self.end_start(why, clock::now()).await;
+        self.end_start(why, clock::now() + PAUSE).await;
     }
 
     async fn prepare(&mut self) -> Result<(), String> {

@@ -137,6 +137,7 @@ mod tests {
             name: "dre".to_owned(),
             failback: Failback::Manual,
             preferred: NodeId(0),
+            hook: None,
             resources: vec![
                 vip("eth1", &["10.0.0.1/24"], &[]),
                 vip("eth2", &["2001:db8::1/64"], &[]),
@@ -161,6 +162,7 @@ mod tests {
             name: "dre".to_owned(),
             failback: Failback::Manual,
             preferred: NodeId(0),
+            hook: None,
             resources: vec![vip("eth1", &mixed, &[])],
         };
         let asked = questions(&group, NodeId(1)).remove(0).addresses;

@@ -54,6 +54,11 @@ impl Wanted {
         self.set.contains(&address)
     }
 
+    /// Whether an address is one of them, or in one of their ranges.
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
+        self.has(address) || self.ranges.iter().any(|range| prefix::contains(*range, address))
+    }
+
     pub(super) fn has_v4_routes(&self) -> bool {
         self.ranges.iter().any(|net| net.address.is_ipv4())
     }

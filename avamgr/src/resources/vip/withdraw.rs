@@ -14,8 +14,10 @@ use crate::netlink::Present;
 /// For a stop without a bound of its own. One attempt takes milliseconds for an address and a second for thousands; what
 /// fails for so long is not going to succeed.
 const STOP_TIME: Duration = Duration::from_secs(5);
+/// The part of the time that connections may take before the addresses have their turn: one half.
+const CONNECTIONS_SHARE: u32 = 2;
 /// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
 impl Task {
     pub(super) async fn stop(&mut self, within: Option<Duration>) {
@@ -79,7 +81,7 @@ impl Task {
     /// Takes everything off, again and again until it is gone or `until` has come; at least once.
     pub(super) async fn withdraw(&mut self, until: Instant) -> Result<(), String> {
         loop {
-            let Err(why) = self.withdraw_once().await else { return Ok(()) };
+            let Err(why) = self.withdraw_once(until).await else { return Ok(()) };
             if clock::now() + PAUSE > until {
                 return Err(why);
             }
@@ -87,14 +89,18 @@ impl Task {
         }
     }
 
-    async fn withdraw_once(&mut self) -> Result<(), String> {
+    async fn withdraw_once(&mut self, until: Instant) -> Result<(), String> {
         // What the watcher last said may be older than the order, and the interface may have another name by now.
         let ground = self.ground().await?;
+        let staying = self.staying(&ground);
+        let now = clock::now();
+        self.end_connections(&staying, now + until.since(now) / CONNECTIONS_SHARE).await;
         // What cannot be removed is no reason to leave the rest: a range has no lifetime that would end it.
         let swept = self.sweep(&ground).await;
         let addresses = self.remove_addresses(&ground).await;
         let routes = self.remove_routes(&ground).await;
         swept.and(addresses).and(routes)?;
+        self.end_connections(&staying, until).await;
         self.put_on.clear();
         Ok(())
     }
