@@ -5,6 +5,8 @@
 mod addresses;
 #[path = "netlink/guard.rs"]
 mod guard;
+#[path = "netlink/lease.rs"]
+mod lease;
 #[path = "netlink/leftovers.rs"]
 mod leftovers;
 #[path = "netlink/links.rs"]

@@ -1,9 +1,9 @@
 //! Netlink messages as bytes: several in one buffer, both ways.
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+    NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NlasIterator,
 };
-use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 
 use super::Refusal;
@@ -40,7 +40,13 @@ pub(super) enum Meaning {
 }
 
 /// Appends a request; only one with `acknowledge` is answered when it succeeds.
-pub(super) fn append(buffer: &mut Vec<u8>, request: RouteNetlinkMessage, flags: u16, sequence: u32, acknowledge: bool) {
+pub(super) fn append<M: NetlinkSerializable>(
+    buffer: &mut Vec<u8>,
+    request: M,
+    flags: u16,
+    sequence: u32,
+    acknowledge: bool,
+) {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | flags | if acknowledge { NLM_F_ACK } else { 0 };
     header.sequence_number = sequence;
@@ -123,6 +129,7 @@ pub(super) fn text(value: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::RouteNetlinkMessage;
     use netlink_packet_route::address::AddressMessage;
     use proptest::prelude::*;
 
