@@ -1,10 +1,11 @@
 //! Our table: which packets pass only while a lease runs. Pure.
 //!
 //! * The set `lease` holds the number of each group whose lease runs; the kernel takes a number out when its time is over.
-//! * The sets `vip4_N` and `vip6_N` hold the single addresses of group N. Ranges have rules of their own.
+//! * The sets `vip4_N` and `vip6_N` hold the single addresses of group N, and `nd6_N` those of `vip6_N` once more, for
+//!   neighbour discovery. Ranges have rules of their own.
 //! * A packet that is from or for an address of a group whose number is not in `lease` is dropped.
 //!
-//! `nft list ruleset` must be able to print all of it: there are tools that stop when it cannot.
+//! `nft` must be able to print all of it and to read what it has printed: the rulesets of whole hosts are kept that way.
 //!
 //! Gated are, of what an interface receives: ARP requests and neighbour solicitations for a VIP, and packets to one. Of
 //! what it sends: ARP and neighbour advertisements in which we claim to have a VIP, and packets from one.
@@ -18,8 +19,8 @@ use std::time::Duration;
 use avamgr_core::config::IpNet;
 
 use crate::netlink::nft::{
-    Expression, Field, Hook, Message, Register, address_set, addresses, base_chain, delete_element, delete_table,
-    element, rule, table, timeout_set,
+    Expression, Field, Hook, Key, Message, address_set, addresses, base_chain, delete_element, delete_table, element,
+    rule, table, timeout_set,
 };
 use crate::netlink::prefix;
 
@@ -67,10 +68,10 @@ pub(super) struct Addresses {
 
 impl Addresses {
     /// The sets of its single addresses; none without addresses.
-    fn sets(&self) -> impl Iterator<Item = (String, bool, &[IpAddr])> {
-        let all = [("vip4", true, self.v4.as_slice()), ("vip6", false, &self.v6)];
+    fn sets(&self) -> impl Iterator<Item = (String, Key, &[IpAddr])> {
+        let all = [("vip4", Key::V4, &self.v4), ("vip6", Key::V6, &self.v6), ("nd6", Key::Field(ND_TARGET), &self.v6)];
         let some = all.into_iter().filter(|(_, _, addresses)| !addresses.is_empty());
-        some.map(|(set, v4, addresses)| (format!("{set}_{}", self.number), v4, addresses))
+        some.map(|(set, key, addresses)| (format!("{set}_{}", self.number), key, addresses.as_slice()))
     }
 }
 
@@ -92,19 +93,22 @@ impl Traffic {
         Self { protocol: IPV6, kind: Some(kind), address: ND_TARGET }
     }
 
-    fn is_v4(&self) -> bool {
-        self.address.length == 4
+    fn key(&self) -> Key {
+        match (self.protocol, self.kind) {
+            (_, Some(_)) => Key::Field(self.address),
+            (IPV6, None) => Key::V6,
+            (_, None) => Key::V4,
+        }
     }
 
     /// Matches the packets and loads the address.
     fn expressions(&self) -> Vec<Expression> {
-        let register = Register::One;
-        let mut all = vec![Expression::protocol(register), Expression::equals(register, &self.protocol.to_be_bytes())];
+        let mut all = vec![Expression::protocol(), Expression::equals(&self.protocol.to_be_bytes())];
         if let Some(kind) = self.kind {
-            all.extend([Expression::payload(IPV6_NEXT_HEADER, register), Expression::equals(register, &[ICMPV6])]);
-            all.extend([Expression::payload(ICMPV6_TYPE, register), Expression::equals(register, &[kind])]);
+            all.extend([Expression::payload(IPV6_NEXT_HEADER), Expression::equals(&[ICMPV6])]);
+            all.extend([Expression::payload(ICMPV6_TYPE), Expression::equals(&[kind])]);
         }
-        all.push(Expression::payload(self.address, register));
+        all.push(Expression::payload(self.address));
         all
     }
 }
@@ -128,9 +132,9 @@ impl Ruleset {
     pub(super) fn installation(&self, interfaces: &[String]) -> Vec<Message> {
         let name = self.table.as_str();
         let mut messages = vec![table(name), delete_table(name), table(name), timeout_set(name, LEASE, 1)];
-        for (id, (set, v4, members)) in (2..).zip(self.sets()) {
+        for (id, (set, key, members)) in (2..).zip(self.sets()) {
             let size = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            messages.push(address_set(name, &set, id, v4, size));
+            messages.push(address_set(name, &set, id, key, size));
             messages.extend(addresses(name, &set, members));
         }
         for (chain, hook, rules) in self.chains(interfaces) {
@@ -170,7 +174,7 @@ impl Ruleset {
         vec![delete_table(&self.table)]
     }
 
-    fn sets(&self) -> impl Iterator<Item = (String, bool, &[IpAddr])> {
+    fn sets(&self) -> impl Iterator<Item = (String, Key, &[IpAddr])> {
         self.groups.iter().flat_map(Addresses::sets)
     }
 
@@ -194,13 +198,13 @@ impl Ruleset {
     fn judged(&self, traffic: Traffic, end: fn(u32) -> Vec<Expression>) -> Vec<Vec<Expression>> {
         let mut rules = Vec::new();
         for group in &self.groups {
-            for (set, _, _) in group.sets().filter(|(_, v4, _)| *v4 == traffic.is_v4()) {
-                rules.push((vec![Expression::found_in(&set, Register::One)], end(group.number)));
+            for (set, _, _) in group.sets().filter(|(_, key, _)| *key == traffic.key()) {
+                rules.push((vec![Expression::found_in(&set)], end(group.number)));
             }
-            for range in group.ranges.iter().filter(|range| range.address.is_ipv4() == traffic.is_v4()) {
+            let is_v4 = traffic.key() == Key::V4;
+            for range in group.ranges.iter().filter(|range| range.address.is_ipv4() == is_v4) {
                 let first = octets(prefix::network(*range).address);
-                let member =
-                    [Expression::mask(Register::One, &mask(*range)), Expression::equals(Register::One, &first)];
+                let member = [Expression::mask(&mask(*range)), Expression::equals(&first)];
                 rules.push((member.to_vec(), end(group.number)));
             }
         }
@@ -210,9 +214,8 @@ impl Ruleset {
 
 /// Drops packets of the group unless its lease runs.
 fn unless_held(group: u32) -> Vec<Expression> {
-    let register = Register::Two;
-    let number = Expression::constant(&group.to_ne_bytes(), register);
-    vec![number, Expression::missing_from(LEASE, register), Expression::drop()]
+    let [load, number] = Expression::constant(group);
+    vec![load, number, Expression::missing_from(LEASE), Expression::drop()]
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {
@@ -255,14 +258,14 @@ mod tests {
         let one = Addresses { number: 1, v4: v4.clone(), v6: vec![IpAddr::from([1; 16])], ranges: Vec::new() };
         let ranges = vec![IpNet { address: IpAddr::from([10, 1, 0, 0]), prefix: 16 }];
         let two = Addresses { number: 2, v4, ranges, ..Addresses::default() };
-        for (egress, size) in [(true, (6, 23)), (false, (5, 13))] {
+        for (egress, size) in [(true, (7, 17)), (false, (6, 10))] {
             let ruleset = Ruleset { table: "t".to_owned(), egress, groups: vec![one.clone(), two.clone()] };
             let interfaces = ["eth1".to_owned()];
             assert_eq!(ruleset.size(&interfaces), size);
             let (objects, rules) = size;
             let messages = ruleset.installation(&interfaces);
-            // Beside them: the table three times, and the elements of three sets.
-            assert_eq!(messages.len(), usize::try_from(objects).unwrap() + rules + 6);
+            // Beside them: the table three times, and the elements of four sets.
+            assert_eq!(messages.len(), usize::try_from(objects).unwrap() + rules + 7);
         }
     }
 }

@@ -19,10 +19,11 @@ use super::message::{Meaning, Received, append, attributes as attributes_of, spl
 use super::transport::enlarge_receive_buffer;
 use super::{Error, Outcome};
 use attributes::Attributes;
-pub use expression::{Expression, Field, Register};
+pub use expression::{Expression, Field};
 use object::{GET_GENERATION, GET_RULE, GET_TABLE, RULE_TABLE, TABLE_NAME, TABLE_USE, begin, end, request};
 pub use object::{
-    Hook, Message, address_set, addresses, base_chain, delete_element, delete_table, element, rule, table, timeout_set,
+    Hook, Key, Message, address_set, addresses, base_chain, delete_element, delete_table, element, rule, table,
+    timeout_set,
 };
 
 /// Holds a transaction of tens of thousands of elements.

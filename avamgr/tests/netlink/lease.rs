@@ -226,6 +226,34 @@ in_namespaces! {
         assert_eq!(stage.notices.try_iter().count(), 0);
     }
 
+    fn what_comes_in_for_a_vip_is_not_even_seen() {
+        let stage = Stage::two_groups();
+        let mac = stage.node.mac("eth1");
+        // Whether the node learns from a neighbour's question, and whether a packet arrives that needed none.
+        let seen = |address: &str, peer: &str| {
+            let socket = stage.node.run(|| UdpSocket::bind(SocketAddr::new(ip(address), PORT))).unwrap();
+            socket.set_read_timeout(Some(ANSWER)).unwrap();
+            let send = || stage.peer.run(|| client(address).send(&[0; 8])).unwrap();
+            stage.peer.ip("neighbour flush dev eth1");
+            stage.node.ip("neighbour flush dev eth1");
+            send();
+            let _ = socket.recv(&mut [0; 8]);
+            let learnt = stage.node.neighbour(peer).is_some();
+            stage.peer.ip(&format!("neighbour replace {address} lladdr {mac} dev eth1 nud permanent"));
+            send();
+            let arrived = socket.recv(&mut [0; 8]).is_ok();
+            stage.peer.ip(&format!("neighbour delete {address} dev eth1"));
+            [learnt, arrived]
+        };
+        for (vip, peer) in FIRST.into_iter().zip(PEER) {
+            assert_eq!(seen(vip, peer), [false; 2], "{vip}");
+        }
+        stage.open(ONE, LONG);
+        for (vip, peer) in FIRST.into_iter().zip(PEER) {
+            assert_eq!(seen(vip, peer), [true; 2], "{vip}");
+        }
+    }
+
     fn the_last_answer_is_sent_before_the_lease_ends() {
         let stage = Stage::two_groups();
         for address in FIRST {
@@ -424,6 +452,17 @@ in_namespaces! {
         std::thread::sleep(Duration::from_millis(1_200));
         assert_eq!(stage.notices.try_iter().count(), 0);
         assert_eq!(handle.state(ONE).unwrap().error, None);
+    }
+
+    fn what_nft_prints_it_can_read() {
+        let stage = Stage::new(&plan([vips(&FIRST, &["10.1.16.0/20", "2001:db8:0:2::/64"]), vips(&SECOND, &[])]));
+        stage.open(TWO, LONG);
+        let (_, listed) = stage.nft("list ruleset");
+        assert!(listed.contains("elements = { 0x00000002 timeout"), "{listed}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &listed).unwrap();
+        let (read, why) = stage.nft(&format!("-c -f {}", file.path().display()));
+        assert!(read, "{why}\n{listed}");
     }
 
     fn an_interface_that_comes_back_is_guarded_again() {

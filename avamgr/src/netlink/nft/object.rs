@@ -6,7 +6,7 @@ use std::time::Duration;
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NetlinkSerializable};
 
 use super::attributes::Attributes;
-use super::expression::{Expression, value};
+use super::expression::{Expression, Field, value};
 
 const SUBSYSTEM: u16 = 10;
 const FAMILY_NETDEV: u8 = 5;
@@ -38,6 +38,11 @@ const TYPE_MARK: u32 = 19;
 const TYPE_IPV4: u32 = 7;
 const TYPE_IPV6: u32 = 8;
 const MARK_BYTES: u32 = 4;
+const TYPE_INTEGER: u32 = 4;
+const SET_USER_DATA: u16 = 13;
+const KEY_BYTE_ORDER: u8 = 0;
+const HOST_ORDER: u32 = 1;
+const NETWORK_ORDER: u32 = 2;
 /// Elements in one message: their list is an attribute, which has less than 64 KiB, and one takes 28 bytes.
 const ELEMENTS_MAX: usize = 1_000;
 
@@ -111,15 +116,60 @@ pub fn delete_table(table: &str) -> Message {
 /// A set of numbers that leave it by themselves. `id` tells the sets of a transaction apart.
 pub fn timeout_set(table: &str, set: &str, id: u32) -> Message {
     let attributes = Attributes::default().text(OF_TABLE, table).text(2, set).number(3, SET_TIMEOUT);
-    Message::new(NEW_SET, NLM_F_CREATE, attributes.number(4, TYPE_MARK).number(5, MARK_BYTES).number(10, id))
+    let attributes = attributes.number(4, TYPE_MARK).number(5, MARK_BYTES).number(10, id);
+    // For `nft` alone: how the numbers are stored.
+    let order = note(KEY_BYTE_ORDER, &HOST_ORDER.to_ne_bytes());
+    Message::new(NEW_SET, NLM_F_CREATE, attributes.bytes(SET_USER_DATA, &order))
 }
 
-/// A set of addresses, all of one family, for up to `size` of them.
-pub fn address_set(table: &str, set: &str, id: u32, v4: bool, size: u32) -> Message {
-    let (key, bytes) = if v4 { (TYPE_IPV4, 4) } else { (TYPE_IPV6, 16) };
-    let attributes = Attributes::default().text(OF_TABLE, table).text(2, set).number(3, 0);
-    let size = Attributes::default().number(1, size);
-    Message::new(NEW_SET, NLM_F_CREATE, attributes.number(4, key).number(5, bytes).nested(9, &size).number(10, id))
+/// What a set of addresses is looked up with. The kernel asks for their length alone, `nft` for where they come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// IPv4 addresses in headers it knows.
+    V4,
+    /// The same for IPv6.
+    V6,
+    /// An IPv6 address in this part of the network header.
+    Field(Field),
+}
+
+impl Key {
+    fn kind_and_bytes(self) -> (u32, u32) {
+        match self {
+            Self::V4 => (TYPE_IPV4, 4),
+            Self::V6 => (TYPE_IPV6, 16),
+            Self::Field(field) => (TYPE_INTEGER, field.length),
+        }
+    }
+}
+
+/// A set of addresses, for up to `size` of them.
+pub fn address_set(table: &str, set: &str, id: u32, key: Key, size: u32) -> Message {
+    let (kind, bytes) = key.kind_and_bytes();
+    let attributes =
+        Attributes::default().text(OF_TABLE, table).text(2, set).number(3, 0).number(4, kind).number(5, bytes);
+    let attributes = attributes.nested(9, &Attributes::default().number(1, size)).number(10, id);
+    let attributes = match key {
+        Key::V4 | Key::V6 => attributes,
+        Key::Field(field) => attributes.bytes(SET_USER_DATA, &words_for(field)),
+    };
+    Message::new(NEW_SET, NLM_F_CREATE, attributes)
+}
+
+/// What `nft` notes beside a set with `typeof @nh,OFFSET,LENGTH` (both in bits); the kernel does not look at it.
+fn words_for(field: Field) -> Vec<u8> {
+    const KEY_TYPE_OF: u8 = 3;
+    const PAYLOAD: u32 = 7;
+    const NETWORK_HEADER: u32 = 2;
+    let data = [(0, 0), (1, 0), (2, NETWORK_HEADER), (3, field.offset * 8), (4, field.length * 8)];
+    let data: Vec<u8> = data.into_iter().flat_map(|(kind, value)| note(kind, &value.to_ne_bytes())).collect();
+    let expression = [note(0, &PAYLOAD.to_ne_bytes()), note(1, &data)].concat();
+    [note(KEY_BYTE_ORDER, &NETWORK_ORDER.to_ne_bytes()), note(KEY_TYPE_OF, &expression)].concat()
+}
+
+/// Shorter than 256 bytes.
+fn note(kind: u8, value: &[u8]) -> Vec<u8> {
+    [&[kind, u8::try_from(value.len()).unwrap_or(u8::MAX)], value].concat()
 }
 
 /// Elements of a set of addresses, in as many messages as they need.
