@@ -7,7 +7,7 @@
 //!
 //! * A renewal takes hold only while there is time left ([`kernel`]): one that was computed before we stood still opens
 //!   nothing. What has lapsed stays dark until the owner of the lease opens it again.
-//! * Every request is timed; one that took so long that the kernel may have got too much time is put right at once.
+//! * The kernel itself refuses a request that it comes to late: it would give too much time.
 //! * Only the thread of this room ([`thread`]) waits for the kernel. Orders are left in a mailbox without waiting, and the
 //!   latest one of each group counts.
 //! * A table that somebody else has changed or removed lets everything pass. That is found with the next renewal, or within

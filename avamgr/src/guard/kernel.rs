@@ -9,11 +9,14 @@ use nix::time::{ClockId, clock_getres};
 
 use super::ruleset::Ruleset;
 use crate::clock;
-use crate::netlink::nft::{Message, Nft};
-use crate::netlink::{Error, Outcome};
+use crate::netlink::Error;
+use crate::netlink::nft::{Message, Nft, Refused};
 
-/// How long a request may take from the look at the clock to the kernel's answer. What took longer is done once more.
-const REQUEST_TIME: Duration = Duration::from_millis(5);
+/// How long a request may take from the look at the clock until the kernel carries it out, in ticks: the kernel counts it,
+/// and the first one has already begun. One that takes longer is refused by the kernel, and done once more.
+const REQUEST_TICKS: u32 = 2;
+/// The element of the lease that counts it; no group has this number.
+const COUNTDOWN: u32 = 0;
 /// The kernel takes a time of less than a tick for a whole one; a lease that short is over.
 const LEAST: Duration = Duration::from_millis(1);
 /// A tick of the kernel where it does not say how long one is (100 Hz).
@@ -62,38 +65,44 @@ impl Kernel {
         let interfaces = existing(wanted);
         let names = names(&interfaces);
         let what = "install the table of the guard";
-        self.commit(what, self.ruleset.installation(&names))?.map_err(|refusal| Error::Refused { what, refusal })?;
+        self.commit(what, self.ruleset.installation(&names))?
+            .map_err(|refused| Error::Refused { what, refusal: refused.refusal })?;
         self.interfaces = interfaces;
         Ok(())
     }
 
-    /// Gives a group time until `until` and not longer: it ends [`REQUEST_TIME`] and a tick before, so that neither a request
-    /// that is slow nor a tick that is late reaches beyond.
+    /// Gives a group time until `until` and not longer. `None` = there was no time left that could be prolonged, or there is
+    /// no table.
     ///
-    /// A request that took longer than was allowed for is done once more with twice the allowance. `None` = there was no
-    /// time left that could be prolonged.
-    pub(super) fn give(&mut self, number: u32, until: Instant, mut way: Way) -> Result<Option<Grip>, Error> {
+    /// The kernel knows only how long from now on, and may come to it late: we may stand still after the look at the clock,
+    /// or somebody else's transaction be under way. So there is a countdown in the kernel, begun before the look at the clock,
+    /// and the request is refused when that is over. What is allowed for the request is taken from the time, and one that was
+    /// refused for it is done once more with twice the allowance.
+    pub(super) fn give(&mut self, number: u32, until: Instant, way: Way) -> Result<Option<Grip>, Error> {
         let what = "prolong a lease in the guard";
-        let mut allowance = REQUEST_TIME;
+        let mut allowance = self.tick * REQUEST_TICKS;
         loop {
-            let asked = clock::now();
-            let time = until.since(asked + self.tick + allowance);
+            let countdown = self.ruleset.open(COUNTDOWN, allowance);
+            match self.commit(what, countdown)? {
+                Err(refused) if refused.refusal.errno == Errno::ENOENT => return Ok(None),
+                begun => begun.map_err(|refused| Error::Refused { what, refusal: refused.refusal })?,
+            }
+            let time = until.since(clock::now() + self.tick + allowance);
             if time < LEAST {
                 self.take(number)?;
                 return Ok(Some(Grip::Over));
             }
-            let transaction = match way {
+            let mut transaction = self.ruleset.close(COUNTDOWN);
+            transaction.extend(match way {
                 Way::Open => self.ruleset.open(number, time),
                 Way::Prolong => self.ruleset.prolong(number, time),
-            };
+            });
             match self.commit(what, transaction)? {
-                Err(refusal) if way == Way::Prolong && refusal.errno == Errno::ENOENT => return Ok(None),
-                Err(refusal) => return Err(Error::Refused { what, refusal }),
-                Ok(()) if clock::now().since(asked) <= allowance => return Ok(Some(Grip::Held)),
-                // It may have too long a time now. It must not be opened again if that has run out meanwhile.
-                Ok(()) => way = Way::Prolong,
+                Ok(()) => return Ok(Some(Grip::Held)),
+                Err(Refused { place: 0, refusal }) if refusal.errno == Errno::ENOENT => allowance *= 2,
+                Err(Refused { place: _, refusal }) if refusal.errno == Errno::ENOENT => return Ok(None),
+                Err(Refused { place: _, refusal }) => return Err(Error::Refused { what, refusal }),
             }
-            allowance *= 2;
         }
     }
 
@@ -101,7 +110,9 @@ impl Kernel {
     pub(super) fn take(&mut self, number: u32) -> Result<(), Error> {
         let what = "end a lease in the guard";
         match self.commit(what, self.ruleset.close(number))? {
-            Err(refusal) if refusal.errno != Errno::ENOENT => Err(Error::Refused { what, refusal }),
+            Err(Refused { place: _, refusal }) if refusal.errno != Errno::ENOENT => {
+                Err(Error::Refused { what, refusal })
+            }
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -130,12 +141,14 @@ impl Kernel {
     pub(super) fn remove(&mut self) -> Result<(), Error> {
         let what = "delete the table of the guard";
         match self.commit(what, self.ruleset.removal())? {
-            Err(refusal) if refusal.errno != Errno::ENOENT => Err(Error::Refused { what, refusal }),
+            Err(Refused { place: _, refusal }) if refusal.errno != Errno::ENOENT => {
+                Err(Error::Refused { what, refusal })
+            }
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    fn commit(&mut self, what: &'static str, transaction: Vec<Message>) -> Result<Outcome, Error> {
+    fn commit(&mut self, what: &'static str, transaction: Vec<Message>) -> Result<Result<(), Refused>, Error> {
         let outcome = self.nft.commit(what, transaction)?;
         if outcome.is_ok() {
             // The kernel leaves out zero.
@@ -145,10 +158,11 @@ impl Kernel {
     }
 }
 
-/// How much earlier than its lease a group may end: what [`Kernel::give`] leaves, what the kernel cuts off to get whole
+/// How much earlier than its lease a group may end: what [`Kernel::give`] takes off, for the
+/// request and for a tick that comes late, what the kernel cuts off to get whole
 /// milliseconds and ticks, and the tick that has already begun.
 pub(super) fn earliness() -> Duration {
-    REQUEST_TIME + LEAST + tick() * 3
+    LEAST + tick() * (REQUEST_TICKS + 3)
 }
 
 /// How long the kernel's tick is, in which it counts the time of elements.

@@ -152,19 +152,19 @@ impl Ruleset {
         (u32::try_from(objects).unwrap_or(u32::MAX), rules)
     }
 
-    /// Lets a group pass for so long, whether it may pass already or not.
+    /// Puts an element into the lease for so long, whether it is there already or not.
     pub(super) fn open(&self, number: u32, time: Duration) -> Vec<Message> {
         let mut messages = vec![element(&self.table, LEASE, number, time)];
         messages.extend(self.prolong(number, time));
         messages
     }
 
-    /// Lets a group pass for so long; refused with `ENOENT` when it may not pass at all.
+    /// Leaves an element in the lease for so long; refused with `ENOENT` when it is not there any more.
     pub(super) fn prolong(&self, number: u32, time: Duration) -> Vec<Message> {
         vec![delete_element(&self.table, LEASE, number), element(&self.table, LEASE, number, time)]
     }
 
-    /// Lets a group not pass; refused with `ENOENT` when it may not.
+    /// Takes an element out of the lease; refused with `ENOENT` when it is not there.
     pub(super) fn close(&self, number: u32) -> Vec<Message> {
         vec![delete_element(&self.table, LEASE, number)]
     }

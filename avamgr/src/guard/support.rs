@@ -30,7 +30,7 @@ pub fn support() -> Result<Support, String> {
     for egress in [true, false] {
         match nft.commit("try out a table", trial(egress)) {
             Ok(Ok(())) => return Ok(Support { egress }),
-            Ok(Err(refusal)) => first = Some(refusal),
+            Ok(Err(refused)) => first = Some(refused.refusal),
             Err(error) => return Err(error.to_string()),
         }
     }

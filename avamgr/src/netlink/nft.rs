@@ -17,7 +17,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use super::message::{Meaning, Received, append, attributes as attributes_of, split, text};
 use super::transport::enlarge_receive_buffer;
-use super::{Error, Outcome};
+use super::{Error, Refusal};
 use attributes::Attributes;
 pub use expression::{Expression, Field};
 use object::{GET_GENERATION, GET_RULE, GET_TABLE, RULE_TABLE, TABLE_NAME, TABLE_USE, begin, end, request};
@@ -41,6 +41,15 @@ pub struct Nft {
     inbox: Vec<u8>,
 }
 
+/// A transaction was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The first message that was refused, counted from zero; a number beyond them = the transaction as a whole.
+    pub place: usize,
+    /// Why.
+    pub refusal: Refusal,
+}
+
 impl Nft {
     /// Opens the socket in the network namespace of this thread.
     ///
@@ -62,11 +71,11 @@ impl Nft {
         Ok(Self { socket, sequence: 0, inbox: vec![0; INBOX_BYTES] })
     }
 
-    /// Carries out all of a transaction or nothing of it; a refusal is that of the first message that was refused.
+    /// Carries out all of a transaction or nothing of it.
     ///
     /// # Errors
     /// When the socket fails or the kernel does not answer; then it is not known whether it was carried out.
-    pub fn commit(&mut self, what: &'static str, transaction: Vec<Message>) -> Result<Outcome, Error> {
+    pub fn commit(&mut self, what: &'static str, transaction: Vec<Message>) -> Result<Result<(), Refused>, Error> {
         let first = self.sequence.wrapping_add(1);
         let mut bytes = Vec::new();
         self.append(&mut bytes, begin(), false);
@@ -86,12 +95,13 @@ impl Nft {
             if let Meaning::Result(result) = message.meaning() {
                 complete |= message.sequence == last;
                 if let Err(refusal) = result {
-                    refused.get_or_insert(refusal);
+                    let place = usize::try_from(message.sequence.wrapping_sub(first.wrapping_add(1)));
+                    refused.get_or_insert(Refused { place: place.unwrap_or(usize::MAX), refusal });
                 }
             }
         })?;
         match refused {
-            Some(refusal) => Ok(Err(refusal)),
+            Some(refused) => Ok(Err(refused)),
             None if complete => Ok(Ok(())),
             None => Err(Error::Silent { what }),
         }

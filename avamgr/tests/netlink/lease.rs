@@ -272,6 +272,34 @@ in_namespaces! {
         stage.expect(&OWN, true);
     }
 
+    fn the_bound_holds_while_others_keep_the_kernel_busy() {
+        let stage = Stage::two_groups();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let elements: Vec<_> = (0..60_000_u32).map(|n| Ipv4Addr::from_bits(0x0b00_0000 + n).to_string()).collect();
+        let set = "add table inet big\ndelete table inet big\nadd table inet big\nadd set inet big s { type ipv4_addr; }\n";
+        std::fs::write(file.path(), format!("{set}add element inet big s {{ {} }}\n", elements.join(","))).unwrap();
+        let handle = stage.handle();
+        let _echo = Echo::new(&stage.node, FIRST[0]);
+        let (stop, node) = (AtomicBool::new(false), &stage.node);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let load = node.run(|| Command::new("nft").arg("-f").arg(file.path()).output()).unwrap();
+                    assert!(load.status.success(), "{load:?}");
+                }
+            });
+            for _ in 0..20 {
+                let until = clock::now() + Duration::from_millis(200);
+                handle.open(ONE, until);
+                let (_, answers) = stream(&stage.peer, FIRST[0], || clock::now() < until);
+                println!("{} answers while others are at work", answers.len());
+                let late = answers.values().max().map_or(Duration::ZERO, |last| last.since(until));
+                assert!(late.is_zero(), "answered {late:?} after the end of the lease");
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+
     fn a_renewal_after_the_end_opens_nothing() {
         let stage = Stage::two_groups();
         let handle = stage.handle();
