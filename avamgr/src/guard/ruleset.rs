@@ -258,7 +258,7 @@ mod tests {
         let one = Addresses { number: 1, v4: v4.clone(), v6: vec![IpAddr::from([1; 16])], ranges: Vec::new() };
         let ranges = vec![IpNet { address: IpAddr::from([10, 1, 0, 0]), prefix: 16 }];
         let two = Addresses { number: 2, v4, ranges, ..Addresses::default() };
-        for (egress, size) in [(true, (7, 17)), (false, (6, 10))] {
+        for (egress, size) in [(true, (7, 19)), (false, (6, 11))] {
             let ruleset = Ruleset { table: "t".to_owned(), egress, groups: vec![one.clone(), two.clone()] };
             let interfaces = ["eth1".to_owned()];
             assert_eq!(ruleset.size(&interfaces), size);
