@@ -15,6 +15,7 @@ pub mod daemon;
 pub mod demo;
 mod die;
 pub mod exit;
+pub mod guard;
 pub mod hands;
 pub mod history;
 pub mod hooks;

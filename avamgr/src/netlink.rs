@@ -1,6 +1,7 @@
 //! The few netlink requests we need, in batches.
 //!
 //! [`Netlink`] asks: addresses and routes put on and taken off an interface, what is there, which interfaces exist.
+//! [`nft::Nft`] asks too: tables of nftables, in transactions.
 //! [`Watcher`] listens: carrier, interfaces that come and go, addresses that somebody else took away.
 //! [`destroy_connections`] ends the connections of addresses that leave.
 //!
@@ -13,6 +14,7 @@
 mod address;
 mod link;
 mod message;
+pub mod nft;
 pub mod prefix;
 mod route;
 mod sockets;

@@ -7,6 +7,8 @@ mod addresses;
 mod connections;
 #[path = "netlink/guard.rs"]
 mod guard;
+#[path = "netlink/lease.rs"]
+mod lease;
 #[path = "netlink/leftovers.rs"]
 mod leftovers;
 #[path = "netlink/links.rs"]

@@ -69,7 +69,7 @@ pub async fn probe_group(questions: &[Question], time: Duration) -> Answer {
 }
 
 /// The interface of this node.
-pub(super) fn interface_name(config: &VipConfig, node: NodeId) -> String {
+pub(crate) fn interface_name(config: &VipConfig, node: NodeId) -> String {
     config.interfaces.get(node.index()).cloned().unwrap_or_default()
 }
 
