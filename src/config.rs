@@ -168,6 +168,9 @@ pub struct Timers {
     /// Between two refreshes of the VIP lifetimes.
     #[serde(with = "value::as_text")]
     pub guard_refresh: Duration,
+    /// How much earlier than the lease the kernel's guard may close the addresses, because the kernel counts in ticks.
+    #[serde(with = "value::as_text")]
+    pub guard_margin: Duration,
     /// From activation to the second burst of announcements.
     #[serde(with = "value::as_text")]
     pub announce_delay: Duration,

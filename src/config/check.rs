@@ -236,20 +236,17 @@ fn takeover(t: &Timers) -> Vec<Inequality> {
     ]
 }
 
-/// What the kernel's copy of the lease ends early: it counts in ticks.
-const TICKS: Duration = Duration::from_millis(5);
-
 fn lease(t: &Timers) -> Vec<Inequality> {
     use Relation::{AtMost, Less};
     vec![
         Inequality::new(
             "renewal",
-            side("2 x heartbeat_interval + 5ms", t.heartbeat_interval * 2 + TICKS),
+            side("1.5 x heartbeat_interval + guard_margin", t.heartbeat_interval * 3 / 2 + t.guard_margin),
             Less,
             side("lease_time x (1 - clock_rate_ppm / 1000000)", shrink(t.lease_time, t.clock_rate_ppm)),
             "an ACTIVE node would lose its lease between two ordinary renewals",
         )
-        .timers(&["lease_time", "heartbeat_interval", "clock_rate_ppm"]),
+        .timers(&["lease_time", "heartbeat_interval", "guard_margin", "clock_rate_ppm"]),
         Inequality::new(
             "failover budget",
             side(

@@ -15,7 +15,8 @@
 //! | `arbitrator_fall` n | 3 | |
 //! | `stop_bound` D | B / 5, from 20 ms to 10 s | what an isolated ACTIVE node has to bring its resources down |
 //! | `hold_time` | `dead_time`·(1+r) + (n·max(t, pace) + D)·(1+r) + I | below |
-//! | `lease_time` | `dead_time` + I / 4 | a takeover from a silent peer waits for it, so it is hardly longer than the dead time |
+//! | `guard_margin` | 17 ms | four ticks of a kernel with 250 Hz: it closes the addresses up to this much early |
+//! | `lease_time` | `dead_time` + I / 2, at least 1.5 I + `guard_margin` + 3 ms | a takeover from a silent peer waits for it, so it is hardly longer than the dead time |
 //! | `vip_probe_time` | 8 ms | an owner on a LAN answers within 1 ms; it is asked three times |
 //! | `start_grace` | 2 × `dead_time`, at least 1 s | both nodes booted together must have heard each other |
 //! | `guard_lifetime` | 2 s, or 1 s for each 200 single VIPs | the kernel counts seconds; 800 refreshes a second are cheap |
@@ -196,7 +197,7 @@ const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Every timer of [`Timers`], each after those it follows from.
-static RULES: [Rule; 23] = [
+static RULES: [Rule; 24] = [
     time(
         "failover_budget",
         |t| &mut t.failover_budget,
@@ -263,12 +264,13 @@ static RULES: [Rule; 23] = [
     ),
     count("clock_rate_ppm", |t| &mut t.clock_rate_ppm, 1_000, "1000"),
     time("hold_time", |t| &mut t.hold_time, HOLD_FORMULA, HOLD_FROM, |t, _| hold_bound(t)),
+    time("guard_margin", |t| &mut t.guard_margin, "17ms", &[], |_, _| MS * 17),
     time(
         "lease_time",
         |t| &mut t.lease_time,
-        "dead_time + heartbeat_interval / 4",
-        &["dead_time", "heartbeat_interval"],
-        |t, _| t.dead_time + t.heartbeat_interval / 4,
+        "max(dead_time + heartbeat_interval / 2, 1.5 x heartbeat_interval + guard_margin + 3ms)",
+        &["dead_time", "heartbeat_interval", "guard_margin"],
+        |t, _| (t.dead_time + t.heartbeat_interval / 2).max(t.heartbeat_interval * 3 / 2 + t.guard_margin + MS * 3),
     ),
     time(
         "start_grace",
@@ -384,6 +386,7 @@ fn nothing() -> Timers {
         stop_bound: Duration::ZERO,
         hold_time: Duration::ZERO,
         lease_time: Duration::ZERO,
+        guard_margin: Duration::ZERO,
         start_grace: Duration::ZERO,
         guard_lifetime: Duration::ZERO,
         guard_refresh: Duration::ZERO,

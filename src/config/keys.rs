@@ -252,6 +252,7 @@ pub(super) const TIMERS: Section = Section {
         timer("start_grace", ms(1), HOUR),
         key("guard_lifetime", Takes::Seconds(secs(2), HOUR), Preset::Derived),
         timer("guard_refresh", ms(10), HOUR),
+        timer("guard_margin", ms(1), secs(1)),
         timer("announce_delay", ms(1), secs(60)),
         timer("announce_refresh", ms(0), HOUR),
         timer("switchover_timeout", ms(100), HOUR),

@@ -252,7 +252,9 @@ impl Node {
         if !group.serves() {
             return None;
         }
-        self.lease_end(id).map(|end| end - self.config.timers.heartbeat_interval)
+        // Half an interval before the kernel closes the addresses: an ordinary renewal has come by then.
+        let timers = &self.config.timers;
+        self.lease_end(id).map(|end| end - (timers.guard_margin + timers.heartbeat_interval / 2))
     }
 
     /// The moments at which something about leases has to be judged again.

@@ -14,7 +14,7 @@ use crate::netlink::nft::{Message, Nft, Refused};
 
 /// How long a request may take from the look at the clock until the kernel carries it out, in ticks: the kernel counts it,
 /// and the first one has already begun. One that takes longer is refused by the kernel, and done once more.
-const REQUEST_TICKS: u32 = 2;
+const REQUEST_TICKS: u32 = 1;
 /// The element of the lease that counts it; no group has this number.
 const COUNTDOWN: u32 = 0;
 /// The kernel takes a time of less than a tick for a whole one; a lease that short is over.

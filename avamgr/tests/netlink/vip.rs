@@ -52,6 +52,7 @@ pub(crate) fn timers() -> Timers {
         vip_probe_time: SECOND / 100,
         stop_bound: SECOND / 3,
         lease_time: Duration::ZERO,
+        guard_margin: Duration::ZERO,
         hold_time: SECOND,
         start_grace: SECOND,
         guard_lifetime: SECOND * 2,

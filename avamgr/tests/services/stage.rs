@@ -220,6 +220,7 @@ fn timers() -> Timers {
         vip_probe_time: t,
         stop_bound: t,
         lease_time: Duration::ZERO,
+        guard_margin: Duration::ZERO,
         hold_time: t,
         start_grace: t,
         guard_lifetime: t,

@@ -43,7 +43,8 @@ fn one_second_gives_what_the_manual_says() {
         "clock_rate_ppm 1000",
         // (300 + 3 x 50 + 200) x 1.001 + 100 = 750.65, rounded up.
         "hold_time 751ms",
-        "lease_time 325ms",
+        "guard_margin 17ms",
+        "lease_time 350ms",
         "start_grace 1s",
         "guard_lifetime 2s",
         "guard_refresh 500ms",

@@ -83,7 +83,7 @@ fn what_the_sample_comments_out_is_good_too() {
     let lines = SAMPLE.lines().filter(|line| !line.contains("lsb = ")).map(uncommented);
     let text: String = lines.map(|line| line + "\n").collect();
     let config = good(&text);
-    assert_eq!(config.by_hand.len(), 23);
+    assert_eq!(config.by_hand.len(), 24);
     let mut shown = config.timers.clone();
     shown.hold_time = good(SAMPLE).timers.hold_time;
     assert_eq!(shown, good(SAMPLE).timers, "the sample shows the timers as they are derived");

@@ -74,6 +74,7 @@ fn timers() -> Timers {
         stop_bound: millis(200),
         hold_time: millis(600),
         lease_time: millis(335),
+        guard_margin: millis(17),
         start_grace: millis(1_000),
         guard_lifetime: millis(3_000),
         guard_refresh: millis(1_000),

@@ -21,6 +21,7 @@ fn timers(lifetime: Duration, refresh: Duration) -> Timers {
         vip_probe_time: SECOND,
         stop_bound: SECOND,
         lease_time: Duration::ZERO,
+        guard_margin: Duration::ZERO,
         hold_time: SECOND,
         start_grace: SECOND,
         guard_lifetime: lifetime,
