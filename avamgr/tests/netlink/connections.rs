@@ -282,18 +282,21 @@ in_namespaces! {
             let mut turn = begun;
             let mut work = std::pin::pin!(destroy_connections(|local| local == vip_address));
             let destruction = loop {
-                tokio::select! {
+                let done = tokio::select! {
                     biased;
-                    () = tokio::task::yield_now() => {
-                        longest = longest.max(clock::now().since(turn));
-                        turn = clock::now();
-                    }
-                    done = &mut work => break done.unwrap(),
+                    () = tokio::task::yield_now() => None,
+                    done = &mut work => Some(done.unwrap()),
+                };
+                longest = longest.max(clock::now().since(turn));
+                turn = clock::now();
+                if let Some(done) = done {
+                    break done;
                 }
             };
-            println!("{CROWD} destroyed in {:?}, away for {longest:?} at most", clock::now().since(begun));
+            let took = clock::now().since(begun);
+            println!("{CROWD} destroyed in {took:?}, away for {longest:?} at most");
             assert_eq!((destruction.gone, destruction.refused), (CROWD, None));
-            assert!(longest < Duration::from_millis(100), "{longest:?}");
+            assert!(longest < took / 2, "{longest:?} of {took:?}");
         });
     }
 
