@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use avamgr_core::cluster::Role;
+use avamgr_core::cluster::{GroupId, Role};
 use avamgr_core::config::Config;
 use avamgr_core::control::{DriverStatus, Status};
 use avamgr_core::node::{Action, Input, Node, Order, Report};
@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use crate::arbitrators::ping::Pinger;
 use crate::clock::{self, Alarm};
 use crate::die::die;
+use crate::guard::{Gate, Handle};
 use crate::hands::Hands;
 use crate::journal::service::Pulse;
 use crate::links::Links;
@@ -61,6 +62,8 @@ pub struct Daemon {
     pub inputs: mpsc::Receiver<Input>,
     /// Orders from outside the decision.
     pub tunes: mpsc::Receiver<Tune>,
+    /// The kernel's copy of the leases, if there is one.
+    pub guard: Option<Handle>,
     /// The other plane.
     pub hands: Hands,
     /// Where the status is published.
@@ -233,7 +236,11 @@ impl Loop {
                     self.waiting.extend(report.map(|report| Input::Report { resource, report }));
                 }
             }
-            Action::Right { group: _, until: _ } => {}
+            Action::Right { group, until } => {
+                if let Some(guard) = &daemon.guard {
+                    follow_right(guard, group, until);
+                }
+            }
             Action::Answer { request, answer } => daemon.hands.answer(request, answer),
             Action::Event(event) => {
                 daemon.hands.event(event);
@@ -251,6 +258,9 @@ impl Loop {
         let daemon = &self.daemon;
         status.driver.clone_from(&daemon.driver);
         status.driver.link_counters = counters(&daemon.links);
+        if let Some(guard) = &daemon.guard {
+            status.driver.guard = describe_guard(guard, &status);
+        }
         // Nobody reads it when the other plane has ended.
         let _ = daemon.status.send(Arc::new(status));
         self.published = now;
@@ -280,6 +290,34 @@ fn hands_hang(silent: Duration) -> String {
         "the thread that runs resources, checks and addresses has hung for {silent:.1?} ({place}): this daemon ends, so \
          that another node may take over"
     )
+}
+
+/// The decision owns the lease: what it says is so, also after the kernel has closed the addresses a moment too early.
+fn follow_right(guard: &Handle, group: GroupId, until: Instant) {
+    match guard.gate(group) {
+        _ if until == Instant::BOOT => guard.close(group),
+        Gate::Open | Gate::Opening => {
+            let _ = guard.hold(group, until);
+        }
+        Gate::Closed | Gate::Lapsed => guard.open(group, until),
+    }
+}
+
+/// What guards the addresses, and where each group stands there.
+fn describe_guard(guard: &Handle, status: &Status) -> String {
+    let mut words = vec![guard.bound().to_owned()];
+    for (group, id) in status.groups.iter().zip((0..).map(GroupId)) {
+        let Some(state) = guard.state(id) else { continue };
+        let gate = match state.gate {
+            Gate::Closed => "closed",
+            Gate::Opening => "opening",
+            Gate::Open => "open",
+            Gate::Lapsed => "dark: not renewed in time",
+        };
+        let error = state.error.map(|error| format!(" ({error})")).unwrap_or_default();
+        words.push(format!("{} {gate}{error}", group.group));
+    }
+    words.join("; ")
 }
 
 /// A resource whose task takes no order cannot be steered any more.

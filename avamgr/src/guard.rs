@@ -194,6 +194,14 @@ impl Drop for Guard {
     }
 }
 
+/// Removes what an earlier daemon has left of a guard, where there is one.
+///
+/// # Errors
+/// When the kernel refuses. A kernel without nftables has none.
+pub fn clear(plan: &Plan) -> Result<(), Error> {
+    Ok(kernel::clear(&plan.ruleset(true))?)
+}
+
 /// The way to the guard. Orders of a group come from one place (the loop that owns its lease) and never wait; groups without
 /// VIPs are always open.
 #[derive(Clone, Debug)]

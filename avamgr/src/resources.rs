@@ -59,6 +59,8 @@ pub struct Place {
     pub group: String,
     /// All durations of the cluster.
     pub timers: Timers,
+    /// The kernel's copy of the leases, if there is one.
+    pub guard: Option<crate::guard::Handle>,
     /// D-Bus address of systemd's bus; the system bus unless set (tests).
     pub bus: Option<String>,
 }
@@ -94,7 +96,8 @@ pub fn spawn(id: ResourceId, config: &ResourceConfig, place: &Place, inputs: Inp
     };
     match &config.kind {
         ResourceKind::Vip(vip) => {
-            let task = vip::run(id, vip.clone(), place.node, place.timers.clone(), orders, inputs);
+            let (timers, guard) = (place.timers.clone(), place.guard.clone());
+            let task = vip::run(id, vip.clone(), place.node, timers, guard, orders, inputs);
             tokio::task::spawn_local(task);
         }
         ResourceKind::Exec(exec) => drive(id, exec::Exec::new(config, exec, identity), orders, inputs),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use avamgr_core::cluster::{CheckId, Incarnation, NodeId, ResourceId};
-use avamgr_core::config::{Config, ResourceKind};
+use avamgr_core::config::{Authority, Config, ResourceKind};
 use avamgr_core::control::{Answer, DriverStatus, Status};
 use avamgr_core::node::{Durable, Input, Node};
 use avamgr_core::wire::seal::Keyring;
@@ -25,6 +25,7 @@ use crate::arbitrators::ping::Pinger;
 use crate::control::outbox::channel as word_channel;
 use crate::control::{Answers, ControlServer, Policy, Ports, Serving};
 use crate::daemon::{Daemon, Tune};
+use crate::guard::{self, Guard, Handle};
 use crate::hands::{Hands, serve_probes};
 use crate::history::History;
 use crate::inputs::{self, Inputs};
@@ -34,7 +35,7 @@ use crate::links::Links;
 use crate::links::witness::WitnessPath;
 use crate::pid_file::PidFile;
 use crate::reload::{Reloader, keyring};
-use crate::resources::vip::{group, guard};
+use crate::resources::vip::{group, guard_description};
 use crate::resources::{self, OrderSender, Place};
 use crate::scribe::Scribe;
 use crate::state_file::{self, Writer};
@@ -127,7 +128,9 @@ async fn serve(start: &Start) -> Result<()> {
     let runner = tokio::spawn(runner.run());
     let relay = tokio::spawn(words.relay(scribe, hooks, shared.answers.clone()));
     let writer = Writer::start(state_dir, inputs.clone()).context("cannot start the thread that writes the state")?;
-    let (hands, probes) = Hands::new(start_resources(&config, start.node, &inputs), writer, outbox);
+    let guard = start_guard(&config, start.node)?;
+    let grip = guard.as_ref().map(Guard::handle);
+    let (hands, probes) = Hands::new(start_resources(&config, start.node, grip.as_ref(), &inputs), writer, outbox);
     let questions = config.groups.iter().map(|group| group::questions(group, start.node)).collect();
     tokio::spawn(serve_probes(probes, questions, inputs.clone()));
     start_ready_checks(&config, &inputs);
@@ -135,8 +138,15 @@ async fn serve(start: &Start) -> Result<()> {
     let pulse = Pulse::default();
     tokio::spawn(pulse.clone().guard());
     tokio::spawn(pulse.clone().beat_for_hands());
-    let plane =
-        Plane { config: Arc::clone(&config), node: start.node, durable, keyring, inputs: inputs.clone(), pulse };
+    let plane = Plane {
+        config: Arc::clone(&config),
+        node: start.node,
+        durable,
+        keyring,
+        guard: grip,
+        inputs: inputs.clone(),
+        pulse,
+    };
     let node = plane.node()?;
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
     let ended = plane.start(node, input_queue, tune_queue, hands, status)?;
@@ -147,6 +157,10 @@ async fn serve(start: &Start) -> Result<()> {
     tracing::info!(node = config.node_name(start.node), socket = %socket.display(), "avamgrd runs");
     let result = wait_for_the_end(&shared, ended).await;
     service::stopping(LAST_WORDS + LAST_HOOKS);
+    // Only after an orderly end is everything down that it guards.
+    if let Some(guard) = guard.filter(|_| result.is_ok()) {
+        guard.end().context("the kernel's guard cannot be taken away")?;
+    }
     // The relay ends with the last end of its queue.
     reloads.abort();
     drop(shared.reloader);
@@ -159,7 +173,31 @@ async fn serve(start: &Start) -> Result<()> {
     result
 }
 
-fn start_resources(config: &Arc<Config>, node: NodeId, inputs: &Inputs) -> BTreeMap<ResourceId, OrderSender> {
+/// Under leases the kernel guards the addresses, if it can: otherwise their lifetimes do, in seconds, and whoever takes
+/// over waits until they have gone.
+fn start_guard(config: &Config, node: NodeId) -> Result<Option<Guard>> {
+    let plan = guard::Plan::of(config, node);
+    if config.authority != Authority::Lease || config.standalone || plan.groups.is_empty() {
+        // An earlier daemon may have left one behind that nobody would open any more.
+        return guard::clear(&plan).map(|()| None).context("what is left of an earlier guard cannot be taken away");
+    }
+    let notice = |text: String| tracing::warn!("guard: {text}");
+    match Guard::start(&plan, config.daemon.realtime, notice) {
+        Ok(guard) => Ok(Some(guard)),
+        Err(guard::Error::Unsupported(reason)) => {
+            tracing::warn!("the addresses are guarded by their lifetimes only: {reason}");
+            Ok(None)
+        }
+        Err(error @ (guard::Error::Netlink(_) | guard::Error::Thread(_))) => Err(error.into()),
+    }
+}
+
+fn start_resources(
+    config: &Arc<Config>,
+    node: NodeId,
+    guard: Option<&Handle>,
+    inputs: &Inputs,
+) -> BTreeMap<ResourceId, OrderSender> {
     let mut senders = BTreeMap::new();
     for id in config.group_ids() {
         let place = Place {
@@ -168,6 +206,7 @@ fn start_resources(config: &Arc<Config>, node: NodeId, inputs: &Inputs) -> BTree
             node,
             group: config.group_name(id).to_owned(),
             timers: config.timers.clone(),
+            guard: guard.cloned(),
             bus: None,
         };
         for resource in config.resource_ids(id) {
@@ -238,6 +277,7 @@ struct Plane {
     node: NodeId,
     durable: Durable,
     keyring: Arc<Keyring>,
+    guard: Option<Handle>,
     inputs: Inputs,
     pulse: Pulse,
 }
@@ -282,7 +322,10 @@ impl Plane {
                 let _ = opened.send(Ok(()));
                 let hands_patience = self.config.timers.guard_lifetime + GUARD_ROUNDING;
                 let pulse = self.pulse;
-                Daemon { node, links, pinger, inputs, tunes, hands, status, pulse, hands_patience, driver }.run().await
+                let guard = self.guard;
+                Daemon { node, links, pinger, guard, inputs, tunes, hands, status, pulse, hands_patience, driver }
+                    .run()
+                    .await
             })
         };
         let thread = thread::Builder::new().name("heartbeat".into()).spawn(move || {
@@ -315,7 +358,7 @@ impl Plane {
         let vips =
             self.config.groups.iter().flat_map(|group| &group.resources).filter_map(|resource| match &resource.kind {
                 ResourceKind::Vip(vip) => {
-                    Some(format!("{}: {}", resource.name, guard::guard_description(vip, &self.config.timers)))
+                    Some(format!("{}: {}", resource.name, guard_description(vip, &self.config.timers)))
                 }
                 ResourceKind::Exec(_) | ResourceKind::Lsb(_) | ResourceKind::Systemd(_) => None,
             });

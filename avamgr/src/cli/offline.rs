@@ -41,6 +41,7 @@ pub(super) fn act(
         node,
         group: config.group_name(resource.group).to_owned(),
         timers: config.timers.clone(),
+        guard: None,
         bus: None,
     };
     let patience = settings.start_timeout + settings.stop_timeout + MARGIN;

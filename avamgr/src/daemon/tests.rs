@@ -59,6 +59,7 @@ fn deaf(config: &Arc<Config>, directory: &std::path::Path) -> Loop {
         node,
         links,
         pinger: None,
+        guard: None,
         inputs: queue,
         tunes,
         hands,

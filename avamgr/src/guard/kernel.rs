@@ -139,13 +139,7 @@ impl Kernel {
 
     /// Deletes the table: everything passes.
     pub(super) fn remove(&mut self) -> Result<(), Error> {
-        let what = "delete the table of the guard";
-        match self.commit(what, self.ruleset.removal())? {
-            Err(Refused { place: _, refusal }) if refusal.errno != Errno::ENOENT => {
-                Err(Error::Refused { what, refusal })
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+        delete(&mut self.nft, &self.ruleset)
     }
 
     fn commit(&mut self, what: &'static str, transaction: Vec<Message>) -> Result<Result<(), Refused>, Error> {
@@ -155,6 +149,27 @@ impl Kernel {
             self.generation = self.generation.wrapping_add(1).max(1);
         }
         Ok(outcome)
+    }
+}
+
+/// Deletes the table of an earlier daemon, if there is one.
+pub(super) fn clear(ruleset: &Ruleset) -> Result<(), Error> {
+    match Nft::open() {
+        Ok(mut nft) => delete(&mut nft, ruleset),
+        // Where there is no netfilter there is no table.
+        Err(_) => Ok(()),
+    }
+}
+
+fn delete(nft: &mut Nft, ruleset: &Ruleset) -> Result<(), Error> {
+    let what = "delete the table of the guard";
+    match nft.commit(what, ruleset.removal())? {
+        Err(Refused { place: _, refusal })
+            if !matches!(refusal.errno, Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EINVAL) =>
+        {
+            Err(Error::Refused { what, refusal })
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

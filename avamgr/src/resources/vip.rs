@@ -51,6 +51,7 @@ pub use group::{Answer, Question, probe_group, questions};
 pub use guard::guard_description;
 
 use crate::clock;
+use crate::guard::Handle;
 use crate::inputs::Inputs;
 use crate::neighbours::{self, Form, Haste, Responder, Rivals};
 use crate::netlink::{self, Change, Interface, Netlink, Scope, Watcher};
@@ -76,12 +77,13 @@ pub fn run(
     config: VipConfig,
     node: NodeId,
     timers: Timers,
+    guard: Option<Handle>,
     orders: mpsc::Receiver<Order>,
     inputs: Inputs,
 ) -> impl Future<Output = ()> + Send {
     let claims = Claims::of_this_thread();
     claims.enter(id, &group::interface_name(&config, node), &Wanted::new(&config));
-    let basis = Basis { id, config, node, timers, inputs, claims };
+    let basis = Basis { id, config, node, timers, guard, inputs, claims };
     serve_orders(basis, orders)
 }
 
@@ -92,6 +94,8 @@ struct Basis {
     config: VipConfig,
     node: NodeId,
     timers: Timers,
+    /// What lets the addresses answer only while the lease lasts.
+    guard: Option<Handle>,
     inputs: Inputs,
     claims: Claims,
 }
@@ -133,6 +137,7 @@ enum Phase {
 struct Task {
     id: ResourceId,
     timers: Timers,
+    guard: Option<Handle>,
     inputs: Inputs,
     claims: Claims,
     wanted: Wanted,
@@ -207,13 +212,14 @@ enum Event {
 
 impl Task {
     async fn open(basis: Basis) -> Result<Self, netlink::Error> {
-        let Basis { id, config, node, timers, inputs, claims } = basis;
+        let Basis { id, config, node, timers, guard, inputs, claims } = basis;
         let wanted = Wanted::new(&config);
         let name = group::interface_name(&config, node);
         let watcher = Watcher::open(&name, Scope::Everything).await?;
         let v6 = wanted.addresses.len() - wanted.v4;
         Ok(Self {
             id,
+            guard,
             inputs,
             claims,
             put_on: BTreeSet::new(),

@@ -96,10 +96,10 @@ impl Vip {
                 let id = ResourceId { group: GroupId(0), index: 0 };
                 if let Some(other) = other {
                     let id = ResourceId { group: GroupId(1), index: 0 };
-                    drop(vip::run(id, other, NodeId(0), timers.clone(), mpsc::channel(1).1, inputs.clone()));
+                    drop(vip::run(id, other, NodeId(0), timers.clone(), None, mpsc::channel(1).1, inputs.clone()));
                 }
                 // Spawned: the task must be able to move to another thread.
-                let task = tokio::spawn(vip::run(id, config, NodeId(0), timers, received, inputs));
+                let task = tokio::spawn(vip::run(id, config, NodeId(0), timers, None, received, inputs));
                 tokio::spawn(async move {
                     while let Some(time) = freezes.recv().await {
                         std::thread::sleep(time);

@@ -58,6 +58,7 @@ impl Stage {
             node: NodeId(0),
             group: NUMBER.fetch_add(1, Ordering::Relaxed).to_string(),
             timers: timers(),
+            guard: None,
             bus: None,
         };
         let (orders, received) = task(&config, &place);

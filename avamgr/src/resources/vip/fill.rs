@@ -75,9 +75,22 @@ impl Task {
             return self.start_failed(why).await;
         }
         self.phase = Phase::Starting;
+        if let Err(why) = self.wait_for_the_guard().await {
+            return self.start_failed(why).await;
+        }
         if let Err(why) = self.prepare().await {
             self.start_failed(why).await;
         }
+    }
+
+    /// What is announced before the kernel lets it answer would be lost.
+    async fn wait_for_the_guard(&self) -> Result<(), String> {
+        let Some(guard) = &self.guard else { return Ok(()) };
+        let opened = tokio::time::timeout(self.timers.lease_time, guard.opened(self.id.group)).await;
+        opened.map_err(|_| {
+            let error = guard.state(self.id.group).and_then(|state| state.error);
+            error.unwrap_or_else(|| "the kernel's guard did not open within the time of a lease".to_owned())
+        })
     }
 
     /// One attempt to leave nothing of it here: a second one would come after its time.

@@ -6,6 +6,7 @@ mod consent;
 mod diameter;
 mod failover;
 mod groups;
+mod lease;
 mod load;
 mod operator;
 mod pair;
