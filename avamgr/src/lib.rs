@@ -28,6 +28,7 @@ pub mod process;
 pub mod realtime;
 pub mod reload;
 pub mod resources;
+pub mod right;
 pub mod state_file;
 pub mod world;
 
