@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -31,9 +31,11 @@ use crate::inputs::{self, Inputs};
 use crate::journal::service::{self, Pulse};
 use crate::links::Links;
 use crate::pid_file::PidFile;
+use crate::process::shim;
 use crate::reload::{Reloader, keyring};
 use crate::resources::vip::{group, guard};
 use crate::resources::{self, OrderSender, Place};
+use crate::right::{Right, runtime_of};
 use crate::state_file::{self, Writer};
 use crate::{checks, clock, die, realtime};
 
@@ -124,7 +126,10 @@ async fn serve(start: &Start) -> Result<()> {
         shared.answers.clone(),
     ));
     let writer = Writer::start(state_dir, inputs.clone()).context("cannot start the thread that writes the state")?;
-    let (hands, probes) = Hands::new(start_resources(&config, start.node, &inputs), writer, outbox);
+    let runtime = runtime_of(&socket);
+    let names: Vec<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
+    let right = Right::open(&runtime, &names)?;
+    let (hands, probes) = Hands::new(start_resources(&config, start.node, &runtime, &inputs), writer, outbox);
     let questions = config.groups.iter().map(|group| group::questions(group, start.node)).collect();
     tokio::spawn(serve_probes(probes, questions, inputs.clone()));
     start_ready_checks(&config, &inputs);
@@ -133,7 +138,7 @@ async fn serve(start: &Start) -> Result<()> {
     tokio::spawn(pulse.clone().guard());
     tokio::spawn(pulse.clone().beat_for_hands());
     let plane =
-        Plane { config: Arc::clone(&config), node: start.node, durable, keyring, inputs: inputs.clone(), pulse };
+        Plane { config: Arc::clone(&config), node: start.node, durable, keyring, inputs: inputs.clone(), pulse, right };
     let node = plane.node()?;
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
     let ended = plane.start(node, input_queue, tune_queue, hands, status)?;
@@ -153,7 +158,12 @@ async fn serve(start: &Start) -> Result<()> {
     result
 }
 
-fn start_resources(config: &Arc<Config>, node: NodeId, inputs: &Inputs) -> BTreeMap<ResourceId, OrderSender> {
+fn start_resources(
+    config: &Arc<Config>,
+    node: NodeId,
+    runtime: &Path,
+    inputs: &Inputs,
+) -> BTreeMap<ResourceId, OrderSender> {
     let mut senders = BTreeMap::new();
     for id in config.group_ids() {
         let place = Place {
@@ -163,6 +173,9 @@ fn start_resources(config: &Arc<Config>, node: NodeId, inputs: &Inputs) -> BTree
             group: config.group_name(id).to_owned(),
             timers: config.timers.clone(),
             bus: None,
+            runtime: runtime.to_owned(),
+            shim: shim::OWN_PROGRAM.into(),
+            adopt: false,
         };
         for resource in config.resource_ids(id) {
             if let Some(settings) = config.resource(resource) {
@@ -234,6 +247,7 @@ struct Plane {
     keyring: Arc<Keyring>,
     inputs: Inputs,
     pulse: Pulse,
+    right: Right,
 }
 
 impl Plane {
@@ -268,8 +282,24 @@ impl Plane {
                 };
                 let _ = opened.send(Ok(()));
                 let hands_patience = self.config.timers.guard_lifetime + GUARD_ROUNDING;
-                let pulse = self.pulse;
-                Daemon { node, links, pinger, inputs, tunes, hands, status, pulse, hands_patience, driver }.run().await
+                let right_lifetime = self.config.timers.guard_lifetime;
+                let (pulse, right) = (self.pulse, self.right);
+                Daemon {
+                    node,
+                    links,
+                    pinger,
+                    inputs,
+                    tunes,
+                    hands,
+                    status,
+                    pulse,
+                    hands_patience,
+                    right,
+                    right_lifetime,
+                    driver,
+                }
+                .run()
+                .await
             })
         };
         let thread = thread::Builder::new().name("heartbeat".into()).spawn(move || {

@@ -6,5 +6,9 @@
 mod exec;
 #[path = "services/lsb.rs"]
 mod lsb;
+#[path = "services/orphan.rs"]
+mod orphan;
+#[path = "services/shim.rs"]
+mod shim;
 #[path = "services/stage.rs"]
 mod stage;

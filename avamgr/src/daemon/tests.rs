@@ -65,6 +65,8 @@ fn deaf(config: &Arc<Config>, directory: &std::path::Path) -> Loop {
         status,
         pulse,
         hands_patience: Duration::MAX,
+        right: Right::open(directory, &["g"]).unwrap(),
+        right_lifetime: Duration::from_secs(2),
         driver,
     };
     let alarm = Alarm::new().unwrap();
