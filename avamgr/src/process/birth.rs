@@ -77,6 +77,7 @@ pub(super) fn arrange_shim(command: &mut Command) {
         // SAFETY: no preconditions.
         check(unsafe { libc::setsid() })?;
         reset_signals()?;
+        close_at_exec();
         reset_scheduling()
     };
     // SAFETY: `steps` makes async-signal-safe calls only and does not allocate.
@@ -114,6 +115,16 @@ fn reset_scheduling() -> io::Result<()> {
     unsafe {
         let param: libc::sched_param = std::mem::zeroed();
         check(libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const param))
+    }
+}
+
+/// What the daemon itself was handed down must not stay open for as long as a service lives. Best effort: kernels before 5.11
+/// refuse.
+fn close_at_exec() {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: marks descriptors, closes none.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
     }
 }
 

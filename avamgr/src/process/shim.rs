@@ -66,11 +66,21 @@ impl Post {
         format!("{}:{}", self.group, self.resource)
     }
 
+    /// The directory of the sockets; `None` before the first shim.
+    fn sockets(&self) -> io::Result<Option<File>> {
+        match File::open(self.runtime.join(SOCKETS)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     /// The directory of the sockets, made if it is not there.
-    fn sockets(&self) -> io::Result<File> {
+    fn make_sockets(&self) -> io::Result<File> {
         let path = self.runtime.join(SOCKETS);
-        DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-        File::open(path)
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Ok(()) | Err(_) => File::open(path),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The shim with its service: what it does without its daemon, and for the next one.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -260,6 +261,9 @@ async fn it_is_small_collects_orphans_and_leads_a_session_of_its_own() {
     eprintln!("a shim: {} KiB resident, {} KiB of its own", kib("VmRSS:"), kib("RssAnon:"));
     assert!(status.contains("Name:\tavamgr-shim") && kib("Threads:") == 1, "{status}");
     assert!(kib("RssAnon:") <= 3 * 1024, "{status}");
+    let socket = format!("{}:{}", stage.place.group, stage.config.name);
+    let mode = std::fs::metadata(stage.place.runtime.join("shim").join(socket)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     stage.stopped(None).await;
 }
 

@@ -92,9 +92,8 @@ impl Attached {
     /// # Errors
     /// When whoever is there is not one of us, or cannot be asked.
     pub async fn call(post: &Post, sink: Sink) -> io::Result<Option<Self>> {
-        let Some((socket, shim)) = wire::connected(&post.sockets()?, &post.socket())? else {
-            return Ok(None);
-        };
+        let Some(sockets) = post.sockets()? else { return Ok(None) };
+        let Some((socket, shim)) = wire::connected(&sockets, &post.socket())? else { return Ok(None) };
         let mut called = Self::converse(socket, shim, sink)?;
         let greeting = called.heard.wait_for(|heard| heard.kept.is_some() || heard.closed);
         let Ok(greeting) = timeout(GREETING_TIME, greeting).await else {

@@ -39,7 +39,7 @@ const LAST_READS: usize = 32;
 /// When this process cannot do its work: then nothing of the service is left.
 pub(super) fn keep(spec: Spec, peer: OwnedFd) -> io::Result<()> {
     let _ = set_name(c"avamgr-shim");
-    let sockets = spec.post.sockets()?;
+    let sockets = spec.post.make_sockets()?;
     let refuse = |error: io::Error| {
         let word = Word::Refused { errno: error.raw_os_error(), reason: error.to_string() };
         let _ = wire::say(&peer, &word.encode());

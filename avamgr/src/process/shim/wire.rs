@@ -11,6 +11,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, recv, send,
     socket, sockopt,
 };
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
 use serde::{Deserialize, Serialize};
 
@@ -107,7 +108,11 @@ pub(super) fn bound(directory: &File, name: &str) -> io::Result<UnixListener> {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    bind(socket.as_raw_fd(), &address(directory, name)?)?;
+    // The mode of a socket is that of its birth. The service gets the mask that we were given.
+    let given = umask(Mode::from_bits_truncate(0o177));
+    let bound = bind(socket.as_raw_fd(), &address(directory, name)?);
+    umask(given);
+    bound?;
     listen(&socket, Backlog::new(WAITING)?)?;
     Ok(socket.into())
 }
