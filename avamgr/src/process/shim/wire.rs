@@ -11,7 +11,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, recv, send,
     socket, sockopt,
 };
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
 use serde::{Deserialize, Serialize};
 
@@ -108,11 +108,9 @@ pub(super) fn bound(directory: &File, name: &str) -> io::Result<UnixListener> {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    // The mode of a socket is that of its birth. The service gets the mask that we were given.
-    let given = umask(Mode::from_bits_truncate(0o177));
-    let bound = bind(socket.as_raw_fd(), &address(directory, name)?);
-    umask(given);
-    bound?;
+    // Before it has a name, which is then born with this mode.
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind(socket.as_raw_fd(), &address(directory, name)?)?;
     listen(&socket, Backlog::new(WAITING)?)?;
     Ok(socket.into())
 }
@@ -150,4 +148,54 @@ fn packets() -> io::Result<OwnedFd> {
 /// Through the open directory: the whole path may be longer than the address of a socket can be.
 fn address(directory: &File, name: &str) -> io::Result<UnixAddr> {
     Ok(UnixAddr::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()).as_str())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn words_arrive_as_they_were_said_and_noise_is_none() {
+        let kept = Kept { pid: 7, born: Instant::from_millis(5), digest: u64::MAX, exit: Some(Exit::Code(3)) };
+        let refused = Word::Refused { errno: Some(2), reason: "no such file".into() };
+        let words = [Word::Keeps(kept), refused, Word::Output(b"o\n".to_vec()), Word::Dropped(9), Word::Gone];
+        for word in words {
+            assert_eq!(Word::decode(&word.encode()), Some(word));
+        }
+        for noise in [&b""[..], b"w", b"w{}", b"x", b"wGone"] {
+            assert_eq!(Word::decode(noise), None);
+        }
+    }
+
+    #[test]
+    fn who_runs_as_somebody_else_is_not_let_in() {
+        if !Uid::effective().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("here");
+        let listener = bound(&File::open(directory.path()).unwrap(), "here").unwrap();
+        let (socket, _) = connected(&File::open(directory.path()).unwrap(), "here").unwrap().unwrap();
+        accepted(&listener).unwrap();
+        drop(socket);
+        // As if the modes had been opened by hand.
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        let _nobody = std::thread::scope(|scope| scope.spawn(|| connect_as_nobody(&path)).join().unwrap());
+        assert_eq!(accepted(&listener).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    fn connect_as_nobody(path: &Path) -> OwnedFd {
+        #[expect(unsafe_code, reason = "the library's own call would change every thread of the tests")]
+        // SAFETY: plain numbers; the call concerns this thread alone.
+        let became = unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) };
+        assert_eq!(became, 0);
+        let socket = packets().unwrap();
+        connect(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
+        socket
+    }
 }
