@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::cli::args::DaemonArgs;
 use crate::exit::Exit;
 use crate::journal::{self, JournalError, Settings};
+use crate::process::shim;
 use crate::reload;
 use crate::world::{self, Start};
 
@@ -22,6 +23,9 @@ const LOG_FLUSH: Duration = Duration::from_secs(2);
 
 /// The program: arguments of the process in, exit code out.
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == shim::ARGUMENT) {
+        return shim::main();
+    }
     let arguments = DaemonArgs::parse();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

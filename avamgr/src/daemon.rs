@@ -34,6 +34,7 @@ use crate::guard::{Gate, Handle};
 use crate::hands::Hands;
 use crate::journal::service::Pulse;
 use crate::links::Links;
+use crate::right::Right;
 use hands_watch::HandsWatch;
 
 /// Inputs of other tasks handled before the sockets are looked at again.
@@ -72,6 +73,10 @@ pub struct Daemon {
     pub pulse: Pulse,
     /// How long the other plane may be silent while this node serves: after that, nothing that it keeps up is there.
     pub hands_patience: Duration,
+    /// Until when the services of a group may run here, in memory that outlives this daemon.
+    pub right: Right,
+    /// How long a right lasts that is not renewed; `None` = the lease says until when.
+    pub right_lifetime: Option<Duration>,
     /// What the status says of the daemon itself.
     pub driver: DriverStatus,
 }
@@ -138,6 +143,7 @@ impl Loop {
 
     /// Sockets first, then what others report, then the clock.
     fn turn(&mut self) {
+        self.renew_right(clock::now());
         let waiting = &mut self.waiting;
         self.daemon.links.receive(&mut |input| waiting.push(input));
         self.handle_waiting();
@@ -208,9 +214,23 @@ impl Loop {
 
     /// One input, then every action it leads to.
     fn handle(&mut self, input: Input) {
-        self.daemon.node.handle(clock::now(), input);
+        let now = clock::now();
+        self.daemon.node.handle(now, input);
         self.deadline = None;
+        self.renew_right(now);
         self.drain();
+    }
+
+    /// Before an order to start leaves, and with every turn: what is served here may go on for a while. Without leases this is
+    /// the only place where a right is given. What is not served here needs none, and an order to stop does not wait for one.
+    fn renew_right(&self, now: Instant) {
+        let daemon = &self.daemon;
+        let Some(lifetime) = daemon.right_lifetime else { return };
+        for group in daemon.right.groups() {
+            if may_run(daemon.node.role(group)) {
+                daemon.right.extend(group, now + lifetime);
+            }
+        }
     }
 
     fn drain(&mut self) {
@@ -237,6 +257,7 @@ impl Loop {
                 }
             }
             Action::Right { group, until } => {
+                daemon.right.extend(group, until);
                 if let Some(guard) = &daemon.guard {
                     follow_right(guard, group, until);
                 }
@@ -276,10 +297,14 @@ impl Loop {
 
 /// Whether something of a group may run here.
 fn serves(status: &Status) -> bool {
-    status.groups.iter().any(|group| match group.role {
+    status.groups.iter().any(|group| may_run(group.role))
+}
+
+fn may_run(role: Role) -> bool {
+    match role {
         Role::Activating | Role::Active | Role::Deactivating => true,
         Role::Standby | Role::Fault => false,
-    })
+    }
 }
 
 /// The hands plane is the first thread of the process, so what the kernel says of the process it says of that.

@@ -1,5 +1,5 @@
-//! The hard end of a daemon that cannot do its work any more. Its silence is understood by the peers, what it has started
-//! dies with it, and addresses run out; half a daemon that goes on would be none of that.
+//! The hard end of a daemon that cannot do its work any more. Its silence is understood by the peers, the right of what it
+//! has started ends, and addresses run out; half a daemon that goes on would be none of that.
 
 use std::panic;
 use std::process::abort;

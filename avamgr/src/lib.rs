@@ -31,6 +31,7 @@ pub mod process;
 pub mod realtime;
 pub mod reload;
 pub mod resources;
+pub mod right;
 pub mod scribe;
 pub mod state_file;
 pub mod witness;

@@ -4,6 +4,8 @@
 //! stop is TERM to the whole group, a grace, KILL to the whole group, and is done only when no process of it is left.
 //! What leaves its group on purpose is found by its session or by the mark in its environment, see [`family`].
 //!
+//! A service that is to survive its daemon has a [`shim`] between them, which is nobody's [`Child`].
+//!
 //! **Spawn only from the thread that lives as long as the daemon** (the hands plane). Children are killed by the kernel
 //! when their parent dies (`PR_SET_PDEATHSIG`), and to the kernel the parent is the *thread* that forked: a child spawned
 //! from a worker of a thread pool dies with that worker, seconds later and for no visible reason.
@@ -16,6 +18,7 @@ pub mod family;
 mod output;
 mod program;
 mod run;
+pub mod shim;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +33,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -61,7 +65,7 @@ pub struct Child {
 }
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// By itself.
     Code(i32),
@@ -74,6 +78,8 @@ pub enum Exit {
     },
     /// Nobody knows: somebody else collected its status.
     Unknown,
+    /// With its shim, or unseen after that: the shim was killed.
+    ShimLost,
 }
 
 /// Every means of stopping has failed.
@@ -93,9 +99,10 @@ impl Child {
         let failed = |source| executable.spawn_error(source);
         let (reader, writer) = std::io::pipe().map_err(failed)?;
         let both = writer.try_clone().map_err(failed)?;
-        let mut command = tokio::process::Command::from(executable.command());
+        let mut command = executable.command();
         command.stdin(Stdio::null()).stdout(writer).stderr(both);
         Birth::new(executable.account().cloned()).arrange(&mut command);
+        let mut command = tokio::process::Command::from(command);
         let inner = command.spawn().map_err(failed)?;
         // The command holds our ends of the pipe: as long as they are open, the output never ends.
         drop(command);
@@ -243,6 +250,7 @@ impl fmt::Display for Exit {
                 write!(f, "was killed by signal {number} ({name}){}", if core { ", core written" } else { "" })
             }
             Self::Unknown => f.write_str("ended, its exit status was lost"),
+            Self::ShimLost => f.write_str("has lost its shim, which ended or was killed, and is not watched any more"),
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod vip;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use avamgr_core::cluster::{NodeId, ResourceId};
@@ -30,6 +31,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::inputs::Inputs;
 use crate::process::family::Mark;
+use crate::process::shim::Post;
 
 /// Orders that may wait for a task. It reads them also while it works, so more than a few never wait.
 const DEPTH: usize = 16;
@@ -63,6 +65,12 @@ pub struct Place {
     pub guard: Option<crate::guard::Handle>,
     /// D-Bus address of systemd's bus; the system bus unless set (tests).
     pub bus: Option<String>,
+    /// The daemon's runtime directory, where the right to run and the sockets of the shims are.
+    pub runtime: PathBuf,
+    /// The program of the shims, the daemon's own.
+    pub shim: PathBuf,
+    /// Whether a service that an earlier daemon has started is gone on with. If not, the first order to stop ends it.
+    pub adopt: bool,
 }
 
 /// What a service is called.
@@ -100,18 +108,27 @@ pub fn spawn(id: ResourceId, config: &ResourceConfig, place: &Place, inputs: Inp
             let task = vip::run(id, vip.clone(), place.node, timers, guard, orders, inputs);
             tokio::task::spawn_local(task);
         }
-        ResourceKind::Exec(exec) => drive(id, exec::Exec::new(config, exec, identity), orders, inputs),
-        ResourceKind::Lsb(lsb) => drive(id, lsb::Lsb::new(config, lsb, identity), orders, inputs),
+        ResourceKind::Exec(exec) => {
+            let post = Post {
+                program: place.shim.clone(),
+                runtime: place.runtime.clone(),
+                group: place.group.clone(),
+                resource: config.name.clone(),
+                grace: place.timers.stop_bound,
+            };
+            drive(id, exec::Exec::new(config, exec, identity, post), place.adopt, orders, inputs);
+        }
+        ResourceKind::Lsb(lsb) => drive(id, lsb::Lsb::new(config, lsb, identity), place.adopt, orders, inputs),
         ResourceKind::Systemd(unit) => {
-            drive(id, systemd::Systemd::new(config, unit, place.bus.clone()), orders, inputs)
+            drive(id, systemd::Systemd::new(config, unit, place.bus.clone()), place.adopt, orders, inputs);
         }
     }
     OrderSender(sender)
 }
 
-fn drive<S: Service + 'static>(id: ResourceId, service: S, orders: mpsc::Receiver<Order>, inputs: Inputs) {
+fn drive<S: Service + 'static>(id: ResourceId, service: S, adopt: bool, orders: mpsc::Receiver<Order>, inputs: Inputs) {
     let mouth = Mouth { id, inputs };
-    let driver = Driver { service, orders, mouth, phase: Phase::Down, able: None, look_at: Instant::now() };
+    let driver = Driver { service, orders, mouth, adopt, phase: Phase::Down, able: None, look_at: Instant::now() };
     tokio::spawn(driver.run());
 }
 
@@ -120,6 +137,12 @@ fn drive<S: Service + 'static>(id: ResourceId, service: S, orders: mpsc::Receive
 pub(crate) trait Service: Send {
     /// Whether what it needs is here; the error says what is missing, where, and what to do.
     fn able(&mut self) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Goes on with what an earlier daemon has started and keeps running, so that it counts as started; answers whether it
+    /// does. What was started otherwise than it would be today is ended. After an error, parts of it may run.
+    fn adopt(&mut self) -> impl Future<Output = Result<bool, String>> + Send {
+        async { Ok(false) }
+    }
 
     /// Brings it up until ready. After an error, parts of it may run.
     fn start(&mut self) -> impl Future<Output = Result<(), String>> + Send;
@@ -170,6 +193,8 @@ struct Driver<S> {
     service: S,
     orders: mpsc::Receiver<Order>,
     mouth: Mouth,
+    /// To go on with what an earlier daemon has started.
+    adopt: bool,
     phase: Phase,
     /// What was said last about being able.
     able: Option<Result<(), String>>,
@@ -209,6 +234,9 @@ impl<S: Service> Driver<S> {
         if let Ok(able) = timeout(FIRST_LOOK_TIME, self.service.able()).await {
             self.tell_able(able).await;
         }
+        if self.adopt {
+            self.adopt().await;
+        }
         while let Ok(order) = self.idle().await {
             let mut next = Some(order);
             while let Some(order) = next {
@@ -216,6 +244,17 @@ impl<S: Service> Driver<S> {
                 next = then;
             }
         }
+    }
+
+    /// Before the first order. Says so only when there is something to go on with.
+    async fn adopt(&mut self) {
+        let (phase, report) = match self.service.adopt().await {
+            Ok(true) => (Phase::Started, Report::Started),
+            Ok(false) => return,
+            Err(reason) => (Phase::Stuck, Report::StopFailed(reason)),
+        };
+        self.phase = phase;
+        self.mouth.say(report).await;
     }
 
     /// Looks at what there is to see until an order comes.

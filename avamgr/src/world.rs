@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -34,9 +34,11 @@ use crate::keys::{self, KeysError};
 use crate::links::Links;
 use crate::links::witness::WitnessPath;
 use crate::pid_file::PidFile;
+use crate::process::shim;
 use crate::reload::{Reloader, keyring};
 use crate::resources::vip::{group, guard_description};
 use crate::resources::{self, OrderSender, Place};
+use crate::right::{Right, runtime_of};
 use crate::scribe::Scribe;
 use crate::state_file::{self, Writer};
 use crate::{chance, checks, clock, die, hooks, realtime};
@@ -130,7 +132,11 @@ async fn serve(start: &Start) -> Result<()> {
     let writer = Writer::start(state_dir, inputs.clone()).context("cannot start the thread that writes the state")?;
     let guard = start_guard(&config, start.node)?;
     let grip = guard.as_ref().map(Guard::handle);
-    let (hands, probes) = Hands::new(start_resources(&config, start.node, grip.as_ref(), &inputs), writer, outbox);
+    let runtime = runtime_of(&socket);
+    let names: Vec<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
+    let right = Right::open(&runtime, &names)?;
+    let resources = start_resources(&config, start.node, grip.as_ref(), &runtime, &inputs);
+    let (hands, probes) = Hands::new(resources, writer, outbox);
     let questions = config.groups.iter().map(|group| group::questions(group, start.node)).collect();
     tokio::spawn(serve_probes(probes, questions, inputs.clone()));
     start_ready_checks(&config, &inputs);
@@ -146,6 +152,7 @@ async fn serve(start: &Start) -> Result<()> {
         guard: grip,
         inputs: inputs.clone(),
         pulse,
+        right,
     };
     let node = plane.node()?;
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
@@ -196,6 +203,7 @@ fn start_resources(
     config: &Arc<Config>,
     node: NodeId,
     guard: Option<&Handle>,
+    runtime: &Path,
     inputs: &Inputs,
 ) -> BTreeMap<ResourceId, OrderSender> {
     let mut senders = BTreeMap::new();
@@ -208,6 +216,9 @@ fn start_resources(
             timers: config.timers.clone(),
             guard: guard.cloned(),
             bus: None,
+            runtime: runtime.to_owned(),
+            shim: shim::OWN_PROGRAM.into(),
+            adopt: false,
         };
         for resource in config.resource_ids(id) {
             if let Some(settings) = config.resource(resource) {
@@ -280,6 +291,7 @@ struct Plane {
     guard: Option<Handle>,
     inputs: Inputs,
     pulse: Pulse,
+    right: Right,
 }
 
 impl Plane {
@@ -321,11 +333,28 @@ impl Plane {
                 };
                 let _ = opened.send(Ok(()));
                 let hands_patience = self.config.timers.guard_lifetime + GUARD_ROUNDING;
-                let pulse = self.pulse;
-                let guard = self.guard;
-                Daemon { node, links, pinger, guard, inputs, tunes, hands, status, pulse, hands_patience, driver }
-                    .run()
-                    .await
+                let timers = &self.config.timers;
+                // A lease says itself how long it lasts.
+                let leases = self.config.authority == Authority::Lease && !self.config.standalone;
+                let right_lifetime = (!leases).then_some(timers.guard_lifetime);
+                let (pulse, right, guard) = (self.pulse, self.right, self.guard);
+                Daemon {
+                    node,
+                    links,
+                    pinger,
+                    guard,
+                    inputs,
+                    tunes,
+                    hands,
+                    status,
+                    pulse,
+                    hands_patience,
+                    right,
+                    right_lifetime,
+                    driver,
+                }
+                .run()
+                .await
             })
         };
         let thread = thread::Builder::new().name("heartbeat".into()).spawn(move || {

@@ -8,5 +8,9 @@ mod exec;
 mod hooks;
 #[path = "services/lsb.rs"]
 mod lsb;
+#[path = "services/orphan.rs"]
+mod orphan;
+#[path = "services/shim.rs"]
+mod shim;
 #[path = "services/stage.rs"]
 mod stage;

@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::inputs;
+use crate::process::shim;
 use crate::resources::{self, OrderSender, Place};
+use crate::right::runtime_of;
 
 /// What a resource's task may take beyond the times of the config before it is given up.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -43,6 +45,9 @@ pub(super) fn act(
         timers: config.timers.clone(),
         guard: None,
         bus: None,
+        runtime: runtime_of(&config.daemon.socket),
+        shim: shim::OWN_PROGRAM.into(),
+        adopt: false,
     };
     let patience = settings.start_timeout + settings.stop_timeout + MARGIN;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;

@@ -1,6 +1,6 @@
 //! What the loop owes the decision.
 
-use avamgr_core::cluster::{Incarnation, NodeId};
+use avamgr_core::cluster::{GroupId, Incarnation, NodeId, ResourceId};
 use avamgr_core::config;
 use avamgr_core::node::Durable;
 use avamgr_core::wire::seal::{Key, Secret};
@@ -66,6 +66,8 @@ fn deaf(config: &Arc<Config>, directory: &std::path::Path) -> Loop {
         status,
         pulse,
         hands_patience: Duration::MAX,
+        right: Right::open(directory, &["g"]).unwrap(),
+        right_lifetime: Some(Duration::from_secs(2)),
         driver,
     };
     let alarm = Alarm::new().unwrap();
@@ -105,4 +107,24 @@ async fn a_hands_plane_that_hangs_is_intolerable_only_where_a_group_is_served() 
     assert_eq!(look(500, Role::Active), None);
     assert_eq!(look(1000, Role::Standby), None);
     assert_eq!(look(1500, Role::Active), Some(Duration::from_millis(1500)));
+}
+
+#[tokio::test]
+async fn what_runs_here_may_go_on_for_the_lifetime_from_every_turn_and_the_rest_gets_no_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut this = deaf(&pair("start_grace = \"10m\""), directory.path());
+    let (group, lifetime) = (GroupId(0), this.daemon.right_lifetime.unwrap());
+    for _ in 0..2 {
+        let before = clock::now();
+        this.turn();
+        // What an earlier life has left is being brought down.
+        assert_eq!(this.daemon.node.role(group), Role::Deactivating);
+        let until = this.daemon.right.until(group);
+        assert!(until >= before + lifetime && until <= clock::now() + lifetime, "{until:?}");
+    }
+    this.handle(Input::Report { resource: ResourceId { group, index: 0 }, report: Report::Stopped });
+    assert_eq!(this.daemon.node.role(group), Role::Standby);
+    let until = this.daemon.right.until(group);
+    this.turn();
+    assert_eq!(this.daemon.right.until(group), until);
 }

@@ -1,18 +1,22 @@
 //! What a child does between fork and exec.
 //!
 //! It must not inherit what only the daemon needs: realtime scheduling, a blocked signal mask, ignored signals, protection
-//! from the out-of-memory killer. And it must die with the daemon: a service without its supervisor is a service that two
-//! nodes may run at once.
+//! from the out-of-memory killer. And it must die with the process that watches it, be that the daemon or a shim: a service
+//! that nobody watches is a service that two nodes may run at once.
 #![allow(unsafe_code, reason = "between fork and exec there are only raw system calls")]
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::ptr;
+
+use serde::{Deserialize, Serialize};
 
 /// Signals are numbered from 1; 64 is the last real-time one.
 const SIGNAL_MAX: libc::c_int = 64;
 
 /// Whom to become.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Account {
     pub(super) uid: libc::uid_t,
     pub(super) gid: libc::gid_t,
@@ -32,7 +36,7 @@ impl Birth {
     }
 
     /// Makes `command` take these steps.
-    pub(super) fn arrange(self, command: &mut tokio::process::Command) {
+    pub(super) fn arrange(self, command: &mut Command) {
         // SAFETY: `steps` makes async-signal-safe calls only and does not allocate.
         unsafe {
             command.pre_exec(move || self.steps());
@@ -58,11 +62,27 @@ impl Birth {
         check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
         // SAFETY: no preconditions.
         if unsafe { libc::getppid() } != self.parent {
-            // The daemon died before the line above took effect: nobody would ever stop us.
+            // It died before the line above took effect: nobody would ever stop us.
             // SAFETY: ends this process without running anything of the parent's.
             unsafe { libc::_exit(1) }
         }
         Ok(())
+    }
+}
+
+/// Makes `command`, a shim, begin with a session of its own and with no signal, scheduling or death of the daemon's. It
+/// keeps the protection from the out-of-memory killer.
+pub(super) fn arrange_shim(command: &mut Command) {
+    let steps = || {
+        // SAFETY: no preconditions.
+        check(unsafe { libc::setsid() })?;
+        reset_signals()?;
+        close_at_exec();
+        reset_scheduling()
+    };
+    // SAFETY: `steps` makes async-signal-safe calls only and does not allocate.
+    unsafe {
+        command.pre_exec(steps);
     }
 }
 
@@ -95,6 +115,16 @@ fn reset_scheduling() -> io::Result<()> {
     unsafe {
         let param: libc::sched_param = std::mem::zeroed();
         check(libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const param))
+    }
+}
+
+/// What the daemon itself was handed down must not stay open for as long as a service lives. Best effort: kernels before 5.11
+/// refuse.
+fn close_at_exec() {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: marks descriptors, closes none.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
     }
 }
 

@@ -146,6 +146,19 @@ pub(super) fn living_in_group(group: i32) -> Vec<i32> {
     pids().filter(in_group).filter(|pid| alive(*pid)).collect()
 }
 
+/// The living offspring of this process, over all generations.
+pub(super) fn offspring() -> Vec<i32> {
+    let processes: Vec<(i32, Process)> = pids().filter_map(|pid| Some((pid, Process::read(pid)?))).collect();
+    let mut found = vec![Pid::this().as_raw()];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(processes.iter().filter(|(_, process)| process.parent == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    let living = |pid: &i32| processes.iter().any(|(other, process)| other == pid && process.alive);
+    found.into_iter().filter(living).collect()
+}
+
 /// `process 123 (dre), process 124 (dre)`.
 pub(crate) fn list(pids: &[i32]) -> String {
     let names = pids
@@ -168,6 +181,8 @@ pub(crate) struct Process {
     pub(crate) name: String,
     /// Neither a zombie nor on its way to be one.
     pub(crate) alive: bool,
+    /// Number of its parent.
+    pub(crate) parent: i32,
 }
 
 impl Process {
@@ -182,7 +197,8 @@ impl Process {
         let (name, rest) = rest.rsplit_once(") ")?;
         let mut fields = rest.split(' ');
         let alive = !matches!(fields.next()?, "Z" | "X" | "x");
-        Some(Self { name: name.to_owned(), alive })
+        let parent = fields.next()?.parse().ok()?;
+        Some(Self { name: name.to_owned(), alive, parent })
     }
 }
 
@@ -216,6 +232,7 @@ mod tests {
         let process = Process::parse("12 (a) b (c) S 1 34 56 0 -1").unwrap();
         assert_eq!(process.name, "a) b (c");
         assert!(process.alive);
+        assert_eq!(process.parent, 1);
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub enum Line<'a> {
     Text(&'a str),
     /// So many lines came too fast and were dropped.
     Dropped(u64),
+    /// So many lines were written while nobody was there to take them, and were dropped.
+    Lost(u64),
 }
 
 /// A sink that writes to the log, naming the resource.
@@ -55,6 +57,9 @@ pub fn log_to(resource: &str) -> Sink {
         Line::Text(text) => tracing::info!(target: "avamgr::output", %resource, "{text}"),
         Line::Dropped(count) => {
             tracing::warn!(target: "avamgr::output", %resource, "{count} lines of output dropped: more than {RATE_PER_SECOND} a second");
+        }
+        Line::Lost(count) => {
+            tracing::warn!(target: "avamgr::output", %resource, "{count} lines of output lost: written while no daemon read them");
         }
     })
 }
@@ -100,8 +105,22 @@ impl Output {
     }
 
     pub(super) fn last_lines(&self) -> Vec<String> {
-        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.lines.iter().map(|line| readable(line)).collect()
+        last_lines(&self.tail)
+    }
+}
+
+fn last_lines(tail: &Mutex<Tail>) -> Vec<String> {
+    let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.lines.iter().map(|line| readable(line)).collect()
+}
+
+/// The last lines of output that somebody else reads.
+#[derive(Debug)]
+pub(super) struct LastLines(Arc<Mutex<Tail>>);
+
+impl LastLines {
+    pub(super) fn last(&self) -> Option<String> {
+        last_lines(&self.0).pop()
     }
 }
 
@@ -116,16 +135,9 @@ impl Drop for Output {
 async fn read(mut pipe: pipe::Receiver, mut lines: Lines) {
     let mut chunk = vec![0; CHUNK];
     loop {
-        let count = if lines.dropped > 0 {
-            match timeout(DROP_REPORT_INTERVAL, pipe.read(&mut chunk)).await {
-                Ok(count) => count,
-                Err(_) => {
-                    lines.tell_dropped(clock::now());
-                    continue;
-                }
-            }
-        } else {
-            pipe.read(&mut chunk).await
+        let Ok(count) = timeout(lines.patience(), pipe.read(&mut chunk)).await else {
+            lines.tell_dropped(clock::now());
+            continue;
         };
         match count {
             Ok(0) | Err(_) => break,
@@ -157,7 +169,7 @@ impl Tail {
 }
 
 /// Cuts bytes into lines and passes them on within the rate.
-struct Lines {
+pub(super) struct Lines {
     sink: Sink,
     tail: Arc<Mutex<Tail>>,
     /// The beginning of a line whose end has not come yet.
@@ -174,7 +186,23 @@ impl Lines {
         Self { sink, tail, partial: Vec::new(), allowance: BURST, refilled: now, dropped: 0, told: now }
     }
 
-    fn take(&mut self, bytes: &[u8], now: Instant) {
+    /// For bytes that are brought here, and a place to look at the last of them.
+    pub(super) fn fed(sink: Sink) -> (Self, LastLines) {
+        let tail = Arc::new(Mutex::new(Tail::default()));
+        (Self::new(sink, Arc::clone(&tail)), LastLines(tail))
+    }
+
+    /// So many lines were lost on their way here.
+    pub(super) fn lost(&self, count: u64) {
+        (self.sink)(Line::Lost(count));
+    }
+
+    /// How long the next bytes may be waited for before [`Self::tell_dropped`].
+    pub(super) fn patience(&self) -> Duration {
+        if self.dropped > 0 { DROP_REPORT_INTERVAL } else { Duration::MAX }
+    }
+
+    pub(super) fn take(&mut self, bytes: &[u8], now: Instant) {
         self.refill(now);
         if self.dropped > 0 && now.since(self.told) >= DROP_REPORT_INTERVAL {
             self.tell_dropped(now);
@@ -189,7 +217,7 @@ impl Lines {
     }
 
     /// The pipe has ended: so has the last line.
-    fn end(&mut self, now: Instant) {
+    pub(super) fn end(&mut self, now: Instant) {
         if !self.partial.is_empty() {
             self.line();
         }
@@ -221,7 +249,7 @@ impl Lines {
         }
     }
 
-    fn tell_dropped(&mut self, now: Instant) {
+    pub(super) fn tell_dropped(&mut self, now: Instant) {
         self.told = now;
         if self.dropped > 0 {
             (self.sink)(Line::Dropped(std::mem::take(&mut self.dropped)));

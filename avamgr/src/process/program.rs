@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::unistd::{Gid, Uid, User, getgrouplist, getgroups};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -58,11 +59,11 @@ pub struct Program {
 }
 
 /// A program that was found: can be started without asking anybody.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Executable {
     path: PathBuf,
     command: Vec<String>,
-    environment: BTreeMap<OsString, OsString>,
+    environment: Vec<(OsString, OsString)>,
     directory: PathBuf,
     account: Option<Account>,
 }
@@ -182,6 +183,7 @@ impl Program {
         match (&account, Uid::effective().is_root()) {
             (Some(_), false) => Err(ProgramError::NotRoot(self.user.clone().unwrap_or_default())),
             (Some(_), true) | (None, _) => {
+                let environment = environment.into_iter().collect();
                 Ok(Executable { path, command: self.command.clone(), environment, directory, account })
             }
         }
@@ -212,7 +214,7 @@ impl Executable {
         if let Some((name, arguments)) = self.command.split_first() {
             command.arg0(name).args(arguments);
         }
-        command.env_clear().envs(&self.environment).current_dir(&self.directory);
+        command.env_clear().envs(self.environment.iter().cloned()).current_dir(&self.directory);
         command
     }
 

@@ -389,6 +389,7 @@ fn collector() -> (Sink, Arc<Mutex<Vec<String>>>) {
         into.lock().unwrap().push(match line {
             Line::Text(text) => text.to_owned(),
             Line::Dropped(count) => format!("dropped {count}"),
+            Line::Lost(count) => format!("lost {count}"),
         });
     });
     (sink, lines)

@@ -1,4 +1,4 @@
-//! A child process that we supervise.
+//! A process that we supervise, through a shim that keeps it while its right lasts (see [`crate::process::shim`]).
 //!
 //! Started means: its `ready` check holds, or, without one, it has lived for a moment. Stopped means: no process of its
 //! group, of its session or with its mark is left. It is expected to stay in the foreground; one that puts itself into the
@@ -14,7 +14,8 @@ use super::{Identity, Seen, Service, kill_time};
 use crate::checks::{Change, Checker, Monitors};
 use crate::process::aside::Aside;
 use crate::process::family::Family;
-use crate::process::{Child, Executable, Exit, Program, ProgramError, StillThere, log_to, quoted};
+use crate::process::shim::{Attached, Post};
+use crate::process::{Executable, Exit, Program, ProgramError, StillThere, log_to, quoted};
 
 /// A program without a `ready` check counts as started after this: long enough for one that cannot read its config or open
 /// its port to end, short beside any failover budget.
@@ -81,7 +82,11 @@ pub(crate) struct Exec {
     start_timeout: Duration,
     stop_timeout: Duration,
     monitors: Monitors,
-    child: Option<Child>,
+    /// Where its shim is.
+    post: Post,
+    /// Names what is run: a shim that keeps something else is not ours to go on with.
+    digest: u64,
+    attached: Option<Attached>,
     /// Where its processes are looked for.
     looks: Aside,
     /// Its end has been reported.
@@ -93,7 +98,7 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
-    pub(crate) fn new(resource: &ResourceConfig, exec: &ExecConfig, identity: Identity) -> Self {
+    pub(crate) fn new(resource: &ResourceConfig, exec: &ExecConfig, identity: Identity, post: Post) -> Self {
         let program = Program {
             command: exec.command.clone(),
             environment: exec.environment.clone(),
@@ -110,7 +115,9 @@ impl Exec {
             start_timeout: resource.start_timeout,
             stop_timeout: resource.stop_timeout,
             monitors: Monitors::new(&resource.monitors),
-            child: None,
+            post,
+            digest: Attached::digest(&(&exec.command, &exec.environment, &exec.directory, &exec.user)),
+            attached: None,
             looks: Aside::default(),
             end_told: false,
             swept: false,
@@ -120,24 +127,28 @@ impl Exec {
 
     async fn try_start(&mut self) -> Result<(), ExecError> {
         if !self.swept {
-            self.sweep(Instant::now() + self.stop_timeout, Instant::now() + self.stop_timeout + KILL_TIME).await?;
+            let kill_at = Instant::now() + self.stop_timeout;
+            self.end_all(kill_at, kill_at + KILL_TIME).await?;
         }
         let executable = match self.executable.take() {
             Some(executable) => executable,
             None => self.program.resolve().await?,
         };
-        let child = self.child.insert(Child::spawn(&executable, log_to(&self.identity.label))?);
-        self.executable = Some(executable);
+        let sink = log_to(&self.identity.label);
+        let attached = Attached::spawn(self.post.clone(), executable.clone(), self.digest, sink)?;
         self.end_told = false;
         self.stopping = None;
         self.monitors.reset();
+        let attached = self.attached.insert(attached);
+        attached.begun(&executable).await?;
+        self.executable = Some(executable);
         let ready = wait_ready(self.ready.as_ref(), self.start_timeout);
         let seen = tokio::select! {
             biased;
-            exit = child.exited() => return Err(self.ended(exit)),
+            exit = attached.exited() => return Err(self.ended(exit)),
             seen = ready => seen,
         };
-        let output = || quoted(self.child.as_ref().and_then(Child::last_line));
+        let output = || quoted(self.attached.as_ref().and_then(Attached::last_line));
         seen.map_err(|seen| ExecError::NeverReady {
             program: self.program_name(),
             time: self.start_timeout,
@@ -150,35 +161,47 @@ impl Exec {
         let now = Instant::now();
         let began = *self.stopping.get_or_insert(now);
         let (kill_at, give_up_at) = bounds(now, began + self.stop_timeout, by);
-        if let Some(child) = &mut self.child {
-            child.stop(kill_at, give_up_at).await?;
-        }
-        self.sweep(kill_at, give_up_at).await?;
-        self.child = None;
+        self.end_all(kill_at, give_up_at).await?;
         self.stopping = None;
         Ok(())
     }
 
-    /// Removes what has left the group, or was left by an earlier daemon.
-    async fn sweep(&mut self, kill_at: Instant, give_up_at: Instant) -> Result<(), StillThere> {
+    /// Ends what a shim keeps, ours or that of an earlier daemon, and then what carries the mark without a shim.
+    async fn end_all(&mut self, kill_at: Instant, give_up_at: Instant) -> Result<(), StillThere> {
+        if self.attached.is_none() {
+            self.attached = self.call().await;
+        }
+        if let Some(attached) = &mut self.attached {
+            attached.stop(kill_at, give_up_at).await?;
+        }
         let (mark, looks) = (self.identity.mark.clone(), self.looks.clone());
-        let family = Family { mark, session: self.child.as_ref().map(Child::pid), looks };
+        let family = Family { mark, session: self.attached.as_ref().and_then(Attached::pid), looks };
         let found = family.clear(kill_at, give_up_at).await?;
         if found > 0 {
             tracing::warn!(resource = %self.identity.label, "{found} left-over processes stopped");
         }
+        self.attached = None;
         self.swept = true;
         Ok(())
     }
 
+    /// The shim that an earlier daemon has left. Whoever cannot be asked keeps nothing that its mark would not show.
+    async fn call(&self) -> Option<Attached> {
+        let called = Attached::call(&self.post, log_to(&self.identity.label)).await;
+        called.unwrap_or_else(|error| {
+            tracing::warn!(resource = %self.identity.label, "its shim cannot be asked: {error}");
+            None
+        })
+    }
+
     fn ended(&self, exit: Exit) -> ExecError {
-        let age = self.child.as_ref().map(Child::age).unwrap_or_default();
+        let age = self.attached.as_ref().map(Attached::age).unwrap_or_default();
         let hint = if exit.success() && age < DAEMON_AGE {
             " (a program that puts itself into the background must be told to stay in the foreground)"
         } else {
             ""
         };
-        let output = quoted(self.child.as_ref().and_then(Child::last_line));
+        let output = quoted(self.attached.as_ref().and_then(Attached::last_line));
         ExecError::Ended { program: self.program_name(), exit, age, hint, output }
     }
 
@@ -202,14 +225,27 @@ impl Service for Exec {
         self.try_start().await.map_err(|error| error.to_string())
     }
 
+    async fn adopt(&mut self) -> Result<bool, String> {
+        let Some(attached) = self.call().await else { return Ok(false) };
+        let ours = attached.keeps(self.digest);
+        self.attached = Some(attached);
+        if !ours {
+            self.stop(None).await?;
+            return Ok(false);
+        }
+        self.end_told = false;
+        self.monitors.reset();
+        Ok(true)
+    }
+
     async fn stop(&mut self, by: Option<Instant>) -> Result<(), String> {
         self.try_stop(by).await.map_err(|error| error.to_string())
     }
 
     async fn watch(&mut self) -> Seen {
         let end = async {
-            match &mut self.child {
-                Some(child) if !self.end_told => child.exited().await,
+            match &mut self.attached {
+                Some(attached) if !self.end_told => attached.exited().await,
                 Some(_) | None => std::future::pending().await,
             }
         };

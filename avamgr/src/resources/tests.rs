@@ -148,6 +148,31 @@ async fn an_order_to_a_task_that_is_gone_is_refused() {
     assert!(!sender.give(Order::Start));
 }
 
+#[tokio::test]
+async fn what_is_adopted_counts_as_started_and_is_watched() {
+    let mut stage = Stage::new(Script { adopt: Some(Ok(true)), ..Script::default() }).await;
+    assert_eq!((stage.first.clone(), stage.report().await), (Report::Able, Report::Started));
+    stage.see(Seen::Failed("exited".into()));
+    assert_eq!(stage.report().await, Report::Failed("exited".into()));
+    stage.order(STOP);
+    assert_eq!(stage.report().await, Report::Stopped);
+    assert_eq!(stage.calls(), ["adopt", "stop"]);
+}
+
+#[tokio::test]
+async fn where_nothing_is_adopted_nothing_is_said_and_what_cannot_be_ended_is() {
+    let mut stage = Stage::new(Script { adopt: Some(Ok(false)), ..Script::default() }).await;
+    stage.quiet().await;
+    stage.order(Order::Start);
+    assert_eq!(stage.report().await, Report::Started);
+    assert_eq!(stage.calls(), ["adopt", "start"]);
+    let mut stuck = Stage::new(Script { adopt: Some(Err("stuck".into())), ..Script::default() }).await;
+    assert_eq!(stuck.report().await, Report::StopFailed("stuck".into()));
+    stuck.order(Order::Start);
+    assert_eq!(stuck.report().await, Report::Started);
+    assert_eq!(stuck.calls(), ["adopt", "stop", "start"]);
+}
+
 // --- helpers ---
 
 /// What the service does, and what it was asked.
@@ -155,6 +180,8 @@ async fn an_order_to_a_task_that_is_gone_is_refused() {
 struct Script {
     able: Result<(), String>,
     able_later: Result<(), String>,
+    /// What comes of an adoption; it is not asked for unless set.
+    adopt: Option<Result<bool, String>>,
     start: Result<(), String>,
     stop: Result<(), String>,
     start_hangs: bool,
@@ -170,6 +197,7 @@ impl Default for Script {
         Self {
             able: Ok(()),
             able_later: Ok(()),
+            adopt: None,
             start: Ok(()),
             stop: Ok(()),
             start_hangs: false,
@@ -189,6 +217,11 @@ struct Actor {
 impl Service for Actor {
     async fn able(&mut self) -> Result<(), String> {
         std::mem::replace(&mut self.script.able, self.script.able_later.clone())
+    }
+
+    async fn adopt(&mut self) -> Result<bool, String> {
+        self.script.calls.lock().unwrap().push("adopt");
+        self.script.adopt.clone().unwrap()
     }
 
     async fn start(&mut self) -> Result<(), String> {
@@ -230,7 +263,7 @@ impl Stage {
         let (sender, orders) = mpsc::channel(DEPTH);
         let (sights, seen) = mpsc::unbounded_channel();
         let (inputs, received) = inputs::channel();
-        drive(ID, Actor { script: script.clone(), sights: seen }, orders, inputs);
+        drive(ID, Actor { script: script.clone(), sights: seen }, script.adopt.is_some(), orders, inputs);
         let mut stage = Self { script, orders: OrderSender(sender), sights, received, first: Report::Able };
         stage.first = stage.report().await;
         stage

@@ -275,7 +275,7 @@ async fn the_first_stop_removes_what_an_earlier_daemon_left_and_nothing_else() {
     let mut neighbour = Stage::new(|_| sh(LONG));
     neighbour.started().await;
     stage.expect(Report::Able).await;
-    let mut leftovers = earlier_life(&stage, "trap '' TERM; echo up; while :; do sleep 1; done").await;
+    let mut leftovers = earlier_life(&stage, "trap '' TERM", "while :; do sleep 1; done").await;
     assert!(stage.processes().await >= 1);
     stage.config.stop_timeout = Duration::from_millis(200);
     stage.restart_daemon();
@@ -289,7 +289,7 @@ async fn the_first_stop_removes_what_an_earlier_daemon_left_and_nothing_else() {
 #[tokio::test]
 async fn a_start_without_a_stop_before_removes_leftovers_too() {
     let mut stage = Stage::new(|_| sh(LONG));
-    let mut leftovers = earlier_life(&stage, LONG).await;
+    let mut leftovers = earlier_life(&stage, "sleep 300 &", "wait").await;
     stage.started().await;
     leftovers.wait().await.unwrap();
     assert_eq!(stage.processes().await, 1);
@@ -298,12 +298,14 @@ async fn a_start_without_a_stop_before_removes_leftovers_too() {
 
 // --- helpers ---
 
-/// A process that carries the resource's mark, but is not a child of its task.
-async fn earlier_life(stage: &Stage, script: &str) -> tokio::process::Child {
+/// A process that carries the resource's mark, but is not a child of its task. It has begun: one that is between two programs
+/// shows no mark.
+async fn earlier_life(stage: &Stage, begin: &str, go_on: &str) -> tokio::process::Child {
+    let script = format!("{begin}\ntouch {}\n{go_on}", stage.files().path("begun"));
     let mut command = tokio::process::Command::new("setsid");
-    command.args(["sh", "-c", script]).env("AVAMGR_RESOURCE", stage.mark()).stdout(std::process::Stdio::null());
+    command.args(["sh", "-c", &script]).env("AVAMGR_RESOURCE", stage.mark()).stdout(std::process::Stdio::null());
     let child = command.spawn().unwrap();
-    eventually(async || stage.processes().await > 0).await;
+    eventually(async || stage.files().exists("begun") && stage.processes().await > 0).await;
     child
 }
 

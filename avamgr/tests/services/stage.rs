@@ -8,9 +8,11 @@ use avamgr::inputs;
 use avamgr::process::aside::Aside;
 use avamgr::process::family::{Family, Mark};
 use avamgr::resources::{OrderSender, Place, spawn};
+use avamgr::right::Right;
 use avamgr_core::cluster::{GroupId, NodeId, ResourceId};
 use avamgr_core::config::{Check, MonitorConfig, ResourceConfig, ResourceKind, RestartConfig, Timers};
 use avamgr_core::node::{Input, Order, Report};
+use avamgr_core::time::Instant as Moment;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -23,14 +25,24 @@ pub(crate) const SLACK: Duration = Duration::from_millis(300);
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const ID: ResourceId = ResourceId { group: GroupId(0), index: 0 };
+pub(crate) const GROUP: GroupId = GroupId(0);
+const ID: ResourceId = ResourceId { group: GROUP, index: 0 };
 
 pub(crate) struct Stage {
     pub(crate) directory: TempDir,
     pub(crate) config: ResourceConfig,
-    place: Place,
+    pub(crate) place: Place,
+    /// Its services may run as long as the stage stands.
+    pub(crate) right: Right,
     orders: OrderSender,
     received: mpsc::Receiver<Input>,
+}
+
+impl Drop for Stage {
+    /// Whatever a failed test left running ends at the grace, and with it its shim.
+    fn drop(&mut self) {
+        self.right.revoke(GROUP);
+    }
 }
 
 impl Stage {
@@ -60,13 +72,30 @@ impl Stage {
             timers: timers(),
             guard: None,
             bus: None,
+            runtime: directory.path().join("run"),
+            shim: env!("CARGO_BIN_EXE_avamgrd").into(),
+            adopt: false,
         };
+        Self::at(directory, config, place)
+    }
+
+    /// The task of a resource at a place of its own.
+    pub(crate) fn at(directory: TempDir, config: ResourceConfig, place: Place) -> Self {
+        let right = Right::open(&place.runtime, &[&place.group]).unwrap();
+        right.extend(GROUP, Moment::NEVER);
         let (orders, received) = task(&config, &place);
-        Self { directory, config, place, orders, received }
+        Self { directory, config, place, right, orders, received }
     }
 
     pub(crate) fn files(&self) -> Files {
         Files(self.directory.path().to_owned())
+    }
+
+    /// The daemon is restarted, and goes on with what runs.
+    pub(crate) async fn readopt(&mut self) {
+        self.place.adopt = true;
+        self.restart_daemon();
+        self.expect(Report::Able).await;
     }
 
     /// The daemon is restarted: a new task for the same resource.
@@ -134,6 +163,14 @@ impl Stage {
         let mark = Mark::new(&self.place.cluster, &self.place.node_name, &self.place.group, &self.config.name);
         Family { mark, session: None, looks: Aside::default() }
     }
+}
+
+/// Number of the parent and state of a process.
+pub(crate) fn parent_and_state(pid: i32) -> Option<(i32, char)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?.chars().next()?;
+    Some((fields.next()?.parse().ok()?, state))
 }
 
 /// The directory of a test.

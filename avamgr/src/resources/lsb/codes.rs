@@ -36,7 +36,7 @@ impl From<Exit> for Status {
             Exit::Code(1) => Self::DeadPidFile,
             Exit::Code(2) => Self::DeadLockFile,
             Exit::Code(3) => Self::NotRunning,
-            Exit::Code(_) | Exit::Signal { .. } | Exit::Unknown => Self::Unknown(exit),
+            Exit::Code(_) | Exit::Signal { .. } | Exit::Unknown | Exit::ShimLost => Self::Unknown(exit),
         }
     }
 }
