@@ -51,7 +51,9 @@ fn run(arguments: &DaemonArgs) -> Result<()> {
     let settings =
         Settings::choose(variable.as_deref(), arguments.log_target.as_deref(), arguments.log_level.as_deref())?;
     if arguments.check {
-        reload::keyring(&prepare(arguments)?.config)?;
+        let config = prepare(arguments)?.config;
+        reload::keyring(&config)?;
+        reload::witness_keyring(&config)?;
         return Ok(());
     }
     let journal = journal::init(&settings, "avamgrd")?;

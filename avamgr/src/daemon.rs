@@ -45,8 +45,8 @@ const PUBLISH: Duration = Duration::from_millis(500);
 /// Orders to the loop that are not the decision's business.
 #[derive(Debug)]
 pub enum Tune {
-    /// Take these keys into use.
-    Keys(Arc<Keyring>),
+    /// Take these keys into use, and those that are shared with the witness if there is one.
+    Keys(Arc<Keyring>, Option<Arc<Keyring>>),
     /// Take this config into use, if it differs only in what can change while running. Answered with what stands in the way.
     Config(Arc<Config>, tokio::sync::oneshot::Sender<Result<(), String>>),
 }
@@ -173,7 +173,12 @@ impl Loop {
 
     fn tune_in(&mut self, tune: Tune) {
         match tune {
-            Tune::Keys(keys) => self.daemon.links.set_keys(&keys),
+            Tune::Keys(keys, witness) => {
+                self.daemon.links.set_keys(&keys);
+                if let Some(keys) = witness {
+                    self.daemon.links.set_witness_keys(&keys);
+                }
+            }
             Tune::Config(config, answer) => {
                 // A new config is judged as of this moment, with all that has been heard until now.
                 self.empty_sockets();

@@ -34,7 +34,8 @@ use avamgr_core::time::Instant;
 
 use crate::netlink;
 use crate::resources::vip::group::interface_name;
-use kernel::{Kernel, earliness};
+use kernel::Kernel;
+pub use kernel::earliness;
 use mailbox::Mailbox;
 use ruleset::{Addresses, Ruleset};
 pub use support::{Support, support};

@@ -5,6 +5,7 @@
 
 mod facts;
 mod judge;
+mod lease;
 mod route;
 
 use serde::Serialize;

@@ -76,9 +76,10 @@ impl Reloader {
     async fn try_reload(&self) -> Result<String> {
         let new = Arc::new((self.read)()?);
         let keys = keyring(&new)?;
+        let witness_keys = witness_keyring(&new)?;
         let old = Arc::clone(&self.config.borrow());
         if new.digest == old.digest {
-            self.tunes.send(Tune::Keys(keys)).await?;
+            self.tunes.send(Tune::Keys(keys, witness_keys)).await?;
             return Ok("the keys were read again; the config has not changed".to_owned());
         }
         let held = differences(&old, &new);
@@ -90,7 +91,7 @@ impl Reloader {
         if let Err(parts) = answer.await? {
             bail!("changes of {parts} need a restart of the daemon");
         }
-        self.tunes.send(Tune::Keys(keys)).await?;
+        self.tunes.send(Tune::Keys(keys, witness_keys)).await?;
         self.config.send_replace(new);
         Ok("the new config is in force; load it on the other nodes too".to_owned())
     }
@@ -103,6 +104,12 @@ pub fn keyring(config: &Config) -> Result<Arc<Keyring>> {
         return Ok(Arc::new(Keyring::new(&config.cluster, &[unused], 1)?));
     }
     Ok(Arc::new(keys::keyring(&config.daemon.key_file, &config.cluster)?))
+}
+
+/// Keys shared with the witness; none without one.
+pub fn witness_keyring(config: &Config) -> Result<Option<Arc<Keyring>>> {
+    let Some(witness) = config.witness.as_ref().filter(|_| !config.standalone) else { return Ok(None) };
+    Ok(Some(Arc::new(keys::keyring(&witness.key_file, &config.cluster)?)))
 }
 
 #[cfg(test)]

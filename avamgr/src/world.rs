@@ -30,12 +30,11 @@ use crate::hands::{Hands, serve_probes};
 use crate::history::History;
 use crate::inputs::{self, Inputs};
 use crate::journal::service::{self, Pulse};
-use crate::keys::{self, KeysError};
 use crate::links::Links;
 use crate::links::witness::WitnessPath;
 use crate::pid_file::PidFile;
 use crate::process::shim;
-use crate::reload::{Reloader, keyring};
+use crate::reload::{Reloader, keyring, witness_keyring};
 use crate::resources::vip::{group, guard_description};
 use crate::resources::{self, OrderSender, Place};
 use crate::right::{Right, runtime_of};
@@ -370,11 +369,11 @@ impl Plane {
         let alone = self.config.standalone;
         let configs = if alone { &[][..] } else { &self.config.links };
         let arbitrator = self.config.arbitrator.as_ref().filter(|_| !alone);
-        let witness = self.config.witness.as_ref().filter(|_| !alone).map(|config| {
-            let keys = keys::keyring(&config.key_file, &self.config.cluster)?;
-            Ok::<_, KeysError>(WitnessPath::open(config, self.node, Arc::new(keys)))
-        });
-        let links = Links::open(configs, arbitrator, self.node, &self.keyring)?.with_witness(witness.transpose()?);
+        let path = match (&self.config.witness, witness_keyring(&self.config)?) {
+            (Some(config), Some(keys)) => Some(WitnessPath::open(config, self.node, keys)),
+            (Some(_) | None, _) => None,
+        };
+        let links = Links::open(configs, arbitrator, self.node, &self.keyring)?.with_witness(path);
         let pinger = arbitrator.map(|config| {
             let name = config.interfaces.as_ref().and_then(|names| names.get(self.node.index()));
             let interface = name.and_then(|name| links.interface(name));

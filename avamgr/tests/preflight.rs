@@ -10,9 +10,11 @@ mod fixture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use avamgr::guard::Support;
 use avamgr::preflight::{Facts, Finding, Interface, KeyFile, Level, Owner, PeerClock, Program, Route, judge};
-use avamgr_core::config::{Config, ResourceKind, SystemdConfig};
+use avamgr_core::config::{Authority, Config, ResourceKind, SystemdConfig, WitnessConfig};
 
 const ME: cluster::NodeId = cluster::NodeId(0);
 
@@ -28,6 +30,10 @@ fn interface(addresses: &[[u8; 4]]) -> Interface {
 /// A host on which nothing is wrong.
 fn well() -> Facts {
     Facts {
+        witness_key_file: Some(KeyFile::Found { mode: 0o600, uid: 0, is_file: true }),
+        witness_route: None,
+        guard: Ok(Support { egress: true }),
+        guard_earliness: Duration::from_millis(17),
         interfaces: BTreeMap::from([
             ("eth0".to_owned(), interface(&[[172, 16, 8, 50]])),
             ("eth1".to_owned(), interface(&[[172, 16, 9, 54]])),
@@ -231,4 +237,44 @@ fn a_node_alone_needs_no_key() {
     config.standalone = true;
     let facts = Facts { key_file: Some(KeyFile::Missing), ..well() };
     assert!(judge(&config, ME, &facts).iter().all(|finding| finding.level == Level::Ok));
+}
+
+/// The pair under leases, with a witness.
+fn leased() -> Config {
+    let witness = WitnessConfig {
+        address: IpAddr::from([172, 16, 7, 9]),
+        port: 6941,
+        interfaces: None,
+        key_file: PathBuf::from("/etc/avamgr/witness.keys"),
+    };
+    Config { authority: Authority::Lease, witness: Some(witness), ..fixture::pair() }
+}
+
+#[test]
+fn what_a_lease_needs_of_a_host() {
+    let way = |interface: &str| Some(Ok(Route { interface: interface.to_owned(), gateway: None }));
+    let well = || Facts { witness_route: way("eth0"), ..well() };
+    let said = judge(&leased(), ME, &well());
+    assert!(said.iter().all(|finding| finding.level == Level::Ok), "{said:?}");
+    assert!(said.iter().any(|finding| finding.text.contains("closes them when the lease is over")), "{said:?}");
+    for (facts, said) in [
+        (
+            Facts { guard: Err("no nftables".to_owned()), ..well() },
+            "Warning guard of the addresses: is only their lifetime",
+        ),
+        (Facts { guard: Ok(Support { egress: false }), ..well() }, "what comes in only"),
+        (Facts { guard_earliness: Duration::from_millis(41), ..well() }, "set timers.guard_margin = \"41ms\""),
+        (
+            Facts { witness_key_file: Some(KeyFile::Missing), ..well() },
+            "Error key file /etc/avamgr/witness.keys: is missing",
+        ),
+        (
+            Facts { witness_route: Some(Err("unreachable".to_owned())), ..well() },
+            "Error witness 172.16.7.9: there is no way",
+        ),
+        (Facts { witness_route: way("eth3"), ..well() }, "which is heartbeat link primary"),
+    ] {
+        let fault = only_fault(&leased(), &facts);
+        assert!(fault.contains(said), "{said}: {fault}");
+    }
 }

@@ -176,7 +176,7 @@ fn delete(nft: &mut Nft, ruleset: &Ruleset) -> Result<(), Error> {
 /// How much earlier than its lease a group may end: what [`Kernel::give`] takes off, for the
 /// request and for a tick that comes late, what the kernel cuts off to get whole
 /// milliseconds and ticks, and the tick that has already begun.
-pub(super) fn earliness() -> Duration {
+pub fn earliness() -> Duration {
     LEAST + tick() * (REQUEST_TICKS + 3)
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, io};
 
 use avamgr_core::cluster::NodeId;
@@ -13,6 +14,7 @@ use avamgr_core::control::Status;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
+use crate::guard::{Support, earliness, support};
 use crate::netlink::can_destroy_connections;
 use crate::preflight::route::{self, Route};
 
@@ -31,6 +33,14 @@ pub struct Facts {
     pub network_manager: bool,
     /// The key file.
     pub key_file: Option<KeyFile>,
+    /// The key file of the witness.
+    pub witness_key_file: Option<KeyFile>,
+    /// The way to the witness.
+    pub witness_route: Option<Result<Route, String>>,
+    /// The kernel can hold a lease; `Err` = why not.
+    pub guard: Result<Support, String>,
+    /// How much earlier than a lease this kernel may close the addresses.
+    pub guard_earliness: Duration,
     /// The way to each address of the arbitrator.
     pub routes: BTreeMap<IpAddr, Result<Route, String>>,
     /// Programs of resources and hooks.
@@ -111,6 +121,10 @@ impl Facts {
         let interfaces = interfaces();
         Self {
             routes: routes(config, me, &interfaces),
+            witness_route: witness_route(config, me, &interfaces),
+            witness_key_file: config.witness.as_ref().map(|witness| key_file(&witness.key_file)),
+            guard: support(),
+            guard_earliness: earliness(),
             interfaces,
             arp_filter_all: switch("net/ipv4/conf/all/arp_filter"),
             nonlocal_bind: switch("net/ipv4/ip_nonlocal_bind") == Some(true)
@@ -156,12 +170,30 @@ fn routes(
     interfaces: &BTreeMap<String, Interface>,
 ) -> BTreeMap<IpAddr, Result<Route, String>> {
     let Some(arbitrator) = &config.arbitrator else { return BTreeMap::new() };
+    let way = |address: &IpAddr| (*address, find(*address, arbitrator.interfaces.as_deref(), me, interfaces));
+    arbitrator.ping.iter().map(way).collect()
+}
+
+fn witness_route(
+    config: &Config,
+    me: NodeId,
+    interfaces: &BTreeMap<String, Interface>,
+) -> Option<Result<Route, String>> {
+    let witness = config.witness.as_ref()?;
+    Some(find(witness.address, witness.interfaces.as_deref(), me, interfaces))
+}
+
+/// The way to an address, through the interface that was chosen for this node if one was.
+fn find(
+    address: IpAddr,
+    chosen: Option<&[String]>,
+    me: NodeId,
+    interfaces: &BTreeMap<String, Interface>,
+) -> Result<Route, String> {
     let index = |name: &str| if_nametoindex(name).ok();
     let names = interfaces.keys().filter_map(|name| Some((index(name)?, name.clone()))).collect();
-    let chosen = arbitrator.interfaces.as_ref().and_then(|list| list.get(me.index()));
-    let through = chosen.and_then(|name| index(name));
-    let way = |address: &IpAddr| (*address, route::find(*address, through, &names).map_err(|error| error.to_string()));
-    arbitrator.ping.iter().map(way).collect()
+    let through = chosen.and_then(|list| list.get(me.index())).and_then(|name| index(name));
+    route::find(address, through, &names).map_err(|error| error.to_string())
 }
 
 /// A sysctl that is on or off; `None` = not there.

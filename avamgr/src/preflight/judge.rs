@@ -1,14 +1,14 @@
 //! What the facts mean for this config, and what to do about it.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use avamgr_core::cluster::NodeId;
 use avamgr_core::config::{Config, LinkConfig, LinkKind, ResourceConfig, ResourceKind, VipConfig};
 use avamgr_core::control::words::duration;
 
-use crate::preflight::{Facts, Finding, Interface, KeyFile, Owner};
+use crate::preflight::{Facts, Finding, Interface, KeyFile, Owner, lease};
 
 /// Every finding, in the order in which one would look.
 pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
@@ -18,6 +18,7 @@ pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
         findings.extend(self::link(link, me, facts));
     }
     findings.extend(arbitrator(config, me, facts));
+    findings.extend(lease::judge(config, me, facts));
     for (name, resource) in resources(config) {
         match &resource.kind {
             ResourceKind::Vip(vip) => findings.extend(self::vip(&name, vip, me, facts)),
@@ -46,34 +47,41 @@ fn resources(config: &Config) -> impl Iterator<Item = (String, &ResourceConfig)>
 }
 
 fn key_file(config: &Config, facts: &Facts) -> Option<Finding> {
-    let file = config.daemon.key_file.display();
+    let found = facts.key_file.as_ref().filter(|_| !config.standalone)?;
+    let hint = "make it with `avamgr keygen` and copy it to every node";
+    Some(judge_key_file(&config.daemon.key_file, found, facts.uid, hint))
+}
+
+/// A key file; `hint` says how one is made.
+pub(super) fn judge_key_file(path: &Path, found: &KeyFile, uid: u32, hint: &str) -> Finding {
+    let file = path.display();
     let subject = format!("key file {file}");
-    if config.standalone {
-        return None;
-    }
-    Some(match facts.key_file.as_ref()? {
-        KeyFile::Missing => {
-            Finding::error(subject, "is missing", "make it with `avamgr keygen` and copy it to every node")
-        }
-        KeyFile::Hidden(error) if facts.uid == 0 => {
+    match found {
+        KeyFile::Missing => Finding::error(subject, "is missing", hint),
+        KeyFile::Hidden(error) if uid == 0 => {
             Finding::error(subject, format!("cannot be looked at: {error}"), "check its directory")
         }
         KeyFile::Hidden(error) => {
             Finding::warning(subject, format!("cannot be looked at: {error}"), "run the check as root")
         }
-        KeyFile::Found { is_file: false, .. } => {
-            Finding::error(subject, "is not a file", "set daemon.key_file to a file")
-        }
+        KeyFile::Found { is_file: false, .. } => Finding::error(subject, "is not a file", "name a file in the config"),
         KeyFile::Found { mode, .. } if mode & 0o077 != 0 => Finding::error(
             subject,
             format!("has mode {mode:04o}: others than its owner can use it"),
             format!("chmod 0600 {file}; if somebody may have read it, make a new key"),
         ),
-        KeyFile::Found { uid, .. } if *uid != 0 && *uid != facts.uid => {
-            Finding::error(subject, format!("belongs to uid {uid}"), format!("chown root {file}"))
+        KeyFile::Found { uid: owner, .. } if *owner != 0 && *owner != uid => {
+            Finding::error(subject, format!("belongs to uid {owner}"), format!("chown root {file}"))
         }
         KeyFile::Found { mode, .. } => Finding::ok(subject, format!("mode {mode:04o}, owner as it should be")),
-    })
+    }
+}
+
+/// The dedicated link that has this interface here.
+pub(super) fn link_by_interface<'a>(config: &'a Config, me: NodeId, interface: &str) -> Option<&'a str> {
+    let mut dedicated = config.links.iter().filter(|link| link.kind == LinkKind::Dedicated);
+    let link = dedicated.find(|link| link.interfaces.get(me.index()).is_some_and(|name| name == interface))?;
+    Some(&link.name)
 }
 
 fn link(link: &LinkConfig, me: NodeId, facts: &Facts) -> Option<Finding> {
@@ -113,12 +121,6 @@ fn list(interface: &Interface) -> String {
 }
 
 fn arbitrator(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
-    let links: BTreeMap<&str, &str> = config
-        .links
-        .iter()
-        .filter(|link| link.kind == LinkKind::Dedicated)
-        .filter_map(|link| Some((link.interfaces.get(me.index())?.as_str(), link.name.as_str())))
-        .collect();
     let way = |(address, route): (&IpAddr, &Result<_, String>)| {
         let subject = format!("arbitrator {address}");
         let route: &crate::preflight::Route = match route {
@@ -131,7 +133,7 @@ fn arbitrator(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
                 );
             }
         };
-        match (links.get(route.interface.as_str()), route.gateway) {
+        match (link_by_interface(config, me, &route.interface), route.gateway) {
             (Some(link), _) => Finding::error(
                 subject,
                 format!("the way to it leaves through {}, which is heartbeat link {link}", route.interface),

@@ -27,7 +27,7 @@ fn reload(timers: &str, word: Result<(), String>) -> (Answer, Vec<&'static str>,
         let mut told = Vec::new();
         while let Some(tune) = queue.recv().await {
             match tune {
-                Tune::Keys(_) => told.push("keys"),
+                Tune::Keys(..) => told.push("keys"),
                 Tune::Config(_, answer) => {
                     told.push("config");
                     answer.send(word.clone()).unwrap();
