@@ -40,7 +40,7 @@ const LOG_FLUSH: Duration = Duration::from_secs(2);
 /// A voter on a third site for availability managers: it owns nothing, and its loss moves nothing.
 #[derive(Debug, Parser)]
 #[command(name = "avamgr-witness", version)]
-struct Args {
+pub struct Args {
     /// The config file.
     #[arg(long, value_name = "FILE", default_value = "/etc/avamgr/witness.toml", global = true)]
     config: PathBuf,

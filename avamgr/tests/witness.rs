@@ -1,4 +1,5 @@
 //! The witness as a program, asked over UDP as nodes ask it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};

@@ -11,6 +11,7 @@ use crate::cli::seams::KeyOrder;
 use crate::cli::session::Session;
 use crate::cli::{CliError, seams};
 use crate::exit::Exit;
+use crate::witness;
 
 pub(super) fn keygen(session: &Session, args: &KeygenArgs) -> Result<Exit, CliError> {
     let file = match &args.file {
@@ -52,5 +53,6 @@ pub(super) fn man(directory: &Path) -> Result<Exit, CliError> {
     std::fs::create_dir_all(directory).map_err(cannot)?;
     clap_mangen::generate_to(Cli::command(), directory).map_err(cannot)?;
     clap_mangen::generate_to(DaemonArgs::command(), directory).map_err(cannot)?;
+    clap_mangen::generate_to(witness::Args::command(), directory).map_err(cannot)?;
     Ok(Exit::Done)
 }

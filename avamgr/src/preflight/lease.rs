@@ -15,7 +15,7 @@ pub(super) fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> 
     let mut findings = vec![guard(config, facts)];
     findings.extend(margin(config, facts));
     if let (Some(witness), Some(file)) = (&config.witness, &facts.witness_key_file) {
-        let hint = "make it with `avamgr keygen --file`, and copy it to every node and to the witness";
+        let hint = "make it with `avamgr keygen FILE`, and copy it to every node and to the witness";
         findings.push(judge_key_file(&witness.key_file, file, facts.uid, hint));
     }
     findings.extend(way(config, me, facts));
