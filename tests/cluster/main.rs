@@ -4,12 +4,16 @@
 
 mod alarms;
 mod checked;
+mod choices;
 mod chronicle;
+mod explore;
 mod faults;
 mod invariants;
 mod liveness;
 mod owners;
 mod random;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod scenarios;
 mod script;
 mod shape;
