@@ -398,7 +398,7 @@ fn explored_pings_have_the_known_exception_and_no_other() {
         shape: small(false),
         rates: vec![vec![1_000, -1_000]],
         slot: Duration::from_millis(100),
-        depth: 14,
+        depth: 12,
         faults: 2,
         ends_well: 512,
     };
