@@ -16,6 +16,7 @@ use std::time::Duration;
 
 pub use vote::{Promise, Vote, Wish};
 
+use crate::sabotage::{Rule, broken};
 use crate::time::{Instant, shrink, stretch};
 
 /// The longest promise anybody may ask for: a mistyped timer must not take a voter away for a day.
@@ -23,18 +24,22 @@ pub const LONGEST: Duration = Duration::from_secs(600);
 
 /// When the lease of a holder is over whose renewal was sent at `sent`.
 pub fn held_until(sent: Instant, lease: Duration, ppm: u32) -> Instant {
-    sent + shrink(whole_micros(lease), ppm)
+    sent + shrink(whole_micros(lease), believed(ppm))
 }
 
 /// When the promise of a voter is over that got the renewal at `received`.
 pub fn promised_until(received: Instant, lease: Duration, ppm: u32) -> Instant {
-    received + stretch(lease, ppm)
+    received + stretch(lease, believed(ppm))
 }
 
 /// Until when a voter that was started at `started` makes no promise, if the longest it may have made before was for
 /// `longest`.
 pub fn abstains_until(started: Instant, longest: Duration, ppm: u32) -> Instant {
-    started + stretch(longest, ppm)
+    if broken(Rule::RestartedVoterAbstains) { started } else { started + stretch(longest, ppm) }
+}
+
+fn believed(ppm: u32) -> u32 {
+    if broken(Rule::ClocksAreWrong) { 0 } else { ppm }
 }
 
 /// As it travels.

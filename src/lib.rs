@@ -6,6 +6,10 @@ pub mod config;
 pub mod control;
 pub mod lease;
 pub mod node;
+#[cfg(not(feature = "sabotage"))]
+mod sabotage;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 pub mod sim;
 pub mod time;
 pub mod wire;

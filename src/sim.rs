@@ -9,6 +9,7 @@
 //! clock or other chance than its seed, so a run can be repeated and searched.
 
 mod clock;
+mod digest;
 mod driver;
 mod host;
 mod log;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{NodeId, Term};
+use crate::sabotage::{Rule, broken};
 use crate::time::Instant;
 
 /// A vote given to a node for a bounded time.
@@ -49,11 +50,14 @@ impl Vote {
     /// promise. A promise is never broken: it ends when it is given back, or by itself. A new one is in a higher term, or goes
     /// on with the last.
     pub fn hear(&mut self, now: Instant, asker: NodeId, wish: Wish, until: Instant, abstains: bool) {
-        match (self.promise(now), wish) {
+        let running = self.promise(now).filter(|it| it.holder == asker || !broken(Rule::OnePromiseAtATime));
+        match (running, wish) {
             (Some(running), Wish::Lease(term)) if running.holder == asker && term >= running.term => {
                 self.last = Some(Promise { holder: asker, term, until: until.max(running.until) });
             }
-            (Some(running), Wish::Nothing) if running.holder == asker => self.give_back(now),
+            (Some(running), Wish::Nothing) if running.holder == asker || broken(Rule::OnlyTheHolderGivesBack) => {
+                self.give_back(now);
+            }
             // Refused: it is another's, or the asker speaks of an older term than it was promised.
             (Some(_), Wish::Lease(_) | Wish::Nothing | Wish::Wait) => {}
             (None, Wish::Lease(term)) => {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cluster::{Incarnation, LinkId, NodeId, Role, Term};
 use crate::lease::{LONGEST, Promise, Vote, Wish, abstains_until, promised_until};
+use crate::sabotage::{Rule, broken};
 use crate::time::Instant;
 use crate::wire::{GroupState, Heartbeat, Promised};
 
@@ -155,7 +156,8 @@ impl Witness {
             self.votes.retain(|_, vote| vote.promise(now).is_some());
         }
         if self.votes.len() < GROUPS_MAX || self.votes.contains_key(&group.digest) {
-            let until = promised_until(now, request.lease, self.ppm);
+            let claimed = broken(Rule::PromiseCountsFromReceipt).then(|| Instant::from_nanos(request.sent_nanos));
+            let until = promised_until(claimed.unwrap_or(now), request.lease, self.ppm);
             self.votes.entry(group.digest).or_default().hear(now, request.from, wish, until, abstains);
         }
     }
@@ -224,7 +226,9 @@ impl GroupState {
 
     /// What it wants of a voter.
     pub fn wish(&self) -> Wish {
-        if self.wants_lease {
+        if broken(Rule::ReleaseWhenDown) && self.role == Role::Deactivating {
+            Wish::Nothing
+        } else if self.wants_lease {
             Wish::Lease(self.term)
         } else if self.holds() {
             Wish::Wait

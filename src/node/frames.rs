@@ -12,6 +12,7 @@ use crate::node::input::BadDatagram;
 use crate::node::link::LinkState;
 use crate::node::peer::{Peer, PeerState};
 use crate::node::{Action, Node};
+use crate::sabotage::{Rule, broken};
 use crate::time::Instant;
 use crate::wire::{GroupState, Heartbeat, Promised};
 
@@ -168,7 +169,8 @@ impl Node {
         self.tell_all(facts);
         self.hear_promises(frame.from, arrived, frame);
         if is_newest {
-            self.hear_wishes(frame.from, arrived, frame.lease);
+            let claimed = broken(Rule::PromiseCountsFromReceipt).then(|| Instant::from_nanos(frame.sent_nanos));
+            self.hear_wishes(frame.from, claimed.unwrap_or(arrived), frame.lease);
         }
         self.compare(frame, wall_millis, rtt.unwrap_or_default());
         // A peer that is not alive yet is asked for more at once: the links come up as fast as frames travel.

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use crate::cluster::{GroupId, NodeId, Role, Term};
 use crate::config::Authority;
-use crate::lease::{LONGEST, Wish, abstains_until, held_until, promised_until};
+use crate::lease::{LONGEST, Vote, Wish, abstains_until, held_until, promised_until};
 use crate::node::arbitration::Reachability;
 use crate::node::event::Cause;
 use crate::node::obstacle::Obstacle;
 use crate::node::peer::PeerState;
 use crate::node::role::Trigger;
 use crate::node::{Action, Node};
+use crate::sabotage::{Rule, broken};
 use crate::time::Instant;
 use crate::wire::{GroupState, Heartbeat};
 
@@ -47,10 +48,13 @@ impl Node {
     pub(super) fn lease_end(&self, id: GroupId) -> Option<Instant> {
         let tenure = self.group(id).tenure.as_ref()?;
         // Our own vote is one of them.
-        let others = self.config.majority() - 1;
+        let others = self.config.majority() - 1 - usize::from(broken(Rule::MajorityDecides));
         let acknowledged = || tenure.acknowledged.values();
         let newest =
             acknowledged().filter(|sent| acknowledged().filter(|other| other >= sent).count() >= others).max()?;
+        if broken(Rule::LeaseEnds) {
+            return Some(Instant::NEVER);
+        }
         Some(held_until(*newest, self.config.timers.lease_time, self.config.timers.clock_rate_ppm))
     }
 
@@ -102,6 +106,7 @@ impl Node {
         }
         let (now, me) = (self.now, self.me);
         let sent = Instant::from_nanos(frame.echo_nanos);
+        let counted = if broken(Rule::LeaseCountsFromSending) { arrived } else { sent };
         for group in &mut self.groups {
             let word = if voter == NodeId::WITNESS {
                 frame.groups.iter().find(|word| word.digest == group.name_digest)
@@ -118,12 +123,12 @@ impl Node {
             };
             let known = Known { holder: promise.holder, term: promise.term, until: arrived + promise.left };
             group.known.insert(voter, known);
-            let ours = promise.holder == me && promise.term == group.term;
+            let ours = (promise.holder == me || broken(Rule::PromiseIsOurs)) && promise.term == group.term;
             // What was never sent, or not yet, is a lie.
             let is_plausible = frame.echo_nanos != 0 && sent <= now;
             if let Some(tenure) = group.tenure.as_mut().filter(|_| ours && is_plausible) {
-                let newest = tenure.acknowledged.entry(voter).or_insert(sent);
-                *newest = sent.max(*newest);
+                let newest = tenure.acknowledged.entry(voter).or_insert(counted);
+                *newest = counted.max(*newest);
             }
         }
     }
@@ -131,7 +136,7 @@ impl Node {
     /// The lease is over: everything goes down at once. The kernel has closed the addresses by itself.
     pub(super) fn yield_when_lapsed(&mut self, id: GroupId) {
         let group = self.group(id);
-        if group.tenure.is_none() || group.claim.is_some() || self.has_lease(id) {
+        if group.tenure.is_none() || group.claim.is_some() || self.has_lease(id) || broken(Rule::LapsedHolderStops) {
             return;
         }
         let within = self.config.timers.stop_bound;
@@ -150,7 +155,8 @@ impl Node {
         if now < until {
             obstacles.push(Obstacle::Abstaining { until });
         }
-        if let Some(promise) = group.vote.promise(now).filter(|promise| promise.holder != me) {
+        let own_promise = group.vote.promise(now).filter(|_| !broken(Rule::OwnVoteIsFree));
+        if let Some(promise) = own_promise.filter(|promise| promise.holder != me) {
             obstacles.push(Obstacle::Promised { voter: me, holder: promise.holder, until: promise.until });
         }
         // Where there cannot be a majority it is of no use to ask for one: who is there and has not promised anything?
@@ -190,6 +196,9 @@ impl Node {
         let (now, me) = (self.now, self.me);
         let group = self.group_mut(id);
         let wish = Wish::Lease(group.term);
+        if broken(Rule::OwnVoteIsFree) {
+            group.vote = Vote::default();
+        }
         group.vote.hear(now, me, wish, Instant::NEVER, false);
         assert!(group.vote.promise(now).is_some_and(|promise| promise.holder == me), "a claim without its own vote");
         group.tenure = Some(Tenure { automatic, ..Tenure::default() });
@@ -206,7 +215,7 @@ impl Node {
     /// The claim of a candidate: won with a majority, given up when it takes too long. Then others may try, and the first in
     /// rank waits the shortest time before it tries again.
     pub(super) fn judge_claim(&mut self, id: GroupId) -> bool {
-        if self.has_lease(id) {
+        if self.has_lease(id) || broken(Rule::ClaimIsGrantedFirst) {
             return true;
         }
         let timers = &self.config.timers;

@@ -30,6 +30,8 @@ pub(super) struct Witness {
     /// Requests since the last answer, and when the first of them was sent.
     unanswered: u32,
     asked_since: Instant,
+    /// When the last one was sent.
+    asked: Instant,
     pub(super) next: Instant,
 }
 
@@ -46,6 +48,7 @@ impl Witness {
             sent: 0,
             unanswered: 0,
             asked_since: now,
+            asked: now,
             next: now,
         }
     }
@@ -99,7 +102,8 @@ impl Node {
         let now = self.now;
         let patience = self.config.timers.dead_time;
         let Some(witness) = &mut self.witness else { return };
-        if witness.unanswered >= MISSES && now >= witness.asked_since + patience {
+        // What was asked in this moment cannot have been answered: it is judged with the next request.
+        if witness.unanswered >= MISSES && now >= witness.asked_since + patience && now > witness.asked {
             witness.turn(Reachability::Unreachable, now);
         }
         let lost = witness.state == Reachability::Unreachable;
@@ -128,6 +132,7 @@ impl Node {
         }
         witness.next = now + pace;
         witness.sent += 1;
+        witness.asked = now;
         witness.asked_since = if witness.unanswered == 0 { now } else { witness.asked_since };
         witness.unanswered = witness.unanswered.saturating_add(1);
         // The witness knows groups by their names: whoever means something else by one still shares its lease.

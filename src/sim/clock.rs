@@ -9,7 +9,7 @@ const MILLION: u128 = 1_000_000;
 const WALL_START_MILLIS: i64 = 1_775_000_000_000;
 
 /// A host's clock against the world's time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Clock {
     /// The world's time at which the host was booted.
     booted: Instant,

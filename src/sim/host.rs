@@ -15,7 +15,7 @@ use crate::time::Instant;
 const SOCKET_BUFFER_FRAMES: usize = 256;
 
 /// How a start or stop goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Conduct {
     /// As it should.
     Well,
@@ -26,7 +26,7 @@ pub enum Conduct {
 }
 
 /// What a resource does on one host when ordered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Behaviour {
     /// From the order to being up and ready.
     pub start_time: Duration,
@@ -41,7 +41,7 @@ pub struct Behaviour {
 }
 
 /// A resource's task in the daemon, and the thing it looks after.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Device {
     pub(super) behaviour: Behaviour,
     /// The order under way.
@@ -55,7 +55,7 @@ pub(super) struct Device {
 }
 
 /// Something that is up in a kernel: an address, or a process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Up {
     pub(super) since: Instant,
     /// When the kernel removes it by itself; `None` while a daemon refreshes it, and for processes.
@@ -65,7 +65,7 @@ pub(super) struct Up {
 }
 
 /// What is there as long as the machine has power.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Kernel {
     pub(super) up: BTreeMap<ResourceId, Up>,
     /// Until when it lets the addresses of a group answer, on the host's clock.
@@ -75,7 +75,7 @@ pub(super) struct Kernel {
 }
 
 /// What survives everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Disk {
     pub(super) durable: Durable,
     pub(super) full: bool,
@@ -87,7 +87,7 @@ pub(super) struct Disk {
 }
 
 /// Something that waits for a daemon that stands still.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) enum Late {
     Input(Input),
     Step { resource: ResourceId, order: u64 },

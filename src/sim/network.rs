@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cluster::{LinkId, NodeId};
 
 /// How a link is built, which decides who notices a pulled plug.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cable {
     /// One cable between two hosts (or a veth pair): when one end is dead, both lose their carrier.
     Direct,
@@ -14,7 +14,7 @@ pub enum Cable {
 }
 
 /// What one direction of a link does to the frames on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quality {
     /// The least time a frame takes.
     pub latency: Duration,
@@ -43,7 +43,7 @@ impl Quality {
 }
 
 /// One heartbeat link.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Wire {
     cable: Cable,
     /// Per host: its plug is in.
@@ -56,7 +56,7 @@ struct Wire {
 }
 
 /// The network.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Network {
     hosts: usize,
     links: Vec<Wire>,

@@ -10,7 +10,7 @@ use crate::time::Instant;
 use crate::wire::Heartbeat;
 
 /// Something that is going to happen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) enum Happening {
     /// A frame reaches the receiver's kernel.
     Frame { link: LinkId, heartbeat: Heartbeat },
@@ -35,7 +35,7 @@ pub(super) enum Happening {
 }
 
 /// A VIP probe under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Probe {
     pub(super) id: ProbeId,
     pub(super) group: GroupId,
@@ -67,6 +67,11 @@ impl Queue {
 
     pub(super) fn remove(&mut self, key: Key) {
         self.entries.remove(&key);
+    }
+
+    /// All entries, in their order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Instant, &Happening)> {
+        self.entries.iter().map(|(key, happening)| (key.0, happening))
     }
 
     /// When the next entry is due.

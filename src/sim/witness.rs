@@ -10,7 +10,7 @@ use crate::time::Instant;
 use crate::wire::Heartbeat;
 
 /// The third site.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Site {
     clock: Clock,
     /// `None` while it is off.

@@ -26,6 +26,16 @@ impl Checked {
         Self { world, invariants: Invariants::default(), log, strangers: None, role_changes: Vec::new() }
     }
 
+    /// Goes on from somewhere in the middle.
+    pub(crate) fn resume(world: World, invariants: Invariants) -> Self {
+        Self { world, invariants, log: None, strangers: None, role_changes: Vec::new() }
+    }
+
+    /// What it is made of.
+    pub(crate) fn into_parts(self) -> (World, Invariants) {
+        (self.world, self.invariants)
+    }
+
     /// Plays frames of strangers to copies of the nodes from now on.
     pub(crate) fn watch_strangers(&mut self, seed: u64) {
         self.strangers = Some(Strangers::new(seed));

@@ -12,7 +12,7 @@ use avamgr_core::sim::{DaemonChange, Note, What, World};
 use avamgr_core::time::Instant;
 
 /// Everything seen of one node. What a restart of its daemon makes void is in [`Run`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Record {
     pub(crate) run: Run,
     /// The highest term in which it ever began to start a group.
@@ -21,7 +21,7 @@ pub(crate) struct Record {
 }
 
 /// Everything seen of one run of a daemon.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Run {
     pub(crate) started: Instant,
     pub(crate) incarnation: Option<Incarnation>,
@@ -59,13 +59,13 @@ pub(crate) struct Run {
 }
 
 /// A hold that has been set; it may end by itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Hold {
     pub(crate) until: Instant,
 }
 
 /// The memory of all nodes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Chronicle {
     records: BTreeMap<NodeId, Record>,
     /// Of whom nothing has been seen.

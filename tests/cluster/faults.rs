@@ -24,6 +24,7 @@ pub(crate) enum Fault {
     ServiceNetwork,
     ServiceNetworkPlug,
     Isolate,
+    Partition,
     SplitLinksOnly,
     HealNetwork,
     PowerOff,
@@ -49,7 +50,7 @@ pub(crate) enum Fault {
     BadWayToWitness,
 }
 
-const ALL: [Fault; 34] = [
+const ALL: [Fault; 35] = [
     Fault::CutOneWay,
     Fault::CutLink,
     Fault::MendLink,
@@ -61,6 +62,7 @@ const ALL: [Fault; 34] = [
     Fault::ServiceNetwork,
     Fault::ServiceNetworkPlug,
     Fault::Isolate,
+    Fault::Partition,
     Fault::SplitLinksOnly,
     Fault::HealNetwork,
     Fault::PowerOff,
@@ -113,6 +115,7 @@ pub(crate) fn strike(world: &mut World, random: &mut Random, kinds: &[Fault]) {
         | Fault::ServiceNetwork
         | Fault::ServiceNetworkPlug
         | Fault::Isolate
+        | Fault::Partition
         | Fault::SplitLinksOnly
         | Fault::Witness
         | Fault::WayToWitness
@@ -163,6 +166,7 @@ fn strike_network(world: &mut World, random: &mut Random, fault: Fault, node: No
                 }
             }
         }
+        Fault::Partition => partition(world, random),
         Fault::Witness if coin => world.start_witness(),
         Fault::Witness => {
             world.stop_witness();
@@ -174,6 +178,20 @@ fn strike_network(world: &mut World, random: &mut Random, fault: Fault, node: No
         Fault::BadWayToWitness => world.set_witness_quality(random_quality(&config, random)),
         Fault::SplitLinksOnly => config.link_ids().for_each(|link| world.cut_all(link)),
         _ => world.heal_network(),
+    }
+}
+
+/// Two sides that do not hear each other; the witness is on one of them.
+fn partition(world: &mut World, random: &mut Random) {
+    let config = world.config().clone();
+    let side: Vec<bool> = config.node_ids().map(|_| random.chance(500_000)).collect();
+    let is_apart = |(one, other): &(NodeId, NodeId)| side[one.index()] != side[other.index()];
+    for (from, to) in pairs(&config).into_iter().filter(is_apart) {
+        world.set_lan(from, to, false);
+        config.link_ids().for_each(|link| world.cut(link, from, to));
+    }
+    for node in config.node_ids().filter(|node| side[node.index()]) {
+        world.set_way_to_witness(node, false, false);
     }
 }
 

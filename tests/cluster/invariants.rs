@@ -18,7 +18,7 @@ use crate::sight::{Sight, acquainted_after};
 const SLACK: Duration = Duration::from_millis(5);
 
 /// All rules and what they remember.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Invariants {
     sight: Sight,
     chronicle: Chronicle,
@@ -48,6 +48,7 @@ impl Invariants {
         rule("S13 a stalled node asks before it speaks", a_stalled_node_asks_before_it_speaks(world, notes))?;
         for node in nodes_of(notes) {
             rule("S8 no deadline is over after a full drain", no_deadline_is_over_after_a_full_drain(world, node))?;
+            rule("S3 who serves has the lease", who_serves_has_the_lease(world, node))?;
         }
         if notes.iter().any(|note| matches!(note.what, What::Did(Action::Right { .. }))) {
             rule("S2 two nodes never have a lease at once", two_nodes_never_have_a_lease_at_once(world))?;
@@ -185,6 +186,26 @@ fn nobody_starts_without_a_lease(world: &World, node: NodeId, group: GroupId) ->
     match world.right_until(node, group) {
         Some(until) if world.now() < until => Ok(()),
         until => Err(format!("{node:?} starts at {}, its lease: {until:?}", world.now())),
+    }
+}
+
+/// What runs on without a lease is on its way down.
+fn who_serves_has_the_lease(world: &World, node: NodeId) -> Result<(), String> {
+    if world.config().authority != Authority::Lease || !world.is_running(node) {
+        return Ok(());
+    }
+    let serves = |group: &GroupId| world.role(node, *group) == Some(Role::Active);
+    let lapsed = |group: &GroupId| world.right_until(node, *group).is_none_or(|until| world.now() >= until);
+    match world.config().group_ids().find(|group| serves(group) && lapsed(group)) {
+        Some(group) => {
+            let until = world.right_until(node, group);
+            Err(format!(
+                "{node:?} serves {} at {}, its lease: {until:?}",
+                world.config().group_name(group),
+                world.now()
+            ))
+        }
+        None => Ok(()),
     }
 }
 

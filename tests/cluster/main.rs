@@ -4,13 +4,17 @@
 
 mod alarms;
 mod checked;
+mod choices;
 mod chronicle;
+mod explore;
 mod faults;
 mod invariants;
 mod liveness;
 mod owners;
 mod position;
 mod random;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod scenarios;
 mod script;
 mod shape;

@@ -27,14 +27,14 @@ use crate::sight::{Sight, acquainted_after};
 const SLACK: Duration = Duration::from_millis(5);
 
 /// When a node last began to take an address, and whom it could see then, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Taken {
     at: Instant,
     seen: BTreeMap<NodeId, String>,
 }
 
 /// Two nodes own one address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Overlap {
     resource: ResourceId,
     one: NodeId,
@@ -42,7 +42,7 @@ struct Overlap {
 }
 
 /// The watch over all addresses.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Owners {
     taken: BTreeMap<(NodeId, ResourceId), Taken>,
     /// Per node and resource: how long the stop under way may take.

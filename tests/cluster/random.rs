@@ -3,6 +3,7 @@
 //! `RUNS=` changes how many seeds are tried, `FROM=` the first of them, `SURVEY=1` tries all of them although some fail and
 //! lists these. `SEED=` replays one and writes all of it down.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,7 @@ use crate::liveness::{
 use crate::shape::{GroupShape, Shape};
 
 /// Runs one seed; the cluster is left for a look when it fails.
-type RunSeed = fn(u64, &mut Option<Checked>, Option<Detail>) -> Result<(), String>;
+pub(crate) type RunSeed = fn(u64, &mut Option<Checked>, Option<Detail>) -> Result<(), String>;
 
 /// Seeds tried unless `RUNS` says otherwise.
 const RUNS: u64 = 10_000;
@@ -83,18 +84,21 @@ fn replay(name: &str, seed: u64, run: RunSeed) {
 }
 
 /// One seed; a panic of the decision is a failure as well.
-fn attempt(seed: u64, detail: Option<Detail>, run: RunSeed) -> (Result<(), String>, Vec<String>) {
+pub(crate) fn attempt(seed: u64, detail: Option<Detail>, run: RunSeed) -> (Result<(), String>, Vec<String>) {
     let mut world = None;
     let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, &mut world, detail)));
-    let result = outcome.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(format!("panic: {}", text.unwrap_or("?")))
-    });
+    let result = outcome.unwrap_or_else(|panic| Err(panic_text(&*panic)));
     let log = world.as_mut().and_then(|world| world.log.as_mut());
     (result, log.map_or(Vec::new(), avamgr_core::sim::Log::take_lines))
 }
 
-fn number(name: &str) -> Option<u64> {
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    format!("panic: {}", text.unwrap_or("?"))
+}
+
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
@@ -104,7 +108,11 @@ fn one_random_run(seed: u64, slot: &mut Option<Checked>, detail: Option<Detail>)
     run_plan(seed, random, plan, slot, detail)
 }
 
-fn one_random_run_under_leases(seed: u64, slot: &mut Option<Checked>, detail: Option<Detail>) -> Result<(), String> {
+pub(crate) fn one_random_run_under_leases(
+    seed: u64,
+    slot: &mut Option<Checked>,
+    detail: Option<Detail>,
+) -> Result<(), String> {
     let mut random = Random::new(seed);
     let shape = random_shape(&mut random);
     let nodes = [2, 2, 2, 3, 3, 5][random.index(6)];

@@ -16,7 +16,7 @@ use crate::shape::pairs;
 type Since<K> = BTreeMap<K, Instant>;
 
 /// All paths of a world.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Sight {
     /// Frames of a running daemon get through: link, sender, receiver.
     open: Since<(LinkId, NodeId, NodeId)>,
