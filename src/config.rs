@@ -22,6 +22,7 @@ mod keys;
 mod reader;
 mod rules;
 mod syntax;
+mod timers;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ pub use derive::{TimerLine, TimerValue, describe_timers};
 pub use error::{ConfigError, ConfigErrors, FINDINGS_MAX, Problem, Severity};
 pub use hook::{HookConfig, HookStyle};
 pub use keys::{Key, Preset, SECTIONS, Section, Takes};
+pub use timers::{Limits, Timers};
 pub use value::{DurationError, Grammar, format_duration, parse_duration};
 
 /// Longest text that is looked at: a cluster with every limit reached fits several times.
@@ -110,94 +112,6 @@ pub struct Config {
     /// Digest of the meaning of everything above (not of `by_hand`, comments or layout): the same on two nodes if and only
     /// if the nodes agree.
     pub digest: u64,
-}
-
-/// Every duration of the system. `failover_budget` is set by the operator, the others are derived from it unless set.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Timers {
-    /// From the last sign of life of an ACTIVE node to its successor being ACTIVE.
-    #[serde(with = "value::as_text")]
-    pub failover_budget: Duration,
-    /// Between two heartbeats on one link.
-    #[serde(with = "value::as_text")]
-    pub heartbeat_interval: Duration,
-    /// Silence after which a link is suspect: the first late frame.
-    #[serde(with = "value::as_text")]
-    pub suspect_time: Duration,
-    /// Silence after which a link is down.
-    #[serde(with = "value::as_text")]
-    pub dead_time: Duration,
-    /// Between two probes of a suspect peer.
-    #[serde(with = "value::as_text")]
-    pub probe_interval: Duration,
-    /// Frames heard in a row before a link that was down is up again.
-    pub link_rise: u32,
-    /// How long one question to the arbitrator may go unanswered.
-    #[serde(with = "value::as_text")]
-    pub arbitrator_timeout: Duration,
-    /// Between two questions to the arbitrator while a peer is suspect or silent.
-    #[serde(with = "value::as_text")]
-    pub arbitrator_pace: Duration,
-    /// Between two questions to the arbitrator while all is well.
-    #[serde(with = "value::as_text")]
-    pub arbitrator_interval: Duration,
-    /// Unanswered questions in a row before the arbitrator is unreachable.
-    pub arbitrator_fall: u32,
-    /// Answered questions in a row before it is reachable again.
-    pub arbitrator_rise: u32,
-    /// How long a VIP probe waits for an owner to answer.
-    #[serde(with = "value::as_text")]
-    pub vip_probe_time: Duration,
-    /// Bound for bringing every resource down when isolated: after it, what still runs is killed.
-    #[serde(with = "value::as_text")]
-    pub stop_bound: Duration,
-    /// How long a silent peer may go on being ACTIVE: takeover without its consent waits this long after its last sign of
-    /// life, unless every path was asked and only the arbitrator answered.
-    #[serde(with = "value::as_text")]
-    pub hold_time: Duration,
-    /// How long a majority's promise to an ACTIVE node lasts: it serves no longer than this after the sending of its last
-    /// acknowledged renewal, and nobody else may before.
-    #[serde(with = "value::as_text")]
-    pub lease_time: Duration,
-    /// After the daemon's start: how long to wait for a peer's first frame before it counts as silent.
-    #[serde(with = "value::as_text")]
-    pub start_grace: Duration,
-    /// Lifetime of each VIP in the kernel, whole seconds: it disappears by itself this long after the last refresh.
-    #[serde(with = "value::as_text")]
-    pub guard_lifetime: Duration,
-    /// Between two refreshes of the VIP lifetimes.
-    #[serde(with = "value::as_text")]
-    pub guard_refresh: Duration,
-    /// How much earlier than the lease the kernel's guard may close the addresses, because the kernel counts in ticks.
-    #[serde(with = "value::as_text")]
-    pub guard_margin: Duration,
-    /// From activation to the second burst of announcements.
-    #[serde(with = "value::as_text")]
-    pub announce_delay: Duration,
-    /// Between two slow repetitions of the announcement; zero = never.
-    #[serde(with = "value::as_text")]
-    pub announce_refresh: Duration,
-    /// How far a switchover may go without progress before it is rolled back.
-    #[serde(with = "value::as_text")]
-    pub switchover_timeout: Duration,
-    /// How long the preferred node must have been healthy before a group goes back to it by itself.
-    #[serde(with = "value::as_text")]
-    pub failback_settle: Duration,
-    /// Bound on the error of a clock's rate, in parts per million.
-    pub clock_rate_ppm: u32,
-}
-
-/// Limits on what may happen automatically.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Limits {
-    /// Automatic takeovers of one group on one node within `failover_window` before it is held.
-    pub failovers: u32,
-    /// The window of `failovers`.
-    #[serde(with = "value::as_text")]
-    pub failover_window: Duration,
-    /// Difference of wall clocks between two nodes that raises an alarm.
-    #[serde(with = "value::as_text")]
-    pub clock_offset: Duration,
 }
 
 /// What a link is for.

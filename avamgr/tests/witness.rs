@@ -1,5 +1,6 @@
 //! The witness as a program, asked over UDP as nodes ask it.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+#![expect(clippy::unwrap_used, clippy::unwrap_in_result, reason = "a test fails by panicking, its helpers too")]
+#![expect(clippy::disallowed_methods, reason = "a test measures with the clock of its own process")]
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};

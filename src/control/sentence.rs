@@ -300,10 +300,7 @@ impl Speaker<'_> {
             Cause::PeerSilent { silence, asked_all } => self.peer_silent(group, *silence, *asked_all),
             Cause::Lease { silence: None } => "no node has its lease".to_owned(),
             Cause::Lease { silence: Some(silence) } => {
-                format!(
-                    "what was promised to another node is over, and that has been silent for {}",
-                    duration(*silence)
-                )
+                format!("no other node has its lease any more: silent for {}", duration(*silence))
             }
             Cause::LeaseLost => "its lease ran out: no majority of the voters has acknowledged it in time".to_owned(),
             Cause::NoMajority => "no majority of the voters gave this node its votes in time".to_owned(),

@@ -171,7 +171,8 @@ fn group(group: &GroupStatus, status: &Status, now: Instant) -> String {
         detail.row(["lately".into(), Styled::notable(count)]);
     }
     if let Some(lease) = &group.lease {
-        for (index, line) in lease_lines(lease, now).into_iter().enumerate() {
+        // A lease is renewed many times a second: what is left of it is told as of the snapshot.
+        for (index, line) in lease_lines(lease, status.now).into_iter().enumerate() {
             detail.row([if index == 0 { "lease" } else { "" }.into(), line.into()]);
         }
     }

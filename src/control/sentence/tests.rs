@@ -104,6 +104,22 @@ fn every_cause_of_losing_a_role_has_its_sentence() {
             "Warning dre: ACTIVATING -> STANDBY (term 7): hadev2 did not consent or was first",
         ),
         (
+            role(Standby, Activating, C::Lease { silence: None }),
+            "Info dre: STANDBY -> ACTIVATING (term 7): no node has its lease",
+        ),
+        (
+            role(Standby, Activating, C::Lease { silence: Some(Duration::from_millis(350)) }),
+            "Warning dre: STANDBY -> ACTIVATING (term 7): no other node has its lease any more: silent for 350 ms",
+        ),
+        (
+            role(Active, Deactivating, C::LeaseLost),
+            "Warning dre: ACTIVE -> DEACTIVATING (term 7): its lease ran out: no majority of the voters has acknowledged it in time",
+        ),
+        (
+            role(Activating, Standby, C::NoMajority),
+            "Warning dre: ACTIVATING -> STANDBY (term 7): no majority of the voters gave this node its votes in time",
+        ),
+        (
             role(Active, Deactivating, C::Operator { who: "root".into() }),
             "Info dre: ACTIVE -> DEACTIVATING (term 7): ordered by root",
         ),
@@ -207,6 +223,8 @@ fn arbitration_and_conflicts_say_who_yields() {
     let dual = |ours, theirs| Fact::DualActive { group: DRE, peer: PEER, ours: Term(ours), theirs: Term(theirs) };
     check_all(&[
         (Fact::ArbitratorReachable, "Info arbitrator answers"),
+        (Fact::WitnessLost, "Alarm the witness does not answer: nothing moves, but one more fault may be one too many"),
+        (Fact::WitnessBack, "Info the witness answers"),
         (Fact::ArbitratorUnreachable, "Warning arbitrator does not answer"),
         (
             Fact::Isolated,

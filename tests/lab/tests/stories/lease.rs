@@ -63,8 +63,6 @@ fn every_link_cut_and_the_witness_seen_by_both_moves_nothing() {
             pair.lab.pull(link)?;
         }
         settle();
-        let status = String::from_utf8(pair.avamgr("hadev1", &["status"])?.stdout)?;
-        println!("{status}");
         assert_eq!(pair.all_role_changes(), before);
         assert!(pair.outage(cut) < Duration::from_millis(200), "{:?}", pair.outage(cut));
         Ok(())
@@ -81,11 +79,31 @@ fn a_stopped_daemon_goes_dark_with_its_lease_and_the_other_takes_over() {
         pair.wait_role("hadev2", "active")?;
         pair.probe.wait_for_answer(vip(), "hadev2", SOON)?;
         println!("outage of a stopped daemon: {:?}", pair.outage(stopped));
-        pair.tell();
         pair.daemon("hadev1").cont()?;
         pair.wait_role("hadev1", "standby")?;
         settle();
         assert_eq!(pair.role("hadev2"), "active");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_pair_with_short_intervals_keeps_its_lease() {
+    story(|| {
+        let leased = Leased::start(Plan::pair().switched(), "heartbeat_interval = \"10ms\"")?;
+        let pair = &leased.pair;
+        let (before, from) = (pair.all_role_changes(), mark());
+        std::thread::sleep(Duration::from_secs(5));
+        println!("outage in a quiet time: {:?}", pair.outage(from));
+        assert_eq!(pair.all_role_changes(), before);
+        leased.witness.as_ref().ok_or("a witness")?.kill9()?;
+        let from = mark();
+        std::thread::sleep(Duration::from_secs(5));
+        println!("outage without the witness: {:?}", pair.outage(from));
+        let status = String::from_utf8(pair.avamgr("hadev1", &["status"])?.stdout)?;
+        assert!(status.contains("hadev2: promised to hadev1"), "{status}");
+        assert!(status.contains("the witness does not answer"), "{status}");
+        assert_eq!(pair.all_role_changes(), before);
         Ok(())
     });
 }
