@@ -104,22 +104,6 @@ fn every_cause_of_losing_a_role_has_its_sentence() {
             "Warning dre: ACTIVATING -> STANDBY (term 7): hadev2 did not consent or was first",
         ),
         (
-            role(Standby, Activating, C::Lease { silence: None }),
-            "Info dre: STANDBY -> ACTIVATING (term 7): no node has its lease",
-        ),
-        (
-            role(Standby, Activating, C::Lease { silence: Some(Duration::from_millis(350)) }),
-            "Warning dre: STANDBY -> ACTIVATING (term 7): no other node has its lease any more: silent for 350 ms",
-        ),
-        (
-            role(Active, Deactivating, C::LeaseLost),
-            "Warning dre: ACTIVE -> DEACTIVATING (term 7): its lease ran out: no majority of the voters has acknowledged it in time",
-        ),
-        (
-            role(Activating, Standby, C::NoMajority),
-            "Warning dre: ACTIVATING -> STANDBY (term 7): no majority of the voters gave this node its votes in time",
-        ),
-        (
             role(Active, Deactivating, C::Operator { who: "root".into() }),
             "Info dre: ACTIVE -> DEACTIVATING (term 7): ordered by root",
         ),
@@ -294,6 +278,30 @@ fn resources_say_what_comes_next() {
         (
             Fact::CheckFailed { check: CheckId(0), reason: "connection refused".into() },
             "Warning ready check tomcat fails: connection refused",
+        ),
+    ]);
+}
+
+#[test]
+fn what_happens_to_a_lease_is_told() {
+    use Cause as C;
+    use Role::{Activating, Active, Deactivating, Standby};
+    check_all(&[
+        (
+            role(Standby, Activating, C::Lease { silence: None }),
+            "Info dre: STANDBY -> ACTIVATING (term 7): no node has its lease",
+        ),
+        (
+            role(Standby, Activating, C::Lease { silence: Some(Duration::from_millis(350)) }),
+            "Warning dre: STANDBY -> ACTIVATING (term 7): no other node has its lease any more: silent for 350 ms",
+        ),
+        (
+            role(Active, Deactivating, C::LeaseLost),
+            "Warning dre: ACTIVE -> DEACTIVATING (term 7): its lease ran out: no majority of the voters has acknowledged it in time",
+        ),
+        (
+            role(Activating, Standby, C::NoMajority),
+            "Warning dre: ACTIVATING -> STANDBY (term 7): no majority of the voters gave this node its votes in time",
         ),
     ]);
 }
