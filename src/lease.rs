@@ -14,7 +14,7 @@ pub mod witness;
 
 use std::time::Duration;
 
-pub use vote::{Promise, Vote, Wish};
+pub use vote::{Asker, Promise, Vote, Wish};
 
 use crate::sabotage::{Rule, broken};
 use crate::time::{Instant, shrink, stretch};

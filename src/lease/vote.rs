@@ -2,19 +2,37 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{NodeId, Term};
+use crate::cluster::{Incarnation, NodeId, Term};
 use crate::sabotage::{Rule, broken};
 use crate::time::Instant;
+
+/// Who asks: one run of a node. Another run under the same name, be it after a restart or on another machine, is somebody else:
+/// what the first was promised it may still be using.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Asker {
+    /// The node.
+    pub node: NodeId,
+    /// Its run.
+    pub run: Incarnation,
+}
 
 /// A vote given to a node for a bounded time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promise {
     /// Who has it.
     pub holder: NodeId,
+    /// The run of it that was promised.
+    pub run: Incarnation,
     /// For which term.
     pub term: Term,
     /// Until when, on the voter's clock.
     pub until: Instant,
+}
+
+impl Promise {
+    fn is_of(&self, asker: Asker) -> bool {
+        (self.holder, self.run) == (asker.node, asker.run)
+    }
 }
 
 /// What a node wants of a voter, as its last word says.
@@ -49,21 +67,22 @@ impl Vote {
     /// Takes note of what `asker` wants. What is promised lasts until `until`; while the voter `abstains` it makes no new
     /// promise. A promise is never broken: it ends when it is given back, or by itself. A new one is in a higher term, or goes
     /// on with the last.
-    pub fn hear(&mut self, now: Instant, asker: NodeId, wish: Wish, until: Instant, abstains: bool) {
-        let running = self.promise(now).filter(|it| it.holder == asker || !broken(Rule::OnePromiseAtATime));
+    pub fn hear(&mut self, now: Instant, asker: Asker, wish: Wish, until: Instant, abstains: bool) {
+        let running = self.promise(now).filter(|it| it.is_of(asker) || !broken(Rule::OnePromiseAtATime));
+        let promised = |term, until| Some(Promise { holder: asker.node, run: asker.run, term, until });
         match (running, wish) {
-            (Some(running), Wish::Lease(term)) if running.holder == asker && term >= running.term => {
-                self.last = Some(Promise { holder: asker, term, until: until.max(running.until) });
+            (Some(running), Wish::Lease(term)) if running.is_of(asker) && term >= running.term => {
+                self.last = promised(term, until.max(running.until));
             }
-            (Some(running), Wish::Nothing) if running.holder == asker || broken(Rule::OnlyTheHolderGivesBack) => {
+            (Some(running), Wish::Nothing) if running.is_of(asker) || broken(Rule::OnlyTheHolderGivesBack) => {
                 self.give_back(now);
             }
             // Refused: it is another's, or the asker speaks of an older term than it was promised.
             (Some(_), Wish::Lease(_) | Wish::Nothing | Wish::Wait) => {}
             (None, Wish::Lease(term)) => {
-                let goes_on = self.last.is_some_and(|last| (last.holder, last.term) == (asker, term));
+                let goes_on = self.last.is_some_and(|last| last.is_of(asker) && last.term == term);
                 if !abstains && (goes_on || term > self.term()) {
-                    self.last = Some(Promise { holder: asker, term, until });
+                    self.last = promised(term, until);
                 }
             }
             (None, Wish::Nothing | Wish::Wait) => {}
@@ -88,15 +107,15 @@ impl Vote {
 mod tests {
     use super::*;
 
-    const A: NodeId = NodeId(0);
-    const B: NodeId = NodeId(1);
+    const A: Asker = Asker { node: NodeId(0), run: Incarnation(7) };
+    const B: Asker = Asker { node: NodeId(1), run: Incarnation(7) };
 
     fn at(millis: u64) -> Instant {
         Instant::from_millis(millis)
     }
 
-    fn held(vote: &Vote, now: u64) -> Option<(NodeId, u64)> {
-        vote.promise(at(now)).map(|promise| (promise.holder, promise.term.0))
+    fn held(vote: &Vote, now: u64) -> Option<(Asker, u64)> {
+        vote.promise(at(now)).map(|promise| (Asker { node: promise.holder, run: promise.run }, promise.term.0))
     }
 
     /// A vote that A has until 30 in term 5.
@@ -120,7 +139,7 @@ mod tests {
     fn a_promise_given_back_is_free_at_once_and_only_its_holder_gives_it_back() {
         let mut vote = promised();
         vote.hear(at(1), B, Wish::Nothing, at(31), false);
-        vote.release(at(1), B);
+        vote.release(at(1), B.node);
         vote.hear(at(2), A, Wish::Wait, at(32), false);
         assert_eq!(held(&vote, 2), Some((A, 5)));
         vote.hear(at(3), A, Wish::Nothing, at(33), false);
@@ -163,5 +182,18 @@ mod tests {
         let mut vote = promised();
         vote.hear(at(40), A, Wish::Lease(Term(5)), at(70), true);
         assert_eq!(held(&vote, 40), None);
+    }
+
+    #[test]
+    fn another_run_of_the_same_node_is_somebody_else() {
+        let again = Asker { run: Incarnation(8), ..A };
+        let mut vote = promised();
+        vote.hear(at(1), again, Wish::Nothing, at(31), false);
+        vote.hear(at(1), again, Wish::Lease(Term(9)), at(31), false);
+        assert_eq!(held(&vote, 1), Some((A, 5)));
+        vote.hear(at(30), again, Wish::Lease(Term(5)), at(60), false);
+        assert_eq!(held(&vote, 30), None, "a term that was another run's");
+        vote.hear(at(30), again, Wish::Lease(Term(6)), at(60), false);
+        assert_eq!(held(&vote, 30), Some((again, 6)));
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cluster::{Incarnation, LinkId, NodeId, Role, Term};
-use crate::lease::{LONGEST, Promise, Vote, Wish, abstains_until, promised_until};
+use crate::lease::{Asker, LONGEST, Promise, Vote, Wish, abstains_until, promised_until};
 use crate::sabotage::{Rule, broken};
 use crate::time::Instant;
 use crate::wire::{GroupState, Heartbeat, Promised};
@@ -92,7 +92,7 @@ impl Witness {
         abstains_until(self.started, self.longest, self.ppm)
     }
 
-    /// The votes that are given, by the digest of the group's name, and when each node was last heard.
+    /// The votes that are given, by the digest of the group's name.
     pub fn promises(&self, now: Instant) -> impl Iterator<Item = (u32, Promise)> {
         self.votes.iter().filter_map(move |(group, vote)| Some((*group, vote.promise(now)?)))
     }
@@ -158,7 +158,8 @@ impl Witness {
         if self.votes.len() < GROUPS_MAX || self.votes.contains_key(&group.digest) {
             let claimed = broken(Rule::PromiseCountsFromReceipt).then(|| Instant::from_nanos(request.sent_nanos));
             let until = promised_until(claimed.unwrap_or(now), request.lease, self.ppm);
-            self.votes.entry(group.digest).or_default().hear(now, request.from, wish, until, abstains);
+            let asker = Asker { node: request.from, run: request.incarnation };
+            self.votes.entry(group.digest).or_default().hear(now, asker, wish, until, abstains);
         }
     }
 

@@ -170,7 +170,7 @@ impl Node {
         self.hear_promises(frame.from, arrived, frame);
         if is_newest {
             let claimed = broken(Rule::PromiseCountsFromReceipt).then(|| Instant::from_nanos(frame.sent_nanos));
-            self.hear_wishes(frame.from, claimed.unwrap_or(arrived), frame.lease);
+            self.hear_wishes(frame, claimed.unwrap_or(now));
         }
         self.compare(frame, wall_millis, rtt.unwrap_or_default());
         // A peer that is not alive yet is asked for more at once: the links come up as fast as frames travel.

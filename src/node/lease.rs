@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cluster::{GroupId, NodeId, Role, Term};
 use crate::config::Authority;
-use crate::lease::{LONGEST, Vote, Wish, abstains_until, held_until, promised_until};
+use crate::lease::{Asker, LONGEST, Vote, Wish, abstains_until, held_until, promised_until};
 use crate::node::arbitration::Reachability;
 use crate::node::event::Cause;
 use crate::node::obstacle::Obstacle;
@@ -78,28 +78,30 @@ impl Node {
         abstains_until(self.started, longest, self.config.timers.clock_rate_ppm)
     }
 
-    /// What a node wants of our votes, by a frame that is its newest word.
-    pub(super) fn hear_wishes(&mut self, from: NodeId, arrived: Instant, lease: Duration) {
+    /// What a node wants of our votes, by a frame that is its newest word. A promise counts from `received`: the moment we know
+    /// of the frame, never an earlier one that would have to be believed.
+    pub(super) fn hear_wishes(&mut self, frame: &Heartbeat, received: Instant) {
+        let (asker, lease) = (Asker { node: frame.from, run: frame.incarnation }, frame.lease);
         if !self.leases() || lease.is_zero() || lease > LONGEST {
             return;
         }
         self.longest_promise = self.longest_promise.max(lease);
         let now = self.now;
-        let until = promised_until(arrived, lease, self.config.timers.clock_rate_ppm);
+        let until = promised_until(received, lease, self.config.timers.clock_rate_ppm);
         // How long a promise may last is on disk before it is made, so that the next run knows how long to abstain.
         let abstains = now < self.abstains_until(lease) || lease > self.persistence.promised();
         for index in 0..self.groups.len() {
             let Some(id) = u8::try_from(index).ok().map(GroupId) else { return };
-            let Some(wish) = self.peers.get(&from).and_then(|peer| peer.group(id)).map(GroupState::wish) else {
+            let Some(wish) = self.peers.get(&asker.node).and_then(|peer| peer.group(id)).map(GroupState::wish) else {
                 continue;
             };
             // Our vote is ours while anything of the group may be ours.
             let busy = self.group(id).holds() && wish != Wish::Nothing;
-            self.group_mut(id).vote.hear(now, from, wish, until, abstains || busy);
+            self.group_mut(id).vote.hear(now, asker, wish, until, abstains || busy);
         }
     }
 
-    /// What a voter says of its own votes. `sent` is when our frame was sent that it has heard last, zero if it has not.
+    /// What a voter says of its own votes.
     pub(super) fn hear_promises(&mut self, voter: NodeId, arrived: Instant, frame: &Heartbeat) {
         if !self.leases() {
             return;
@@ -140,6 +142,11 @@ impl Node {
             return;
         }
         let within = self.config.timers.stop_bound;
+        if group.stop_by.is_none() {
+            // The kernel may not have counted all of the time: a machine that slept has slept with its guard.
+            self.outbox.push_back(Action::Right { group: id, until: group.told_right });
+        }
+        let group = self.group(id);
         // In maintenance nobody else takes it over: it comes back with the majority.
         let takes_back = self.maintenance.is_some() && group.serves();
         self.group_mut(id).reclaim |= takes_back;
@@ -194,12 +201,13 @@ impl Node {
             return;
         }
         let (now, me) = (self.now, self.me);
+        let asker = Asker { node: me, run: self.incarnation };
         let group = self.group_mut(id);
         let wish = Wish::Lease(group.term);
         if broken(Rule::OwnVoteIsFree) {
             group.vote = Vote::default();
         }
-        group.vote.hear(now, me, wish, Instant::NEVER, false);
+        group.vote.hear(now, asker, wish, Instant::NEVER, false);
         assert!(group.vote.promise(now).is_some_and(|promise| promise.holder == me), "a claim without its own vote");
         group.tenure = Some(Tenure { automatic, ..Tenure::default() });
     }
@@ -238,6 +246,8 @@ impl Node {
         }
         let group = self.group(id);
         let until = match (group.claim, &group.tenure) {
+            // What is on its way down after a lapse is not let in again by an acknowledgement that comes late.
+            (None, Some(_)) if !group.serves() && group.told_right <= self.now => group.told_right,
             (None, Some(_)) => self.lease_end(id).unwrap_or(Instant::BOOT),
             (Some(_), _) | (None, None) => Instant::BOOT,
         };
@@ -258,7 +268,8 @@ impl Node {
         if group.claim.is_some() && group.tenure.is_some() {
             return Some(self.now);
         }
-        if !group.serves() {
+        // A stop in order needs its lease to the end.
+        if !self.has_lease(id) {
             return None;
         }
         // Half an interval before the kernel closes the addresses: an ordinary renewal has come by then.
