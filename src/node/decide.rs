@@ -60,7 +60,6 @@ impl Node {
         });
     }
 
-    /// Everything about one group, most urgent first.
     /// Until a role is where what is known wants it; each round takes one edge of the state machine at most.
     pub(super) fn decide_group(&mut self, id: GroupId) {
         for _ in Role::ALL {
@@ -73,6 +72,7 @@ impl Node {
         }
     }
 
+    /// Everything about one group, most urgent first.
     pub(super) fn decide_once(&mut self, id: GroupId) {
         self.learn_terms(id);
         self.resolve_conflict(id);
