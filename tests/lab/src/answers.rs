@@ -109,6 +109,12 @@ impl Seen {
         all.map(|(begin, end)| end.min(to).saturating_duration_since(begin.max(from))).max().unwrap_or_default()
     }
 
+    /// How often another node began to answer between two moments.
+    #[must_use]
+    pub fn owner_changes(&self, from: Instant, to: Instant) -> usize {
+        self.changes.iter().filter(|change| change.at >= from && change.at < to).count()
+    }
+
     /// When `node` began to answer, after `from`.
     #[must_use]
     pub fn first_of(&self, node: &str, from: Instant) -> Option<Instant> {
