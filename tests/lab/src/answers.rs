@@ -109,6 +109,13 @@ impl Seen {
         all.map(|(begin, end)| end.min(to).saturating_duration_since(begin.max(from))).max().unwrap_or_default()
     }
 
+    /// The times without an answer that were longer than `limit`: when each began, and its length.
+    #[must_use]
+    pub fn silences_over(&self, limit: Duration) -> Vec<(Instant, Duration)> {
+        let all = self.silences.iter().map(|(begin, end)| (*begin, end.duration_since(*begin)));
+        all.filter(|(_, length)| *length > limit).collect()
+    }
+
     /// How often another node began to answer between two moments.
     #[must_use]
     pub fn owner_changes(&self, from: Instant, to: Instant) -> usize {

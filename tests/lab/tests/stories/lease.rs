@@ -187,6 +187,20 @@ fn everything_of_ours_stopped_goes_dark_with_its_lease_and_yields_when_it_goes_o
 }
 
 #[test]
+fn without_the_table_a_stopped_node_is_a_second_owner_and_that_is_seen() {
+    story(|| {
+        // What the other stories would see if the kernel did not hold the lease.
+        let leased = leased()?;
+        let fault = mark();
+        leased.signal_ours("hadev1", Signal::SIGSTOP)?;
+        leased.pair.node("hadev1")?.command("nft").args(["flush", "ruleset"]).output()?;
+        leased.taken_over_by("hadev2", fault)?;
+        assert!(leased.answers.settled().both.len() > 10, "two owners are seen");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_leaseholder_without_power_is_followed_behind_switches() {
     story(|| {
         let leased = leased()?;

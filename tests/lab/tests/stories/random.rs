@@ -156,7 +156,7 @@ impl Run {
             sleep(pause);
             let second = self.chance.of(&ALL);
             self.strike(second)?;
-            what = "two at once".into();
+            what = format!("{first:?} + {second:?}");
         }
         let lasts = self.chance.millis(4 * LEASE_MILLIS);
         sleep(lasts);
@@ -195,7 +195,8 @@ impl Run {
         let seen = self.leased.answers.settled();
         let mut kinds: BTreeMap<&str, (usize, usize, Duration)> = BTreeMap::new();
         for Struck { what, from, to } in &self.struck {
-            let (count, changes, silence) = kinds.entry(what).or_default();
+            let kind = if what.contains('+') { "two at once" } else { what.as_str() };
+            let (count, changes, silence) = kinds.entry(kind).or_default();
             *count += 1;
             *changes += seen.owner_changes(*from, *to);
             *silence = seen.longest_silence(*from, *to).max(*silence);
@@ -204,6 +205,13 @@ impl Run {
         println!("| --- | --- | --- | --- |");
         for (kind, (count, changes, silence)) in kinds {
             println!("| {kind} | {count} | {changes} | {} ms |", silence.as_millis());
+        }
+        // The kernel of a dead holder answers until its lease is over, so a silence often has its cause in the fault before.
+        for (began, length) in seen.silences_over(Duration::from_millis(LEASE_MILLIS)) {
+            let begun = self.struck.iter().filter(|struck| struck.from <= began);
+            let mut last: Vec<&str> = begun.rev().take(3).map(|struck| struck.what.as_str()).collect();
+            last.reverse();
+            println!("nobody answered for {} ms; the last faults: {}", length.as_millis(), last.join(", "));
         }
         let two = seen.both.len();
         println!("{} samples, {:.1} % of the time counts, {two} with two owners", seen.asked, seen.share() * 100.0);
