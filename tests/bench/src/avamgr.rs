@@ -156,8 +156,7 @@ impl Peer for Avamgr {
     }
 
     fn can(&self, scenario: Scenario) -> bool {
-        // Without leases nothing keeps nodes that cannot hear each other from being ACTIVE both.
-        !matches!(scenario, Scenario::Parted | Scenario::Clusters) || self.witness.is_some()
+        scenario != Scenario::Clusters || self.witness.is_some()
     }
 
     fn install(&self, lab: &Lab, vips: &Vips) -> Result<()> {

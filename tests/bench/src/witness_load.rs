@@ -19,6 +19,8 @@ const LEASE: Duration = Duration::from_millis(335);
 const WATCHED: Duration = Duration::from_secs(10);
 const WITNESS: &str = "172.16.9.250:6941";
 const KEYS: &str = "/etc/avamgr/keys";
+/// A quarter of the one secret of all clusters.
+const SECRET: [u8; 8] = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
 
 /// The node that holds the lease of one cluster, without the rest of it.
 struct Holder {
@@ -77,7 +79,7 @@ struct Crowd {
 
 impl Crowd {
     fn new(client: &Host, count: usize) -> Result<Self> {
-        let key = Key { number: 1, secret: Secret::new([7; 32]) };
+        let key = Key { number: 1, secret: Secret::new(std::array::from_fn(|place| SECRET[place % 8])) };
         let holder = |number| -> Result<Holder> {
             let keyring = Keyring::new(&format!("cluster-{number}"), std::slice::from_ref(&key), 1)?;
             Ok(Holder { keyring, witness: None, sequence: 0 })
@@ -143,7 +145,7 @@ pub(crate) fn run(clusters: usize, program: &Path) -> Result<Run> {
 fn measure(clusters: usize, program: &Path) -> Result<((f64, f64), f64)> {
     let lab = Lab::start(Plan::pair())?;
     let host = lab.host("arbitrator")?;
-    let secret = "07".repeat(32);
+    let secret = SECRET.map(|byte| format!("{byte:02x}")).concat().repeat(4);
     host.write(KEYS, format!("1 {secret} send\n"))?;
     host.command("chmod").args(["600", KEYS]).output()?;
     let seat = |number| format!("[[cluster]]\nname = \"cluster-{number}\"\nkey_file = \"{KEYS}\"\n");
