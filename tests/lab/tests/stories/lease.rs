@@ -201,6 +201,26 @@ fn without_the_table_a_stopped_node_is_heard_on_the_service_network_and_waited_f
 }
 
 #[test]
+fn without_the_table_and_deaf_to_the_question_a_stopped_node_is_a_second_owner_and_the_sampler_sees_it() {
+    story(|| {
+        // What the other stories would see if the kernel did not hold the lease.
+        const MUTE: &str = "flush ruleset\ntable arp story {\n chain out {\n type filter hook output priority 0;\n drop\n }\n}\n\
+            table ip6 story {\n chain out {\n type filter hook output priority 0;\n icmpv6 type nd-neighbor-advert drop\n }\n}\n";
+        let leased = leased()?;
+        leased.signal_ours("hadev1", Signal::SIGSTOP)?;
+        let node = leased.pair.node("hadev1")?;
+        node.write("/run/story.nft", MUTE)?;
+        let output = node.command("nft").args(["-f", "/run/story.nft"]).output()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        leased.pair.wait_role("hadev2", "active")?;
+        let seen = leased.answers.settled();
+        println!("{} rounds with two owners", seen.both.len());
+        assert!(seen.both.len() > 10, "{:?}", seen.changes);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_leaseholder_without_power_is_followed_behind_switches() {
     story(|| {
         let leased = leased()?;
