@@ -16,7 +16,7 @@
 //! | `stop_bound` D | B / 5, from 20 ms to 10 s | what an isolated ACTIVE node has to bring its resources down |
 //! | `hold_time` | `dead_time`·(1+r) + (n·max(t, pace) + D)·(1+r) + I | below |
 //! | `guard_margin` | 17 ms | four ticks of a kernel with 250 Hz: it closes the addresses up to this much early |
-//! | `lease_time` | `dead_time` + I / 2, at least 1.5 I + `guard_margin` + 3 ms | a takeover from a silent peer waits for it, so it is hardly longer than the dead time |
+//! | `lease_time` | `dead_time`, at least 1.5 I + `guard_margin` + 3 ms | a takeover from a silent peer waits for it, so it is no longer than it must be |
 //! | `vip_probe_time` | 8 ms | an owner on a LAN answers within 1 ms; it is asked three times |
 //! | `start_grace` | 2 × `dead_time`, at least 1 s | both nodes booted together must have heard each other |
 //! | `guard_lifetime` | 2 s, or 1 s for each 200 single VIPs | the kernel counts seconds; 800 refreshes a second are cheap |
@@ -268,9 +268,9 @@ static RULES: [Rule; 24] = [
     time(
         "lease_time",
         |t| &mut t.lease_time,
-        "max(dead_time + heartbeat_interval / 2, 1.5 x heartbeat_interval + guard_margin + 3ms)",
+        "max(dead_time, 1.5 x heartbeat_interval + guard_margin + 3ms)",
         &["dead_time", "heartbeat_interval", "guard_margin"],
-        |t, _| (t.dead_time + t.heartbeat_interval / 2).max(t.heartbeat_interval * 3 / 2 + t.guard_margin + MS * 3),
+        |t, _| t.dead_time.max(t.heartbeat_interval * 3 / 2 + t.guard_margin + MS * 3),
     ),
     time(
         "start_grace",

@@ -44,7 +44,7 @@ fn one_second_gives_what_the_manual_says() {
         // (300 + 3 x 50 + 200) x 1.001 + 100 = 750.65, rounded up.
         "hold_time 751ms",
         "guard_margin 17ms",
-        "lease_time 350ms",
+        "lease_time 300ms",
         "start_grace 1s",
         "guard_lifetime 2s",
         "guard_refresh 500ms",

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use avamgr_lab::{ARBITRATOR, Cidr, Lab};
+use avamgr_lab::{ARBITRATOR, Cidr, Host, Lab};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
@@ -20,6 +20,12 @@ const KEYS: &str = "/etc/avamgr/keys";
 const STATE: &str = "/var/lib/avamgr";
 const SOCKET: &str = "/run/avamgr/avamgr.sock";
 
+/// Of the authority `lease`: a witness beside the arbitrator, and the keys the pair shares with it.
+const WITNESS: &str = "\n[witness]\naddress = \"172.16.8.250\"\ninterface = \"eth0\"\n";
+const WITNESS_HOST: &str = "arbitrator";
+const WITNESS_CONFIG: &str = "/etc/avamgr/witness.toml";
+const WITNESS_KEYS: &str = "/etc/avamgr/witness.keys";
+
 /// Length of a heartbeat key.
 const SECRET_BYTES: usize = 32;
 
@@ -29,19 +35,22 @@ pub(crate) struct Avamgr {
     interval: Duration,
     daemon: PathBuf,
     cli: PathBuf,
+    /// With leases: the program of the witness.
+    witness: Option<PathBuf>,
     version: String,
 }
 
 impl Avamgr {
     /// The one whose programs are in `bin_dir`.
-    pub(crate) fn new(interval: Duration, bin_dir: &Path) -> Result<Self> {
+    pub(crate) fn new(interval: Duration, bin_dir: &Path, leases: bool) -> Result<Self> {
         let (daemon, cli) = (bin_dir.join("avamgrd"), bin_dir.join("avamgr"));
-        for program in [&daemon, &cli] {
+        let witness = leases.then(|| bin_dir.join("avamgr-witness"));
+        for program in [&daemon, &cli].into_iter().chain(&witness) {
             ensure!(program.is_file(), "{} is missing (cargo build --release, or --bin-dir)", program.display());
         }
         let output = Command::new(&cli).arg("--version").output().context("run avamgr --version")?;
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        Ok(Self { interval, daemon, cli, version })
+        Ok(Self { interval, daemon, cli, witness, version })
     }
 
     fn config(&self, vips: &Vips) -> String {
@@ -83,9 +92,18 @@ failovers = 1000
 
 [timers]
 heartbeat_interval = "{}ms"
-"#,
-            self.interval.as_millis()
+{}"#,
+            self.interval.as_millis(),
+            if self.witness.is_some() { WITNESS } else { "" }
         )
+    }
+
+    fn start_witness(&self, lab: &Lab, program: &Path) -> Result<()> {
+        let host = lab.host(WITNESS_HOST)?;
+        host.write(WITNESS_CONFIG, format!("[[cluster]]\nname = \"bench\"\nkey_file = \"{WITNESS_KEYS}\"\n"))?;
+        write_secret(&host, WITNESS_KEYS, &self.keys(lab)?)?;
+        host.command(program).spawn()?;
+        Ok(())
     }
 
     /// One key for both nodes, in the form the program writes: number, secret, and the mark of the one that is used.
@@ -105,7 +123,8 @@ heartbeat_interval = "{}ms"
 
 impl Peer for Avamgr {
     fn profile(&self) -> String {
-        format!("avamgr, heartbeat {:?}", self.interval)
+        let class = if self.witness.is_some() { "lease" } else { "ping" };
+        format!("avamgr, {class}, heartbeat {:?}", self.interval)
     }
 
     fn version(&self) -> String {
@@ -136,20 +155,19 @@ impl Peer for Avamgr {
         Ok(last.map(|at| now.saturating_sub(Duration::from_nanos(at))))
     }
 
-    fn can(&self, _scenario: Scenario) -> bool {
-        true
+    fn can(&self, scenario: Scenario) -> bool {
+        scenario != Scenario::Clusters || self.witness.is_some()
     }
 
     fn install(&self, lab: &Lab, vips: &Vips) -> Result<()> {
-        use std::os::unix::fs::PermissionsExt;
         let keys = self.keys(lab)?;
         for node in lab.nodes() {
             node.write(CONFIG, self.config(vips))?;
-            node.write(KEYS, &keys)?;
-            fs::set_permissions(node.path(KEYS), fs::Permissions::from_mode(0o600))?;
+            write_secret(&node, KEYS, &keys)?;
+            write_secret(&node, WITNESS_KEYS, &keys)?;
             fs::create_dir_all(node.path(STATE))?;
         }
-        Ok(())
+        self.witness.as_ref().map_or(Ok(()), |program| self.start_witness(lab, program))
     }
 
     fn start(&self, lab: &Lab, node: &str) -> Result<()> {
@@ -176,6 +194,12 @@ impl Peer for Avamgr {
     fn after_switchover(&self, _lab: &Lab, _formerly_active: &str) -> Result<()> {
         Ok(())
     }
+}
+
+fn write_secret(host: &Host, path: &str, keys: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    host.write(path, keys)?;
+    fs::set_permissions(host.path(path), fs::Permissions::from_mode(0o600)).context("close a key file")
 }
 
 fn quoted(vips: &[Cidr]) -> String {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use avamgr_lab::{Cidr, Host, Lab, Plan, Probe, wait_for};
+use avamgr_lab::{Answers, Cidr, Host, Lab, Plan, Probe, wait_for};
 
 use crate::peer::{Peer, Vips};
 
@@ -118,6 +118,12 @@ impl<'a> Bed<'a> {
     /// A fresh probe of the probed addresses.
     pub(crate) fn probe(&self) -> Result<Probe> {
         Ok(Probe::start(&self.lab.host("client")?, &self.probed)?)
+    }
+
+    /// A fresh sampler of who answers for the one address.
+    pub(crate) fn answers(&self) -> Result<Answers> {
+        let Some(IpAddr::V4(address)) = self.probed.first() else { bail!("no IPv4 address is probed") };
+        Ok(Answers::start(&self.lab.host("client")?, *address, self.lab.nodes())?)
     }
 
     /// Waits for a random part of a second, so that faults meet every phase of the heartbeat.

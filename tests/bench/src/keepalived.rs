@@ -93,7 +93,7 @@ impl Peer for Keepalived {
     }
 
     fn can(&self, scenario: Scenario) -> bool {
-        scenario != Scenario::Prefix
+        !matches!(scenario, Scenario::Prefix | Scenario::Parted | Scenario::Clusters)
     }
 
     fn install(&self, lab: &Lab, vips: &Vips) -> Result<()> {

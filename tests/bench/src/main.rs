@@ -13,6 +13,7 @@ mod report;
 mod second_phase;
 mod steady;
 mod summary;
+mod witness_load;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ use crate::report::Report;
 #[command(name = "avamgr-bench")]
 pub(crate) struct Options {
     /// Whom to measure.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Who::Keepalived, Who::Avamgr])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Who::Keepalived, Who::Avamgr, Who::Lease])]
     peer: Vec<Who>,
 
     /// What to measure.
@@ -64,13 +65,24 @@ pub(crate) struct Options {
     json: Option<PathBuf>,
 }
 
+impl Options {
+    /// Where the programs under test are.
+    pub(crate) fn bin_dir(&self) -> Result<PathBuf> {
+        let beside_us = std::env::current_exe().context("find this program")?;
+        let beside_us = beside_us.parent().map(PathBuf::from).unwrap_or_default();
+        Ok(self.bin_dir.clone().unwrap_or(beside_us))
+    }
+}
+
 /// A peer by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Who {
     /// keepalived of this machine, VRRPv3.
     Keepalived,
-    /// Ours.
+    /// Ours, authority `ping`.
     Avamgr,
+    /// Ours, authority `lease`: the same and a witness.
+    Lease,
 }
 
 fn main() -> ExitCode {
@@ -105,15 +117,14 @@ fn run(options: &Options) -> Result<()> {
 
 /// Every wanted peer at every wanted interval.
 fn peers(options: &Options) -> Result<Vec<Box<dyn Peer>>> {
-    let beside_us = std::env::current_exe().context("find this program")?;
-    let beside_us = beside_us.parent().map(PathBuf::from).unwrap_or_default();
-    let bin_dir = options.bin_dir.clone().unwrap_or(beside_us);
+    let bin_dir = options.bin_dir()?;
     let mut peers: Vec<Box<dyn Peer>> = Vec::new();
     for interval in options.interval_ms.iter().copied().map(Duration::from_millis) {
         for who in &options.peer {
             peers.push(match who {
                 Who::Keepalived => Box::new(Keepalived::new(interval)?),
-                Who::Avamgr => Box::new(Avamgr::new(interval, &bin_dir)?),
+                Who::Avamgr => Box::new(Avamgr::new(interval, &bin_dir, false)?),
+                Who::Lease => Box::new(Avamgr::new(interval, &bin_dir, true)?),
             });
         }
     }

@@ -13,6 +13,7 @@ use crate::bed::{Bed, Load};
 use crate::peer::Peer;
 use crate::second_phase::{self, Fault};
 use crate::steady::{self, Hardship};
+use crate::witness_load;
 
 /// The silence of a client begins with the last answer before the fault.
 pub(crate) const BEFORE: Duration = Duration::from_millis(200);
@@ -22,6 +23,9 @@ const GIVE_UP: Duration = Duration::from_secs(30);
 
 /// Answers are watched for this long after a takeover: one that does not last shows.
 const AFTER: Duration = Duration::from_millis(300);
+
+/// So many clusters share a witness.
+const CLUSTERS: usize = 2000;
 
 /// A fault that takes longer than this is no sudden one.
 const SUDDEN: Duration = Duration::from_millis(5);
@@ -54,13 +58,17 @@ pub(crate) enum Scenario {
     Loss30,
     /// 50 % of them.
     Loss50,
+    /// No path between the nodes for half a minute, while both reach the witness.
+    Parted,
+    /// One witness with two thousand clusters.
+    Clusters,
     /// Nothing happens, and what that costs.
     Idle,
 }
 
 impl Scenario {
     /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Power,
         Self::PowerCarrier,
         Self::Switchover,
@@ -72,6 +80,8 @@ impl Scenario {
         Self::Hogs,
         Self::Loss30,
         Self::Loss50,
+        Self::Parted,
+        Self::Clusters,
         Self::Idle,
     ];
 }
@@ -82,6 +92,7 @@ enum Course {
     Switchover,
     Return(Fault),
     Hard(Hardship),
+    Clusters,
     Idle,
 }
 
@@ -96,6 +107,8 @@ impl Scenario {
             Self::Hogs => Course::Hard(Hardship::Hogs),
             Self::Loss30 => Course::Hard(Hardship::LossPercent(30)),
             Self::Loss50 => Course::Hard(Hardship::LossPercent(50)),
+            Self::Parted => Course::Hard(Hardship::Parted),
+            Self::Clusters => Course::Clusters,
             Self::Idle => Course::Idle,
         }
     }
@@ -128,6 +141,8 @@ impl fmt::Display for Scenario {
             Self::Hogs => "8 CPU + 2 disk hogs, 60 s",
             Self::Loss30 => "30 % loss, 30 s",
             Self::Loss50 => "50 % loss, 30 s",
+            Self::Parted => "nodes parted, witness seen, 30 s",
+            Self::Clusters => "one witness, 2000 clusters",
             Self::Idle => "idle",
         })
     }
@@ -152,11 +167,15 @@ pub(crate) enum Verdict {
 
 /// Measures one scenario of one peer.
 pub(crate) fn run(scenario: Scenario, peer: &dyn Peer, options: &Options) -> Result<Outcome> {
+    let once = |run: Run| Outcome { runs: vec![run], discarded: Vec::new() };
+    if scenario == Scenario::Clusters {
+        return Ok(once(witness_load::run(CLUSTERS, &options.bin_dir()?.join("avamgr-witness"))?));
+    }
     let (plan, load) = scenario.place(options);
     let bed = Bed::make(peer, plan, load)?;
-    let once = |run: Run| Outcome { runs: vec![run], discarded: Vec::new() };
     let title = format!("{}: {scenario}", peer.profile());
     match scenario.course() {
+        Course::Clusters => bail!("{title} has no pair"),
         Course::Takeover => repeated(&title, options.runs, || power(&bed)),
         Course::Switchover => repeated(&title, options.runs, || switchover(&bed)),
         Course::Return(fault) => repeated(&title, options.runs, || second_phase::run(&bed, fault)),

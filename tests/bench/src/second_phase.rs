@@ -32,6 +32,8 @@ pub(crate) fn run(bed: &Bed<'_>, fault: Fault) -> Result<Verdict> {
     let active = bed.calm()?;
     let node = bed.lab.host(&active)?;
     let probe = bed.probe()?;
+    let answers = bed.answers()?;
+    thread::sleep(BEFORE);
     Bed::random_phase();
     let begun = Instant::now();
     match fault {
@@ -54,16 +56,23 @@ pub(crate) fn run(bed: &Bed<'_>, fault: Fault) -> Result<Verdict> {
         return Ok(Verdict::Discard(format!("the probe did not run for {:?}", stall.late)));
     }
     let sightings = probe.sightings();
+    let seen = answers.settled();
+    let other = bed.other(&active)?;
+    let taken = seen.first_of(other.name(), begun).filter(|at| *at < from);
     let outage = |from, to| sightings.worst_outage(from, to).map(|(_, outage)| ms(outage.longest)).unwrap_or_default();
     let dual = |from, to| {
         let duals = bed.probed.iter().map(|ip| bed.lab.owners().between(*ip, from, to).dual);
         ms(duals.max().unwrap_or_default())
     };
-    let run: Run = vec![
+    let mut run: Run = vec![
         ("first_outage_ms", outage(begun, from)),
         ("first_dual_ms", dual(begun, back)),
         ("second_outage_ms", outage(from, to)),
         ("second_dual_ms", dual(back, to)),
+        // A round of questions each millisecond.
+        ("two_answer_ms", seen.both.len() as f64),
+        ("answers_judged_percent", seen.share() * 100.0),
     ];
+    run.extend(taken.map(|at| ("takeover_ms", ms(at.duration_since(begun)))));
     Ok(Verdict::Good(run))
 }

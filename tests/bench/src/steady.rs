@@ -21,6 +21,8 @@ pub(crate) enum Hardship {
     Hogs,
     /// So many percent of the heartbeats are lost.
     LossPercent(u32),
+    /// Nothing gets from node to node, except over the service network.
+    Parted,
 }
 
 /// Processes that burn a processor, and that write and flush a disk.
@@ -43,6 +45,11 @@ pub(crate) fn run(bed: &Bed<'_>, hardship: Hardship) -> Result<Run> {
             drop(hogs);
         }
         Hardship::LossPercent(percent) => lossy(bed, percent)?,
+        Hardship::Parted => {
+            bed.lab.pull_all(&["hb1", "hb2"])?;
+            lossy(bed, 100)?;
+            bed.lab.heal_all()?;
+        }
     }
     let to = Instant::now();
     let changes = bed.lab.owners().changes_since(from);

@@ -78,7 +78,7 @@ impl Host {
 }
 
 /// An interface as the place to send frames from; the frame itself says where to.
-fn link_address(index: u32) -> io::Result<SockAddr> {
+pub(crate) fn link_address(index: u32) -> io::Result<SockAddr> {
     let index = i32::try_from(index).map_err(io::Error::other)?;
     // SAFETY: a packet address fits into the storage, and the length says how much of it was filled.
     let made = unsafe {
@@ -114,7 +114,7 @@ fn lock(heard: &Mutex<Vec<Announcement>>) -> MutexGuard<'_, Vec<Announcement>> {
     heard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn open(ethertype: u16) -> io::Result<Socket> {
+pub(crate) fn open(ethertype: u16) -> io::Result<Socket> {
     // The kernel takes the ethertype in network order in the place of a protocol.
     let protocol = Protocol::from(i32::from(ethertype.to_be()));
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;

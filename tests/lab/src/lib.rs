@@ -23,6 +23,7 @@
 //! ```
 
 mod announce;
+mod answers;
 mod cables;
 mod echo;
 mod error;
@@ -50,6 +51,7 @@ mod wait;
 mod worker;
 
 pub use announce::{Announcement, Announcements};
+pub use answers::{Answers, Both, Seen};
 pub use echo::ECHO_PORT;
 pub use error::{LabError, Result, UserNamespaceError};
 pub use faults::Way;

@@ -11,6 +11,7 @@ mod load;
 mod operator;
 mod pair;
 mod paths;
+mod random;
 mod scripts;
 mod second_phase;
 mod strangers;

@@ -12,6 +12,9 @@ use crate::pair::{Pair, SLEEPER, SOON, config};
 /// UDP port of the heartbeats.
 const PORT: u16 = 6940;
 
+/// Heartbeats of hadev2 on the primary link.
+const HEARTBEATS: [[u8; 4]; 2] = [[172, 16, 11, 55], [172, 16, 11, 54]];
+
 fn refused(pair: &Pair, name: &str, cause: &str) -> u64 {
     let Ok(status) = pair.status(name) else {
         return 0;
@@ -61,9 +64,9 @@ fn recorded_heartbeats_played_back_are_counted_and_change_nothing() {
     story(|| {
         let mut pair = Pair::start(Plan::pair(), &config("", SLEEPER))?;
         let node = pair.node("hadev2")?;
-        let frames = record(&node, 60)?;
+        let frames = record(&node, "eth3", HEARTBEATS, 60)?;
         let before = (refused(&pair, "hadev1", "replayed"), pair.role_changes("hadev1")?);
-        play(&node, &frames)?;
+        play(&node, "eth3", &frames)?;
         wait_until(SOON, "the recordings to be counted", || refused(&pair, "hadev1", "replayed") >= before.0 + 20)?;
         assert_eq!(pair.role_changes("hadev1")?, before.1);
         assert_eq!(pair.role("hadev1"), "active");
@@ -74,7 +77,7 @@ fn recorded_heartbeats_played_back_are_counted_and_change_nothing() {
         pair.wait_role("hadev1", "standby")?;
         std::thread::sleep(Duration::from_secs(1));
         let before = (refused(&pair, "hadev1", "unproven"), pair.all_role_changes());
-        play(&node, &frames)?;
+        play(&node, "eth3", &frames)?;
         wait_until(SOON, "the recordings to be counted", || refused(&pair, "hadev1", "unproven") >= before.0 + 20)?;
         assert_eq!(pair.all_role_changes(), before.1);
         assert_eq!((pair.role("hadev1"), pair.role("hadev2")), ("standby".to_owned(), "active".to_owned()));
@@ -145,8 +148,8 @@ fn a_full_disk_is_an_alarm_and_no_reason_to_fall() {
     });
 }
 
-/// A raw socket on the primary link of a node.
-fn raw() -> std::io::Result<OwnedFd> {
+/// A raw socket on an interface of a node.
+fn raw(interface: &str) -> std::io::Result<OwnedFd> {
     #[expect(unsafe_code, reason = "packet sockets have no safe constructor here")]
     // SAFETY: the descriptor is new and ours.
     let socket = unsafe {
@@ -157,7 +160,7 @@ fn raw() -> std::io::Result<OwnedFd> {
         }
         OwnedFd::from_raw_fd(fd)
     };
-    let index = nix::net::if_::if_nametoindex("eth3").map_err(std::io::Error::from)?;
+    let index = nix::net::if_::if_nametoindex(interface).map_err(std::io::Error::from)?;
     #[expect(unsafe_code, reason = "a packet address has no safe form here")]
     // SAFETY: the address is as long as said and lives until the call returns.
     unsafe {
@@ -173,18 +176,23 @@ fn raw() -> std::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Heartbeats that a node sends on its primary link, as they are on the wire.
-fn record(node: &Host, count: usize) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
+/// Datagrams that a node sends, by their source and destination, as they are on the wire.
+pub(crate) fn record(
+    node: &Host,
+    interface: &str,
+    ends: [[u8; 4]; 2],
+    count: usize,
+) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
     let frames = node.in_netns(|| {
-        let socket = raw()?;
+        let socket = raw(interface)?;
         let (mut frames, begin) = (Vec::new(), Instant::now());
         while frames.len() < count && begin.elapsed() < Duration::from_secs(20) {
             let mut frame = vec![0; 2048];
             let length = nix::sys::socket::recv(socket.as_raw_fd(), &mut frame, nix::sys::socket::MsgFlags::empty())
                 .map_err(std::io::Error::from)?;
             frame.truncate(length);
-            // IPv4, UDP, from hadev2.
-            if frame.len() > 42 && frame[12..14] == [8, 0] && frame[23] == 17 && frame[26..30] == [172, 16, 11, 55] {
+            // IPv4, UDP.
+            if frame.len() > 42 && frame[12..14] == [8, 0] && frame[23] == 17 && frame[26..34] == ends.concat() {
                 // The network card would have filled in the checksum later; none is allowed too.
                 frame[40..42].fill(0);
                 frames.push(frame);
@@ -192,13 +200,13 @@ fn record(node: &Host, count: usize) -> Result<Vec<Vec<u8>>, Box<dyn std::error:
         }
         Ok(frames)
     })?;
-    assert_eq!(frames.len(), count, "heartbeats were recorded");
+    assert_eq!(frames.len(), count, "datagrams were recorded");
     Ok(frames)
 }
 
-fn play(node: &Host, frames: &[Vec<u8>]) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn play(node: &Host, interface: &str, frames: &[Vec<u8>]) -> Result<(), Box<dyn std::error::Error>> {
     node.in_netns(|| {
-        let socket = raw()?;
+        let socket = raw(interface)?;
         for frame in frames {
             nix::sys::socket::send(socket.as_raw_fd(), frame, nix::sys::socket::MsgFlags::empty())
                 .map_err(std::io::Error::from)?;
