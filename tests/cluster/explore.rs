@@ -345,7 +345,9 @@ fn ends_well(world: &mut Checked) -> Result<(), String> {
 /// An address and nothing else, on two nodes.
 fn small(lease: bool) -> Shape {
     let group = GroupShape { service: false, ..GroupShape::default() };
-    Shape { lease, witness: lease, groups: vec![group], ..Shape::default() }
+    // Longer than the dead time, so that the votes decide and not that somebody has just been heard.
+    let lease_ms = lease.then_some(350);
+    Shape { lease, witness: lease, lease_ms, groups: vec![group], ..Shape::default() }
 }
 
 /// Two nodes and a witness; every clock as wrong as it may be, in every combination but those in which all agree.

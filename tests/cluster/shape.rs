@@ -16,6 +16,8 @@ pub(crate) struct Shape {
     pub(crate) lease: bool,
     /// One of them is a witness.
     pub(crate) witness: bool,
+    /// How long a lease lasts, unless it is derived.
+    pub(crate) lease_ms: Option<u64>,
     pub(crate) groups: Vec<GroupShape>,
     pub(crate) standalone: bool,
     /// More lines of `[limits]`.
@@ -47,6 +49,7 @@ impl Default for Shape {
             neutral: false,
             lease: false,
             witness: false,
+            lease_ms: None,
             groups: vec![GroupShape::default()],
             standalone: false,
             limits: String::new(),
@@ -83,6 +86,9 @@ impl Shape {
             let budget = (self.interval_ms * 10).max(200);
             let _ = writeln!(text, "failover_budget = \"{budget}ms\"");
             let _ = writeln!(text, "[timers]\nheartbeat_interval = \"{}ms\"", self.interval_ms);
+            if let Some(millis) = self.lease_ms {
+                let _ = writeln!(text, "lease_time = \"{millis}ms\"");
+            }
             let _ = writeln!(text, "[limits]\n{}", self.limits);
             for (name, net) in [("primary", "10.0.1"), ("secondary", "10.0.2")] {
                 let _ = writeln!(text, "[[link]]\nname = \"{name}\"\ninterface = \"{name}\"");
