@@ -14,6 +14,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role, Term};
+use crate::lease::Wish;
+use crate::sabotage::{Rule, broken};
 
 /// One frame, decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,6 +84,46 @@ pub struct GroupState {
     pub wants_lease: bool,
     /// Whom the sender has given its vote.
     pub promise: Option<Promised>,
+}
+
+impl GroupState {
+    /// Somebody who owns nothing of a group and wants nothing of it.
+    pub fn nothing(digest: u32) -> Self {
+        Self {
+            digest,
+            role: Role::Standby,
+            term: Term::default(),
+            claim: false,
+            able: false,
+            addresses: false,
+            released_to: None,
+            handover: None,
+            wants_lease: false,
+            promise: None,
+        }
+    }
+
+    /// It owns the group or is about to, without needing anybody's consent any more.
+    pub fn holds(&self) -> bool {
+        match self.role {
+            Role::Active | Role::Deactivating => true,
+            Role::Activating => !self.claim,
+            Role::Standby | Role::Fault => false,
+        }
+    }
+
+    /// What it wants of a voter.
+    pub fn wish(&self) -> Wish {
+        if broken(Rule::ReleaseWhenDown) && self.role == Role::Deactivating {
+            Wish::Nothing
+        } else if self.wants_lease {
+            Wish::Lease(self.term)
+        } else if self.holds() {
+            Wish::Wait
+        } else {
+            Wish::Nothing
+        }
+    }
 }
 
 /// A voter's promise that runs.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::cluster::{Incarnation, LinkId, NodeId, Role, Term};
+use crate::cluster::{Incarnation, LinkId, NodeId, Term};
 use crate::lease::{Asker, LONGEST, Promise, Vote, Wish, abstains_until, promised_until};
 use crate::sabotage::{Rule, broken};
 use crate::time::Instant;
@@ -195,46 +195,6 @@ impl Witness {
             groups: groups.iter().map(word).collect(),
             request: None,
             lease: Duration::ZERO,
-        }
-    }
-}
-
-impl GroupState {
-    /// Somebody who owns nothing of a group and wants nothing of it.
-    pub fn nothing(digest: u32) -> Self {
-        Self {
-            digest,
-            role: Role::Standby,
-            term: Term::default(),
-            claim: false,
-            able: false,
-            addresses: false,
-            released_to: None,
-            handover: None,
-            wants_lease: false,
-            promise: None,
-        }
-    }
-
-    /// It owns the group or is about to, without needing anybody's consent any more.
-    pub fn holds(&self) -> bool {
-        match self.role {
-            Role::Active | Role::Deactivating => true,
-            Role::Activating => !self.claim,
-            Role::Standby | Role::Fault => false,
-        }
-    }
-
-    /// What it wants of a voter.
-    pub fn wish(&self) -> Wish {
-        if broken(Rule::ReleaseWhenDown) && self.role == Role::Deactivating {
-            Wish::Nothing
-        } else if self.wants_lease {
-            Wish::Lease(self.term)
-        } else if self.holds() {
-            Wish::Wait
-        } else {
-            Wish::Nothing
         }
     }
 }

@@ -306,7 +306,7 @@ impl Node {
         known.chain(own.map(|promise| promise.until)).filter(|until| *until > self.now).max()
     }
 
-    /// Peers whose word is too old to tell what they own, for a claim.
+    /// How long the longest silent has been silent of the peers that are not heard both ways; `None` = all are, or have left.
     pub(super) fn silence_of_peers(&self) -> Option<Duration> {
         let silent = self.peers.values().filter(|peer| match peer.state {
             PeerState::Silent | PeerState::OneWay | PeerState::Unknown => true,
