@@ -40,6 +40,13 @@ pub enum Command {
         /// On or off.
         on: bool,
     },
+    /// Vouch that no node that is off counts other voters than this one's config.
+    ConfirmVoters,
+    /// Bring this node's term of a group back to what the other nodes know: its state was damaged.
+    ResetTerm {
+        /// The group; the only one if not named.
+        group: Option<String>,
+    },
     /// An order for one resource of the ACTIVE node, or clearing its failures.
     Resource {
         /// `group/resource`, or the resource's name where it is unique.
@@ -65,6 +72,10 @@ impl Command {
             Self::Offline { duration: Some(time) } => format!("offline --for {}ms", time.as_millis()),
             Self::Online => "online".to_owned(),
             Self::Maintenance { on } => format!("maintenance {}", if *on { "on" } else { "off" }),
+            Self::ConfirmVoters => "voters confirm".to_owned(),
+            Self::ResetTerm { group } => {
+                format!("term reset{}", group.as_ref().map_or(String::new(), |group| format!(" {group}")))
+            }
             Self::Resource { resource, verb } => format!("resource {} {resource}", words::verb(*verb)),
         }
     }

@@ -28,7 +28,9 @@ pub mod role;
 mod status;
 mod steer;
 mod takeover;
+mod terms;
 mod vip_probe;
+mod voters;
 mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -71,6 +73,9 @@ pub struct Node {
     peers: BTreeMap<NodeId, Peer>,
     arbitrator: Option<Arbitrator>,
     witness: Option<Witness>,
+    /// Who votes, by our config, and whether that may be counted on.
+    voters: u32,
+    voters_settled: bool,
     /// The longest promise anybody has asked us for.
     longest_promise: Duration,
     isolated: bool,
@@ -124,6 +129,7 @@ impl Node {
     ) -> Self {
         let peers = config.node_ids().filter(|id| *id != me && !config.standalone);
         let floor = |id: GroupId| durable.terms.get(&id).copied().unwrap_or_default();
+        let known_voters = durable.voters.is_none_or(|voters| voters == config.voters_digest());
         let mut node = Self {
             me,
             incarnation,
@@ -135,6 +141,8 @@ impl Node {
             peers: peers.map(|id| (id, Peer::new(id, &config, now))).collect(),
             arbitrator: config.arbitrator.as_ref().filter(|_| !config.standalone).map(|a| Arbitrator::new(a, now)),
             witness: config.witness.as_ref().filter(|_| !config.standalone).map(|_| Witness::new(now)),
+            voters: config.voters_digest(),
+            voters_settled: config.standalone || known_voters,
             longest_promise: config.timers.lease_time,
             isolated: false,
             groups: config.group_ids().map(|id| Group::new(id, &config, floor(id), now)).collect(),
@@ -220,6 +228,7 @@ impl Node {
         self.judge_peers();
         self.judge_arbitrator();
         self.judge_witness();
+        self.judge_voters();
         self.expire_holds();
         self.expire_namesakes();
         self.follow_requests();
@@ -261,7 +270,8 @@ impl Node {
     }
 
     /// Sets or clears an alarm; tells when that is news.
-    fn alarm(&mut self, on: bool, raised: Fact, cleared: Fact) {
+    fn alarm(&mut self, on: bool, raised: impl Into<Fact>, cleared: impl Into<Fact>) {
+        let (raised, cleared) = (raised.into(), cleared.into());
         let Some(key) = raised.alarm_key().filter(|key| on != self.alarms.contains_key(key)) else {
             return;
         };
@@ -274,8 +284,8 @@ impl Node {
         }
     }
 
-    fn tell(&mut self, fact: Fact) {
-        self.outbox.push_back(Action::Event(Event { at: self.now, fact }));
+    fn tell(&mut self, fact: impl Into<Fact>) {
+        self.outbox.push_back(Action::Event(Event { at: self.now, fact: fact.into() }));
     }
 
     fn tell_all(&mut self, facts: Vec<Fact>) {

@@ -195,6 +195,8 @@ impl Witness {
             groups: groups.iter().map(word).collect(),
             request: None,
             lease: Duration::ZERO,
+            voters: 0,
+            fenced: Vec::new(),
         }
     }
 }

@@ -114,6 +114,9 @@ pub struct Durable {
     /// The longest promise this node may have made as a voter.
     #[serde(default)]
     pub promised: Duration,
+    /// Digest of the voters that were last counted on; `None` = this node has never run.
+    #[serde(default)]
+    pub voters: Option<u32>,
 }
 
 /// An operator's order to stay out.

@@ -3,6 +3,8 @@
 //! The journal, `avamgr history`, the web page and the tests all read the same events; their sentences are made here.
 
 mod cause;
+mod severity;
+mod voting;
 
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use crate::node::input::VipOwner;
 use crate::time::Instant;
 
 pub use cause::Cause;
+pub use voting::Voting;
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -244,6 +247,8 @@ pub enum Fact {
         /// The peer.
         peer: NodeId,
     },
+    /// Who votes, and in which terms.
+    Voting(Voting),
     /// Another machine uses the name of a node.
     DuplicateNode {
         /// The link it was heard on.
@@ -392,6 +397,9 @@ pub(super) enum AlarmKey {
     Isolated,
     Arbitrator,
     Witness,
+    OtherVoters(NodeId),
+    VotersDoubted,
+    Term(GroupId, NodeId),
 }
 
 impl Fact {
@@ -406,6 +414,7 @@ impl Fact {
             Self::Isolated => Some(AlarmKey::Isolated),
             Self::ArbitratorUnreachable => Some(AlarmKey::Arbitrator),
             Self::WitnessLost => Some(AlarmKey::Witness),
+            Self::Voting(voting) => voting.alarm_key(),
             _ => None,
         }
     }

@@ -1,11 +1,18 @@
 //! Everything that can stand between a node and being ACTIVE, with its sentence: `avamgr why` prints what the decision
 //! itself goes by.
 
-use crate::cluster::{CheckId, NodeId, ResourceId, Role};
+use crate::cluster::{CheckId, NodeId, ResourceId, Role, Term};
 use crate::config::Config;
 use crate::node::event::HoldKind;
 use crate::node::input::VipOwner;
 use crate::time::Instant;
+
+const FUTURE_TERM: &str = "no number of takeovers leads to the term that this node knows, its state was damaged: `avamgr term \
+                           reset` goes on from that of the others";
+const OTHER_VOTERS: &str = "counts other voters than this node: make cluster.nodes, authority and [witness] equal and restart the \
+                            daemon that has the old ones (`avamgr voters confirm` vouches for one that is off)";
+const VOTERS_CHANGED: &str = "the voters are others than when this node left: every other node has to say that it counts the same \
+                              ones (`avamgr voters confirm` vouches for those that are off)";
 
 /// One thing that stands between a node and being ACTIVE.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +26,10 @@ pub(super) enum Obstacle {
     CheckNotReady { check: CheckId, reason: String },
     CheckNotSeen { check: CheckId },
     TermNotOnDisk { error: Option<String> },
+    TermFromFuture { ours: Term, theirs: Term },
     OtherConfig { peer: NodeId },
+    OtherVoters { peer: NodeId },
+    VotersChanged,
     PeerHolds { peer: NodeId, role: Role },
     PeerHasAddresses { peer: NodeId },
     PeerFirst { peer: NodeId },
@@ -48,7 +58,8 @@ impl Obstacle {
             Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
             Self::PeerHasAddresses { .. } | Self::OtherConfig { .. } => false,
             Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
-            Self::TooFewVoters { .. } => false,
+            Self::TooFewVoters { .. } | Self::OtherVoters { .. } | Self::VotersChanged => false,
+            Self::TermFromFuture { .. } => false,
             Self::Abstaining { .. } | Self::Promised { .. } | Self::NoMajority { .. } => false,
             Self::PeerSuspect { .. } | Self::OneWay { .. } | Self::ArbitratorNotAsked | Self::Isolated => false,
             Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. } => false,
@@ -80,11 +91,14 @@ impl Obstacle {
             Self::CheckNotSeen { check } => format!("{}: not looked at yet", config.check_name(*check)),
             Self::TermNotOnDisk { error: None } => "the next term is being written to disk".into(),
             Self::TermNotOnDisk { error: Some(error) } => format!("the next term cannot be written to disk: {error}"),
+            Self::TermFromFuture { ours, theirs } => format!("{FUTURE_TERM} (this node: {ours}, the others: {theirs})"),
             Self::OtherConfig { peer } => format!(
                 "{} has another config of this group, so its word on it does not count: make the files equal and restart \
                  the daemon that has the old one",
                 node(peer)
             ),
+            Self::OtherVoters { peer } => format!("{} {OTHER_VOTERS}", node(peer)),
+            Self::VotersChanged => VOTERS_CHANGED.into(),
             Self::PeerHolds { peer, role } => format!("{} is {role}", node(peer)),
             Self::PeerHasAddresses { peer } => {
                 format!("addresses of the group are on {} (avamgr status there tells why)", node(peer))

@@ -68,6 +68,8 @@ impl Node {
                 None => obstacles.push(Obstacle::CheckNotSeen { check }),
             }
         }
+        obstacles.extend(self.voters_obstacles());
+        obstacles.extend(self.term_obstacle(id));
         if group.seen_term >= self.persistence.ceiling(id) {
             obstacles.push(Obstacle::TermNotOnDisk { error: self.persistence.failed.clone() });
         }
@@ -264,12 +266,6 @@ impl Node {
         let mut obstacles = self.local_obstacles(id);
         obstacles.extend(self.judge_right(id).err().unwrap_or_default());
         obstacles
-    }
-
-    pub(super) fn learn_terms(&mut self, id: GroupId) {
-        let highest = self.peers.values().map(|peer| peer.term(id)).max().unwrap_or_default();
-        let group = self.group_mut(id);
-        group.seen_term = group.seen_term.max(highest);
     }
 
     /// Takes the group over, or goes on with a claim.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use avamgr_core::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, ResourceId, Role, Term};
 use avamgr_core::control::{Answer, Command};
 use avamgr_core::node::action::RequestId;
-use avamgr_core::node::event::{Cause, HoldKind, SwitchoverStep};
+use avamgr_core::node::event::{Cause, HoldKind, SwitchoverStep, Voting};
 use avamgr_core::node::{Action, Event, Fact, Input, Order, Report};
 use avamgr_core::sim::{DaemonChange, Note, What, World};
 use avamgr_core::time::Instant;
@@ -222,6 +222,10 @@ impl Run {
                 Fact::RoleChanged { group, to: Role::Active, .. } => {
                     self.evicted.remove(group);
                 }
+                // An operator has said that it was damaged.
+                Fact::Voting(Voting::TermReset { group, to, .. }) => {
+                    self.shown.insert(*group, *to);
+                }
                 Fact::FlapLimit { group, .. } => {
                     self.flapped.insert(*group);
                 }
@@ -260,6 +264,7 @@ impl Run {
                 self.holds.remove(&HoldKind::Maintenance);
             }
             Command::Switchover { .. } | Command::Resource { .. } => {}
+            Command::ConfirmVoters | Command::ResetTerm { .. } => {}
         }
     }
 

@@ -11,14 +11,15 @@
 //! > witness off|on   way-to-witness n1 off|on|in|out
 //! > lose n1 dre-svc   bring-up n1 dre-vip1   start-of n1 dre-svc fails|hangs|well   stop-of ...
 //! > unable n1 dre-svc   able n1 dre-svc
-//! > ready n1 fails|well   disk n1 full|ok   clock n1 +5000   config n1 other
+//! > ready n1 fails|well   disk n1 full|ok   clock n1 +5000   config n1 other|other-group|other-voters   damaged-term n1 5
 //! > switchover n1 [to n2] [dry-run]   offline n1 [2s]   online n1   maintenance n1 on|off
+//! > voters n1 confirm   term n1 reset
 //! > resource n1 dre-svc start|stop|restart|clear
 //! ```
 
 use std::time::Duration;
 
-use avamgr_core::cluster::{CheckId, LinkId, NodeId, ResourceId};
+use avamgr_core::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, Term};
 use avamgr_core::control::{Command, ResourceVerb};
 use avamgr_core::sim::{Behaviour, Cable, Conduct, Plan, Quality};
 
@@ -101,7 +102,11 @@ pub(crate) fn order(world: &mut Checked, line: &str) -> Told {
         [verb @ ("cut" | "mend" | "unplug" | "plug" | "lossy"), name, rest @ ..] => {
             wire(world, verb, link(world, name), rest);
         }
-        [verb @ ("switchover" | "offline" | "online" | "maintenance" | "resource"), name, rest @ ..] => {
+        [
+            verb @ ("switchover" | "offline" | "online" | "maintenance" | "resource" | "voters" | "term"),
+            name,
+            rest @ ..,
+        ] => {
             let node = node(world, name);
             world.command(node, command(verb, rest));
         }
@@ -196,6 +201,19 @@ fn circumstance(world: &mut Checked, verb: &str, node: NodeId, rest: &[&str]) {
             other.digest ^= 1;
             world.set_config(node, other);
         }
+        ("config", ["other-voters"]) => {
+            let mut other = world.config().clone();
+            other.digest ^= 1;
+            if let Some(witness) = &mut other.witness {
+                witness.port += 1;
+            }
+            world.set_config(node, other);
+        }
+        ("config", ["same"]) => {
+            let same = world.config().clone();
+            world.set_config(node, same);
+        }
+        ("damaged-term", [term]) => world.damage_term(node, GroupId(0), Term(term.parse().expect("a term"))),
         ("config", ["other"]) => {
             let mut other = world.config().clone();
             other.digest ^= 1;
@@ -224,6 +242,8 @@ fn command(verb: &str, rest: &[&str]) -> Command {
         ("offline", [time]) => Command::Offline { duration: Some(duration(time)) },
         ("online", []) => Command::Online,
         ("maintenance", [state]) => Command::Maintenance { on: *state == "on" },
+        ("voters", ["confirm"]) => Command::ConfirmVoters,
+        ("term", ["reset"]) => Command::ResetTerm { group: None },
         ("resource", [name, verb]) => Command::Resource {
             resource: (*name).to_owned(),
             verb: match *verb {
