@@ -131,6 +131,12 @@ pub enum SafetyClass {
     Ping,
     /// A majority of voters gives the right to be ACTIVE for a bounded time: never two at once.
     Lease,
+    /// The isolation test, and a takeover from a silent node waits until that node is known to be turned off.
+    #[serde(rename = "ping+fencing")]
+    PingFencing,
+    /// A lease, and a takeover from a silent node waits until that node is known to be turned off.
+    #[serde(rename = "lease+fencing")]
+    LeaseFencing,
 }
 
 impl fmt::Display for SafetyClass {
@@ -139,6 +145,8 @@ impl fmt::Display for SafetyClass {
             Self::Standalone => "standalone",
             Self::Ping => "ping",
             Self::Lease => "lease",
+            Self::PingFencing => "ping+fencing",
+            Self::LeaseFencing => "lease+fencing",
         })
     }
 }

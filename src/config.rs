@@ -16,6 +16,7 @@ mod build;
 mod check;
 mod derive;
 mod error;
+mod fence;
 mod file;
 mod hook;
 mod keys;
@@ -37,6 +38,7 @@ use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, SafetyClass};
 pub use check::{Inequality, Relation, Side, inequalities};
 pub use derive::{TimerLine, TimerValue, describe_timers};
 pub use error::{ConfigError, ConfigErrors, FINDINGS_MAX, Problem, Severity};
+pub use fence::{FenceAction, FenceConfig, FencingConfig, Rejoin, WatchdogConfig};
 pub use hook::{HookConfig, HookStyle};
 pub use keys::{Key, Preset, SECTIONS, Section, Takes};
 pub use timers::{Limits, Timers};
@@ -101,6 +103,12 @@ pub struct Config {
     pub arbitrator: Option<ArbitratorConfig>,
     /// The voter on a third site, if there is one; never without the authority `lease`.
     pub witness: Option<WitnessConfig>,
+    /// What holds for all devices that turn nodes off.
+    pub fencing: FencingConfig,
+    /// Devices that turn nodes off, in the order of the file: for every node at least one, or none at all.
+    pub fences: Vec<FenceConfig>,
+    /// The timer that resets this machine when the daemon does not feed it.
+    pub watchdog: Option<WatchdogConfig>,
     /// Groups in the order of the file.
     pub groups: Vec<GroupConfig>,
     /// What must be up on every node but is not ours to start (`[[ready]]`).
@@ -432,6 +440,7 @@ impl Config {
         self.links.clear();
         self.arbitrator = None;
         self.witness = None;
+        self.fences.clear();
         self.authority = Authority::Ping;
         self.digest = build::digest(&self);
         self
@@ -441,7 +450,9 @@ impl Config {
     pub fn safety_class(&self) -> SafetyClass {
         match self.authority {
             _ if self.standalone => SafetyClass::Standalone,
+            Authority::Ping if self.fences_all() => SafetyClass::PingFencing,
             Authority::Ping => SafetyClass::Ping,
+            Authority::Lease if self.fences_all() => SafetyClass::LeaseFencing,
             Authority::Lease => SafetyClass::Lease,
         }
     }

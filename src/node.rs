@@ -335,6 +335,8 @@ impl Node {
             ("witness", old.witness == new.witness),
             // What was promised for the old time, or is counted on, would be judged by the new one.
             ("timers.lease_time", old.authority == Authority::Ping || old.timers.lease_time == new.timers.lease_time),
+            ("fence", old.fences == new.fences && old.fencing == new.fencing),
+            ("watchdog", old.watchdog == new.watchdog),
             ("group", old.groups == new.groups),
             ("ready", old.ready == new.ready),
             ("daemon", old.daemon == new.daemon),

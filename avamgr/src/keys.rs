@@ -17,17 +17,15 @@
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use avamgr_core::wire::seal::{Key, Keyring, KeyringError, MAX_KEYS, SECRET, Secret};
 use thiserror::Error;
 
-/// A key file of more bytes than this is not one of ours: sixteen keys take 1,200.
-const MAX_BYTES: u64 = 64 * 1024;
-/// Everybody but the owner.
-const OTHERS: u32 = 0o077;
+use crate::private_file::{self, BYTES_MAX, Unfit};
+
 /// Readable and writable by the owner.
 const MODE: u32 = 0o600;
 /// The word behind the sending key.
@@ -69,7 +67,7 @@ pub enum KeysError {
         owner: u32,
     },
     /// It is not a file, or far too long.
-    #[error("key file {path}: not a key file (a regular file of at most {MAX_BYTES} bytes is expected)")]
+    #[error("key file {path}: not a key file (a regular file of at most {BYTES_MAX} bytes is expected)")]
     NotAFile {
         /// The file.
         path: PathBuf,
@@ -169,24 +167,13 @@ pub fn remove(path: &Path, number: u8) -> Result<(), KeysError> {
 }
 
 fn read(path: &Path) -> Result<String, KeysError> {
-    // Not to hang on what is not a file.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let file = file.map_err(|source| io_error(path, "open it", source))?;
-    // Of the open file, so that nobody can exchange it after the look.
-    let about = file.metadata().map_err(|source| io_error(path, "look at it", source))?;
-    if !about.is_file() || about.len() > MAX_BYTES {
-        return Err(KeysError::NotAFile { path: path.to_owned() });
-    }
-    let mode = about.mode() & 0o7777;
-    if mode & OTHERS != 0 {
-        return Err(KeysError::Mode { path: path.to_owned(), mode });
-    }
-    if about.uid() != 0 && about.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(KeysError::Owner { path: path.to_owned(), owner: about.uid() });
-    }
-    let mut text = String::new();
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(|source| io_error(path, "read it", source))?;
-    Ok(text)
+    let path = || path.to_owned();
+    private_file::read(&path()).map_err(|unfit| match unfit {
+        Unfit::Io { action, source } => KeysError::Io { path: path(), action, source },
+        Unfit::Mode(mode) => KeysError::Mode { path: path(), mode },
+        Unfit::Owner(owner) => KeysError::Owner { path: path(), owner },
+        Unfit::NotAFile => KeysError::NotAFile { path: path() },
+    })
 }
 
 fn parse(path: &Path, text: &str) -> Result<Keys, KeysError> {

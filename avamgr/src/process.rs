@@ -24,12 +24,15 @@ pub mod shim;
 mod tests;
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use avamgr_core::time::Instant as Since;
 use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
@@ -44,7 +47,7 @@ use output::Output;
 
 pub use output::{Line, Sink, log_to, nowhere};
 pub use program::{Executable, Program, ProgramError};
-pub use run::{Ended, Outcome, Rest, run_to_end};
+pub use run::{Ended, Outcome, Rest, run_reading, run_to_end};
 
 /// How long an exit waits for the last line of output: it is in the pipe already, unless somebody else holds the pipe.
 const LAST_OUTPUT_TIME: Duration = Duration::from_millis(2);
@@ -96,11 +99,24 @@ impl Child {
     /// # Errors
     /// When the kernel refuses; the message says what to look at.
     pub fn spawn(executable: &Executable, sink: Sink) -> Result<Self, ProgramError> {
+        Self::start(executable, Stdio::null(), sink)
+    }
+
+    /// The same, with something to read. It may read it or not: nobody waits for that.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn spawn_reading(executable: &Executable, input: &[u8], sink: Sink) -> Result<Self, ProgramError> {
+        let file = in_memory(input).map_err(|source| executable.spawn_error(source))?;
+        Self::start(executable, Stdio::from(file), sink)
+    }
+
+    fn start(executable: &Executable, stdin: Stdio, sink: Sink) -> Result<Self, ProgramError> {
         let failed = |source| executable.spawn_error(source);
-        let (reader, writer) = std::io::pipe().map_err(failed)?;
+        let (reader, writer) = io::pipe().map_err(failed)?;
         let both = writer.try_clone().map_err(failed)?;
         let mut command = executable.command();
-        command.stdin(Stdio::null()).stdout(writer).stderr(both);
+        command.stdin(stdin).stdout(writer).stderr(both);
         Birth::new(executable.account().cloned()).arrange(&mut command);
         let mut command = tokio::process::Command::from(command);
         let inner = command.spawn().map_err(failed)?;
@@ -253,6 +269,14 @@ impl fmt::Display for Exit {
             Self::ShimLost => f.write_str("has lost its shim, which ended or was killed, and is not watched any more"),
         }
     }
+}
+
+/// A file without a name: unlike a pipe it takes everything at once, whoever reads it, and it is never on a disk.
+fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(c"input", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 fn left_words(pids: &[i32]) -> String {

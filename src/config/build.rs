@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 use crate::cluster::NodeId;
 
 use super::derive::{Facts, derive};
-use super::file::{Arbitrator, File, Group, Kind, Link, Resource, Witness};
+use super::file::{Arbitrator, Fence, File, Group, Kind, Link, Resource, Watchdog, Witness};
 use super::reader::{PerNode, Placed};
 use super::rules::NEUTRAL;
 use super::{
-    ArbitratorConfig, Config, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig, ResourceConfig, ResourceKind,
-    RestartConfig, SystemdConfig, VipConfig, WitnessConfig,
+    ArbitratorConfig, Config, FenceConfig, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig, ResourceConfig,
+    ResourceKind, RestartConfig, SystemdConfig, VipConfig, WatchdogConfig, WitnessConfig,
 };
 
 /// The config a file describes.
@@ -30,6 +30,9 @@ pub(super) fn build(file: &File) -> Config {
         authority: file.authority(),
         witness: file.witness.as_ref().filter(|_| !file.cluster.standalone).and_then(witness),
         arbitrator: file.arbitrator.as_ref().filter(|_| !file.cluster.standalone).map(arbitrator),
+        fencing: file.fencing.settings,
+        fences: file.fences.iter().filter(|_| !file.cluster.standalone).filter_map(fence).collect(),
+        watchdog: file.watchdog.as_ref().and_then(watchdog),
         groups: file.groups.iter().map(group).collect(),
         ready: file
             .ready
@@ -133,6 +136,22 @@ fn witness(found: &Witness) -> Option<WitnessConfig> {
         interfaces: found.interfaces.as_ref().map(interfaces),
         key_file: found.key_file.clone(),
     })
+}
+
+fn fence(fence: &Fence) -> Option<FenceConfig> {
+    Some(FenceConfig {
+        node: NodeId(u8::try_from(fence.node?).ok()?),
+        level: u8::try_from(fence.level.as_ref()?.value).ok()?,
+        agent: fence.agent.clone()?,
+        action: fence.action,
+        options: fence.options.iter().cloned().collect(),
+        secrets: fence.secrets.clone(),
+        timeout: fence.timeout.as_ref()?.value,
+    })
+}
+
+fn watchdog(found: &Watchdog) -> Option<WatchdogConfig> {
+    Some(WatchdogConfig { device: found.device.clone()?, timeout: found.timeout.as_ref()?.value })
 }
 
 fn group(group: &Group) -> GroupConfig {

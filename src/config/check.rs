@@ -143,6 +143,7 @@ pub fn inequalities(config: &Config) -> Vec<Inequality> {
         list.extend(failback(config));
     }
     list.extend(guard(config));
+    list.extend(watchdog(config));
     for (group, resource) in resources(config) {
         list.extend(restart(group, resource));
         let stops = is_service(resource) && !config.standalone;
@@ -307,6 +308,24 @@ fn guard(config: &Config) -> Vec<Inequality> {
         list.push(rule.timers(&["guard_lifetime", "hold_time"]).advice());
     }
     list
+}
+
+/// Whole seconds are all that such a timer can count, so it goes with timers of seconds only.
+fn watchdog(config: &Config) -> Option<Inequality> {
+    let t = &config.timers;
+    let left = side("timeout of the watchdog", config.watchdog.as_ref()?.timeout);
+    let (right, names): (_, &[_]) = match config.authority {
+        _ if config.standalone => return None,
+        Authority::Ping => (side("dead_time", t.dead_time), &["dead_time"]),
+        Authority::Lease => {
+            let right = t.lease_time.saturating_sub(t.heartbeat_interval * 2);
+            (side("lease_time - 2 x heartbeat_interval", right), &["lease_time", "heartbeat_interval"])
+        }
+    };
+    let why = "a node that hangs would be reset only after its peer has taken over";
+    let rule = Inequality::new("watchdog", left, Relation::AtMost, right, why);
+    let remedy = "lower `timeout`, which counts whole seconds, or raise failover_budget";
+    Some(rule.key("watchdog.timeout".to_owned()).timers(names).remedy(remedy))
 }
 
 fn stop(t: &Timers, group: &GroupConfig, resource: &ResourceConfig) -> Inequality {

@@ -22,6 +22,7 @@
 //! | `guard_lifetime` | 2 s, or 1 s for each 200 single VIPs | the kernel counts seconds; 800 refreshes a second are cheap |
 //! | `guard_refresh` | `guard_lifetime` / 4 | three refreshes may come late |
 //! | `switchover_timeout` | 10 s, or the longest start or stop + 1 s | a slow start is not a failed one |
+//! | `fence_delay` | 5 s, none with leases | the ACTIVE node turns the other one off first; with leases only a majority may |
 //! | `failback_settle` | 60 s, at least `start_grace` | a node that comes and goes must not pull the group along |
 //!
 //! **The hold time.** The standby heard its last frame at time 0. The cut may have let the ACTIVE node hear one frame more: up to
@@ -36,7 +37,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::value::format_duration;
-use super::{Config, ResourceKind, Timers};
+use super::{Authority, Config, ResourceKind, Timers};
 
 /// A timer is a duration or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +116,8 @@ pub(super) struct Facts {
     pub(super) vips: usize,
     /// The longest start or stop of a resource.
     pub(super) longest_step: Duration,
+    /// A majority decides who may act.
+    pub(super) leases: bool,
 }
 
 impl Facts {
@@ -130,6 +133,7 @@ impl Facts {
                 .map(|resource| resource.start_timeout.max(resource.stop_timeout))
                 .max()
                 .unwrap_or_default(),
+            leases: config.authority == Authority::Lease,
         }
     }
 }
@@ -197,7 +201,7 @@ const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Every timer of [`Timers`], each after those it follows from.
-static RULES: [Rule; 24] = [
+static RULES: [Rule; 25] = [
     time(
         "failover_budget",
         |t| &mut t.failover_budget,
@@ -312,6 +316,13 @@ static RULES: [Rule; 24] = [
         &["start_grace"],
         |t, _| (SECOND * 60).max(t.start_grace),
     ),
+    time(
+        "fence_delay",
+        |t| &mut t.fence_delay,
+        "5s, or 0s with the authority lease",
+        &[],
+        |_, facts| if facts.leases { Duration::ZERO } else { SECOND * 5 },
+    ),
 ];
 
 /// The hold time's formula, for humans.
@@ -394,6 +405,7 @@ fn nothing() -> Timers {
         announce_refresh: Duration::ZERO,
         switchover_timeout: Duration::ZERO,
         failback_settle: Duration::ZERO,
+        fence_delay: Duration::ZERO,
         clock_rate_ppm: 0,
     }
 }

@@ -3,6 +3,7 @@
 //! What cannot be read is reported where it stands and left out here, so that the rules over several fields
 //! ([`super::rules`]) still see all the rest. Only a file without any error becomes a `Config` ([`super::build`]).
 
+mod fence;
 mod group;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+pub(super) use fence::{Fence, Fencing, Watchdog};
 pub(super) use group::{Group, Kind, Resource, Vip};
 
 use super::derive::TimerValue;
@@ -28,6 +30,9 @@ pub(super) struct File {
     pub(super) links: Vec<Link>,
     pub(super) arbitrator: Option<Arbitrator>,
     pub(super) witness: Option<Witness>,
+    pub(super) fencing: Fencing,
+    pub(super) fences: Vec<Fence>,
+    pub(super) watchdog: Option<Watchdog>,
     pub(super) groups: Vec<Group>,
     pub(super) ready: Vec<Ready>,
     pub(super) daemon: DaemonConfig,
@@ -143,10 +148,14 @@ pub(super) fn read(entries: &DeTable<'_>, findings: &Findings<'_>) -> File {
     let arbitrator = arbitrator.map(|table| read_arbitrator(&table, &nodes));
     let witness = Some(top.table("witness", &keys::WITNESS)).filter(Table::is_written);
     let witness = witness.map(|table| read_witness(&table, &nodes));
+    let fencing = fence::read_fencing(&top.table("fencing", &keys::FENCING));
+    let fences = top.tables("fence", &keys::FENCE).iter().map(|table| fence::read_fence(table, &nodes)).collect();
+    let watchdog = Some(top.table("watchdog", &keys::WATCHDOG)).filter(Table::is_written);
+    let watchdog = watchdog.map(|table| fence::read_watchdog(&table));
     let groups = top.tables("group", &keys::GROUP).iter().map(|table| group::read(table, &nodes)).collect();
     let ready = top.tables("ready", &keys::READY).iter().map(read_ready).collect();
     let daemon = read_daemon(&top.table("daemon", &keys::DAEMON));
-    File { cluster, timers, limits, links, arbitrator, witness, groups, ready, daemon }
+    File { cluster, timers, limits, links, arbitrator, witness, fencing, fences, watchdog, groups, ready, daemon }
 }
 
 fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {
@@ -227,6 +236,17 @@ fn port(table: &Table<'_>) -> u16 {
 /// The text has passed its check, so it parses.
 fn parsed<T: std::str::FromStr>(text: Option<Placed<String>>) -> Option<Placed<T>> {
     text?.and_then(|text| text.parse().ok())
+}
+
+/// Index of the node that a key names.
+fn node(table: &Table<'_>, name: &str, nodes: &Nodes) -> Option<usize> {
+    let named = table.text(name)?;
+    let index = nodes.names.iter().position(|node| *node == named.value);
+    if index.is_none() && nodes.sure {
+        let finding = Finding::conflict(&named.place, "must be a node of [cluster]");
+        table.findings.put(finding.hint(nodes.nearest(&named)));
+    }
+    index
 }
 
 fn per_node_addresses(table: &Table<'_>, nodes: &Nodes) -> Option<PerNode<IpAddr>> {

@@ -24,6 +24,8 @@ pub(super) const VIPS_MAX: usize = 16_384;
 pub(super) const RANGES_MAX: usize = 256;
 /// Monitors of one resource.
 pub(super) const MONITORS_MAX: usize = 16;
+/// Devices that turn nodes off: two levels of two for each node.
+pub(super) const FENCES_MAX: usize = NODES_MAX * 4;
 /// Ready checks of a node.
 pub(super) const READY_MAX: usize = 64;
 
@@ -213,6 +215,9 @@ pub(super) const TOP: Section = Section {
         key("link", Takes::Tables(LINKS_MAX), Preset::Optional),
         key("arbitrator", Takes::Table, Preset::Optional),
         key("witness", Takes::Table, Preset::Optional),
+        key("fencing", Takes::Table, Preset::Optional),
+        key("fence", Takes::Tables(FENCES_MAX), Preset::Optional),
+        key("watchdog", Takes::Table, Preset::Optional),
         key("group", Takes::Tables(GROUPS_MAX), Preset::Optional),
         key("ready", Takes::Tables(READY_MAX), Preset::Optional),
         key("daemon", Takes::Table, Preset::Optional),
@@ -257,6 +262,7 @@ pub(super) const TIMERS: Section = Section {
         timer("announce_refresh", ms(0), HOUR),
         timer("switchover_timeout", ms(100), HOUR),
         timer("failback_settle", ms(0), secs(86_400)),
+        timer("fence_delay", ms(0), secs(600)),
         key("clock_rate_ppm", Takes::Integer(0, 100_000), Preset::Derived),
     ],
 };
@@ -301,6 +307,33 @@ pub(super) const WITNESS: Section = Section {
         key("port", Takes::Integer(1, 65_535), Preset::Value(WITNESS_PORT)),
         key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Optional),
         key("key_file", Takes::Text(Grammar::Path), Preset::Value("/etc/avamgr/witness.keys")),
+    ],
+};
+
+/// `[fencing]`
+pub(super) const FENCING: Section =
+    Section { path: "fencing", keys: &[key("rejoin", Takes::Choice(&["clear", "auto"]), Preset::Value("clear"))] };
+
+/// `[[fence]]`
+pub(super) const FENCE: Section = Section {
+    path: "fence",
+    keys: &[
+        key("node", Takes::Text(Grammar::Host), Preset::Required),
+        key("level", Takes::Integer(1, 9), Preset::Value("1")),
+        key("agent", Takes::Text(Grammar::Path), Preset::Required),
+        key("action", Takes::Choice(&["off", "reboot"]), Preset::Value("off")),
+        key("options", Takes::Strings, Preset::Optional),
+        key("secrets", Takes::Text(Grammar::Path), Preset::Optional),
+        key("timeout", Takes::Time(secs(1), secs(600)), Preset::Value("60s")),
+    ],
+};
+
+/// `[watchdog]`
+pub(super) const WATCHDOG: Section = Section {
+    path: "watchdog",
+    keys: &[
+        key("device", Takes::Text(Grammar::Path), Preset::Value("/dev/watchdog")),
+        key("timeout", Takes::Seconds(secs(1), HOUR), Preset::Required),
     ],
 };
 
@@ -376,8 +409,10 @@ pub(super) const DAEMON: Section = Section {
 };
 
 /// Every table, in the order of the manual.
-pub const SECTIONS: &[Section] =
-    &[TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, WITNESS, GROUP, RESOURCE, RESTART, CHECK, MONITOR, READY, DAEMON];
+pub const SECTIONS: &[Section] = &[
+    TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, WITNESS, FENCING, FENCE, WATCHDOG, GROUP, RESOURCE, RESTART, CHECK,
+    MONITOR, READY, DAEMON,
+];
 
 /// Of these names the one that was probably meant.
 pub(super) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {

@@ -5,6 +5,7 @@
 //! are for what is allowed but has a consequence that an operator should not learn at night.
 
 mod addresses;
+mod fences;
 mod interfaces;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub(super) fn check(file: &File, findings: &Findings<'_>) {
     services(file, findings);
     addresses::check(file, findings);
     interfaces::check(file, findings);
+    fences::check(file, findings);
 }
 
 /// Names are unique where they are used to point at something.
@@ -197,6 +199,9 @@ pub(super) fn durations(file: &File, config: &Config, findings: &Findings<'_>) {
 fn duration_places(file: &File) -> BTreeMap<String, Place> {
     let mut places = BTreeMap::new();
     let mut add = |place: &Place| places.insert(place.key.clone(), place.clone());
+    if let Some(timeout) = file.watchdog.as_ref().and_then(|watchdog| watchdog.timeout.as_ref()) {
+        add(&timeout.place);
+    }
     for timer in file.timers.values.values() {
         add(&timer.place);
     }

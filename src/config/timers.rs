@@ -77,6 +77,10 @@ pub struct Timers {
     /// How long the preferred node must have been healthy before a group goes back to it by itself.
     #[serde(with = "value::as_text")]
     pub failback_settle: Duration,
+    /// How long a node that is not ACTIVE waits before it turns a silent one off, so that the ACTIVE one does so first and
+    /// two never do it to each other.
+    #[serde(with = "value::as_text")]
+    pub fence_delay: Duration,
     /// Bound on the error of a clock's rate, in parts per million.
     pub clock_rate_ppm: u32,
 }

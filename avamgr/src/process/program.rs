@@ -48,6 +48,8 @@ pub struct Program {
     pub command: Vec<String>,
     /// Added to the daemon's environment.
     pub environment: BTreeMap<String, String>,
+    /// Nothing of the daemon's environment is handed down but PATH.
+    pub bare: bool,
     /// Working directory; `/` unless set, so that no file system stays in use.
     pub directory: Option<PathBuf>,
     /// User to run as.
@@ -192,6 +194,7 @@ impl Program {
     fn full_environment(&self, user: Option<&User>) -> BTreeMap<OsString, OsString> {
         let mut all: BTreeMap<OsString, OsString> = env::vars_os().collect();
         all.retain(|name, _| !NOT_FOR_CHILDREN.iter().any(|banned| name == banned));
+        all.retain(|name, _| !self.bare || name == "PATH");
         all.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
         if let Some(user) = user {
             all.insert("HOME".into(), user.dir.clone().into());

@@ -58,18 +58,34 @@ pub async fn run_to_end(
     time: Duration,
     rest: Rest,
 ) -> Result<Ended, ProgramError> {
-    let mut child = Child::spawn(executable, sink)?;
+    Ok(to_end(Child::spawn(executable, sink)?, time, rest).await)
+}
+
+/// The same for one that reads its orders from its standard input; what it leaves behind is killed.
+///
+/// # Errors
+/// When it could not be started.
+pub async fn run_reading(
+    executable: &Executable,
+    input: &[u8],
+    sink: Sink,
+    time: Duration,
+) -> Result<Ended, ProgramError> {
+    Ok(to_end(Child::spawn_reading(executable, input, sink)?, time, Rest::Kill).await)
+}
+
+async fn to_end(mut child: Child, time: Duration, rest: Rest) -> Ended {
     let exit = timeout(time, child.exited()).await;
     let Ok(exit) = exit else {
         let now = Instant::now();
         // What survives KILL is the business of whoever verifies afterwards; the script is over.
         let _ = child.stop(now, now + KILL_TIME).await;
-        return Ok(Ended { outcome: Outcome::TimedOut(time), lines: child.last_lines() });
+        return Ended { outcome: Outcome::TimedOut(time), lines: child.last_lines() };
     };
     let ended = Ended { outcome: Outcome::Exited(exit), lines: child.last_lines() };
     match rest {
         Rest::Kill => child.kill(),
         Rest::Stay => child.release(),
     }
-    Ok(ended)
+    ended
 }

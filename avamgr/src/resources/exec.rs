@@ -102,6 +102,7 @@ impl Exec {
         let program = Program {
             command: exec.command.clone(),
             environment: exec.environment.clone(),
+            bare: false,
             directory: exec.directory.clone(),
             user: exec.user.clone(),
             mark: Some(identity.mark.clone()),

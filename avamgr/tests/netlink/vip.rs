@@ -53,6 +53,7 @@ pub(crate) fn timers() -> Timers {
         stop_bound: SECOND / 3,
         lease_time: Duration::ZERO,
         guard_margin: Duration::ZERO,
+        fence_delay: Duration::ZERO,
         hold_time: SECOND,
         start_grace: SECOND,
         guard_lifetime: SECOND * 2,

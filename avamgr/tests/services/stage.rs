@@ -259,6 +259,7 @@ fn timers() -> Timers {
         stop_bound: t,
         lease_time: Duration::ZERO,
         guard_margin: Duration::ZERO,
+        fence_delay: Duration::ZERO,
         hold_time: t,
         start_grace: t,
         guard_lifetime: t,

@@ -52,6 +52,7 @@ fn one_second_gives_what_the_manual_says() {
         "announce_refresh 1m",
         "switchover_timeout 10s",
         "failback_settle 1m",
+        "fence_delay 5s",
     ];
     assert_eq!(told(&derived(&[], Facts::default())), expected);
     assert_eq!(told(&derived(&[("failover_budget", "1s")], Facts::default())), expected);
@@ -113,6 +114,12 @@ fn a_switchover_is_given_the_time_of_the_slowest_resource() {
         derived(&[], Facts { longest_step: Duration::from_secs(secs), ..Facts::default() }).switchover_timeout.as_secs()
     };
     assert_eq!([0, 9, 10, 30].map(timeout), [10, 10, 11, 31]);
+}
+
+#[test]
+fn nobody_waits_before_fencing_where_a_majority_decides() {
+    let delay = |leases| derived(&[], Facts { leases, ..Facts::default() }).fence_delay.as_secs();
+    assert_eq!([false, true].map(delay), [5, 0]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::config::keys;
 use crate::config::reader::{Nodes, PerNode, Placed, Table};
 use crate::config::{ExecConfig, Failback, HookConfig, HookStyle, IpNet, MonitorConfig};
 
-use super::{parsed, read_check, read_monitor};
+use super::{node, parsed, read_check, read_monitor};
 
 /// `[[group]]`
 pub(in crate::config) struct Group {
@@ -64,7 +64,7 @@ pub(super) fn read(table: &Table<'_>, nodes: &Nodes) -> Group {
     Group {
         place: table.place.clone(),
         name: table.text("name"),
-        preferred: read_preferred(table, nodes),
+        preferred: node(table, "preferred", nodes),
         failback: if auto { Failback::Auto } else { Failback::Manual },
         hook: read_hook(table),
         resources: resources.iter().map(|resource| read_resource(resource, nodes)).collect(),
@@ -77,16 +77,6 @@ fn read_hook(table: &Table<'_>) -> Option<HookConfig> {
     let keepalived = table.text("hook_style").is_some_and(|word| word.as_str() == "keepalived");
     let style = if keepalived { HookStyle::Keepalived } else { HookStyle::Environment };
     Some(HookConfig { command: command?.value, timeout: timeout?.value, style })
-}
-
-fn read_preferred(table: &Table<'_>, nodes: &Nodes) -> Option<usize> {
-    let preferred = table.text("preferred")?;
-    let index = nodes.names.iter().position(|node| *node == preferred.value);
-    if index.is_none() && nodes.sure {
-        let finding = Finding::conflict(&preferred.place, "must be a node of [cluster]");
-        table.findings.put(finding.hint(nodes.nearest(&preferred)));
-    }
-    index
 }
 
 fn read_resource(table: &Table<'_>, nodes: &Nodes) -> Resource {

@@ -1,12 +1,14 @@
 //! What a good file means: the checked config, its digest, and what is the same for two nodes.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{PAIR, SAMPLE, changed, good};
-use crate::cluster::NodeId;
+use crate::cluster::{NodeId, SafetyClass};
 use crate::config::{
-    Check, Config, Failback, HookStyle, IpNet, LinkKind, ResourceKind, describe_timers, parse_with_warnings,
+    Check, Config, Failback, FenceAction, HookStyle, IpNet, LinkKind, Rejoin, ResourceKind, WatchdogConfig,
+    describe_timers, parse_with_warnings,
 };
 
 fn address(text: &str) -> IpAddr {
@@ -189,10 +191,78 @@ fn a_hook_has_its_defaults_and_is_no_part_of_what_the_group_is() {
     assert_ne!(other.digest, config.digest);
 }
 
+/// Two devices for the second node, one for the first.
+const FENCES: &str = r#"
+    [[fence]]
+    node = "b2"
+    level = 2
+    agent = "/usr/sbin/fence_apc"
+    action = "reboot"
+    options = { plug = "7", ip = "10.0.0.3" }
+    timeout = "90s"
+    [[fence]]
+    node = "b2"
+    agent = "/usr/sbin/fence_ipmilan"
+    secrets = "/etc/avamgr/fence-b2"
+    [[fence]]
+    node = "a1"
+    agent = "/usr/sbin/fence_ipmilan"
+"#;
+
+#[test]
+fn devices_arrive_in_the_order_of_the_file() {
+    let config = good(&changed("", FENCES));
+    let [apc, ipmi, other] = config.fences.as_slice() else { panic!("{:?}", config.fences) };
+    assert_eq!((apc.node, apc.level, apc.action, apc.timeout.as_secs()), (NodeId(1), 2, FenceAction::Reboot, 90));
+    let options: Vec<String> = apc.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(options, ["ip=10.0.0.3", "plug=7"]);
+    assert_eq!((ipmi.node, ipmi.level, ipmi.action, ipmi.timeout.as_secs()), (NodeId(1), 1, FenceAction::Off, 60));
+    assert_eq!(ipmi.secrets.as_deref(), Some(Path::new("/etc/avamgr/fence-b2")));
+    assert_eq!((other.node, other.secrets.as_ref()), (NodeId(0), None));
+    assert_eq!(config.fencing.rejoin, Rejoin::Clear);
+    let auto = good(&changed("", &format!("{FENCES}\n[fencing]\nrejoin = \"auto\"")));
+    assert_eq!(auto.fencing.rejoin, Rejoin::Auto);
+}
+
+#[test]
+fn with_devices_the_class_says_so_and_a_node_alone_has_none() {
+    assert_eq!(good(PAIR).safety_class(), SafetyClass::Ping);
+    let config = good(&changed("", FENCES));
+    assert!(config.fences(NodeId(0)) && config.fences(NodeId(1)) && !good(PAIR).fences(NodeId(0)));
+    assert_eq!(config.safety_class().to_string(), "ping+fencing");
+    assert_eq!(config.timers.fence_delay, Duration::from_secs(5));
+    let leased = good(&changed("", &format!("{FENCES}\n[witness]\naddress = \"192.0.2.9\"")));
+    assert_eq!(leased.safety_class(), SafetyClass::LeaseFencing);
+    assert_eq!(leased.timers.fence_delay, Duration::ZERO);
+    let json = serde_json::to_string(&leased.safety_class()).unwrap_or_default();
+    assert_eq!(json, "\"lease+fencing\"");
+    let alone = config.alone();
+    assert!(alone.fences.is_empty() && alone.safety_class() == SafetyClass::Standalone);
+}
+
+#[test]
+fn nodes_agree_on_devices_too() {
+    let digest = |more: &str| good(&changed("", more)).digest;
+    let with = digest(FENCES);
+    assert_ne!(with, digest(""));
+    assert_ne!(with, digest(&FENCES.replace("\"7\"", "\"8\"")));
+    assert_ne!(with, digest(&format!("{FENCES}\n[fencing]\nrejoin = \"auto\"")));
+    assert_eq!(with, digest(&FENCES.replace("plug = \"7\", ip = \"10.0.0.3\"", "ip = \"10.0.0.3\", plug = \"7\"")));
+}
+
+#[test]
+fn a_watchdog_goes_with_timers_of_seconds() {
+    let slow = "[timers]\nheartbeat_interval = \"1s\"\n[watchdog]\ntimeout = \"3s\"";
+    let watchdog = good(&changed("", slow)).watchdog;
+    let expected = WatchdogConfig { device: "/dev/watchdog".into(), timeout: Duration::from_secs(3) };
+    assert_eq!(watchdog, Some(expected));
+    assert_eq!(good(PAIR).watchdog, None);
+}
+
 /// Two versions of the program must agree on it, so a change is a decision.
 #[test]
 fn the_digest_of_the_pair_is_this() {
-    assert_eq!(format!("{:016x}", good(PAIR).digest), "623bb3fb45c30f33");
+    assert_eq!(format!("{:016x}", good(PAIR).digest), "a9c9acaf60eb22bf");
 }
 
 #[test]
@@ -200,7 +270,7 @@ fn timers_tell_where_they_come_from() {
     let config = good(&changed("", "[timers]\ndead_time = \"300ms\"\nlink_rise = 4"));
     let lines = describe_timers(&config);
     let origin = |name: &str| lines.iter().find(|line| line.name == name).map(|line| line.origin()).unwrap_or_default();
-    assert_eq!(lines.len(), 24);
+    assert_eq!(lines.len(), 25);
     assert_eq!(origin("dead_time"), "set");
     assert_eq!(origin("link_rise"), "set");
     assert_eq!(origin("arbitrator_rise"), "default");

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::cluster::NodeId;
 use crate::config::{
-    ArbitratorConfig, Authority, Check, Config, DaemonConfig, ExecConfig, Failback, GroupConfig, IpNet, Limits,
-    LinkConfig, LinkKind, MonitorConfig, ReadyConfig, ResourceConfig, ResourceKind, RestartConfig, Timers, VipConfig,
+    ArbitratorConfig, Authority, Check, Config, DaemonConfig, ExecConfig, Failback, FencingConfig, GroupConfig, IpNet,
+    Limits, LinkConfig, LinkKind, MonitorConfig, ReadyConfig, ResourceConfig, ResourceKind, RestartConfig, Timers,
+    VipConfig,
 };
 
 /// hadev1 and hadev2, links `primary` and `secondary`, group `dre` with VIPs and a service, group `mysql` without VIPs.
@@ -27,6 +28,9 @@ pub(crate) fn pair() -> Config {
         links: vec![link("primary", "eth3", 11), link("secondary", "eth4", 13)],
         authority: Authority::Ping,
         witness: None,
+        fencing: FencingConfig::default(),
+        fences: Vec::new(),
+        watchdog: None,
         arbitrator: Some(ArbitratorConfig {
             ping: vec![IpAddr::from([172, 16, 6, 250])],
             interfaces: Some(vec!["eth0".to_owned(), "eth0".to_owned()]),
@@ -82,6 +86,7 @@ fn timers() -> Timers {
         announce_refresh: millis(0),
         switchover_timeout: millis(10_000),
         failback_settle: millis(30_000),
+        fence_delay: millis(5_000),
         clock_rate_ppm: 1_000,
     }
 }

@@ -22,6 +22,7 @@ fn timers(lifetime: Duration, refresh: Duration) -> Timers {
         stop_bound: SECOND,
         lease_time: Duration::ZERO,
         guard_margin: Duration::ZERO,
+        fence_delay: Duration::ZERO,
         hold_time: SECOND,
         start_grace: SECOND,
         guard_lifetime: lifetime,

@@ -1,0 +1,10 @@
+//! Fence agents as real processes: good ones, and every kind of bad one.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+#[path = "fencing/agents.rs"]
+mod agents;
+#[path = "fencing/dummy.rs"]
+mod dummy;
+#[path = "fencing/site.rs"]
+mod site;
