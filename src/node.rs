@@ -12,6 +12,7 @@ mod conflict;
 mod deadline;
 mod decide;
 pub mod event;
+mod fencing;
 mod frames;
 mod group;
 mod handover;
@@ -46,6 +47,7 @@ use crate::config::{Authority, Config};
 use crate::node::action::ProbeId;
 use crate::node::arbitration::Arbitrator;
 use crate::node::event::{AlarmKey, HoldKind};
+use crate::node::fencing::Fencing;
 use crate::node::group::Group;
 use crate::node::input::BadDatagram;
 use crate::node::operator::PendingRequest;
@@ -86,6 +88,7 @@ pub struct Node {
     /// Nodes whose name another machine uses, and when it was last heard to.
     duplicates: BTreeMap<NodeId, Instant>,
     persistence: Persistence,
+    fencing: Fencing,
     pending: Option<PendingRequest>,
     awaited: Vec<Awaited>,
     /// The daemon is asked to end.
@@ -150,6 +153,7 @@ impl Node {
             offline: durable.offline.map(|offline| (now, offline)),
             maintenance: durable.maintenance.then_some(now),
             duplicates: BTreeMap::new(),
+            fencing: Fencing::new(durable.fenced.clone()),
             persistence: Persistence::new(durable),
             pending: None,
             awaited: Vec::new(),
@@ -164,6 +168,7 @@ impl Node {
             config,
         };
         node.tell(Fact::Started { node: me });
+        node.remember_outcasts();
         node.evaluate();
         node
     }
@@ -194,6 +199,7 @@ impl Node {
             Input::Report { resource, report } => self.on_report(resource, report),
             Input::Ready { check, result } => self.on_ready(check, result),
             Input::Persisted { order, result } => self.on_persisted(order, result),
+            Input::Fenced { fence, result } => self.on_fenced(fence, result),
             Input::Command { request, who, command } => self.on_command(request, &who, command),
             Input::Shutdown => self.on_shutdown(),
             Input::Deadline => {}
@@ -235,6 +241,7 @@ impl Node {
         for id in self.config.clone().group_ids() {
             self.decide_group(id);
         }
+        self.judge_fencing();
         self.follow_pending_request();
         self.follow_awaited();
         self.follow_shutdown();

@@ -144,6 +144,7 @@ async fn core(mut commands: mpsc::Receiver<Input>, outbox: Outbox) {
             Command::Maintenance { .. }
             | Command::Resource { .. }
             | Command::ConfirmVoters
+            | Command::Fence { .. }
             | Command::ResetTerm { .. } => {}
         }
     }

@@ -3,6 +3,7 @@
 //! A sentence names what happened, where, and why, with the names of the config; figures are those of the moment of the
 //! event. Journal, history, CLI and web page all show these and no others.
 
+mod fencing;
 mod voting;
 
 use std::cmp::Ordering;
@@ -109,6 +110,7 @@ impl Speaker<'_> {
             Fact::PersistRecovered => "terms and holds can be written to disk again".to_owned(),
             Fact::ConfigMismatch { peer } => self.config_mismatch(*peer),
             Fact::ConfigMatches { peer } => format!("{} has the same config again", self.node(*peer)),
+            Fact::Fencing(fencing) => self.fencing(fencing),
             Fact::Voting(voting) => self.voting(voting),
             Fact::DuplicateNode { link, node } => self.duplicate(*link, *node),
             Fact::NodeUnique { node } => format!("nobody else calls itself {} any more", self.node(*node)),
@@ -294,6 +296,8 @@ fn hold_words(hold: HoldKind, on: bool, by: &str) -> String {
         }
         (HoldKind::Maintenance, false) => format!("maintenance off (by {by}): automatic actions are on again"),
         (HoldKind::Flap, true) => format!("held for flapping (by {by}): this node takes nothing over until `online`"),
+        (HoldKind::Fenced, true) => format!("fenced (by {by}): this node takes nothing over"),
+        (HoldKind::Fenced, false) => format!("no longer fenced (by {by})"),
         (HoldKind::Flap, false) => format!("no longer held for flapping (by {by})"),
     }
 }

@@ -93,6 +93,13 @@ impl Vote {
         }
     }
 
+    /// Ends what one run of a node was promised: it is known to be off.
+    pub fn release_of(&mut self, now: Instant, off: Asker) {
+        if self.promise(now).is_some_and(|promise| promise.is_of(off)) {
+            self.give_back(now);
+        }
+    }
+
     /// Ends what `holder` was promised.
     pub fn release(&mut self, now: Instant, holder: NodeId) {
         if self.promise(now).is_some_and(|promise| promise.holder == holder) {
@@ -150,6 +157,16 @@ mod tests {
         assert_eq!(held(&vote, 3), None);
         vote.hear(at(3), B, Wish::Lease(Term(6)), at(33), false);
         assert_eq!(held(&vote, 3), Some((B, 6)));
+    }
+
+    #[test]
+    fn only_the_run_that_is_off_is_released() {
+        let mut vote = promised();
+        vote.release_of(at(1), Asker { run: Incarnation(8), ..A });
+        vote.release_of(at(1), B);
+        assert_eq!(held(&vote, 1), Some((A, 5)));
+        vote.release_of(at(1), A);
+        assert_eq!(held(&vote, 1), None);
     }
 
     #[test]

@@ -168,6 +168,7 @@ impl Node {
         let is_newest = frame.revision == peer.revision;
         self.tell_all(facts);
         self.hear_voters(frame);
+        self.hear_fenced(frame, arrived);
         self.hear_promises(frame.from, arrived, frame);
         if is_newest {
             let claimed = broken(Rule::PromiseCountsFromReceipt).then(|| Instant::from_nanos(frame.sent_nanos));
@@ -344,7 +345,7 @@ impl Node {
             request,
             lease,
             voters: self.voters,
-            fenced: Vec::new(),
+            fenced: self.fencing.told(),
         };
         self.outbox.push_back(Action::Send { link: id, heartbeat });
     }

@@ -39,6 +39,7 @@ impl Node {
             Command::Offline { duration } => self.go_offline(request, who, duration),
             Command::Online => Ok(Some(self.go_online(who))),
             Command::Maintenance { on } => Ok(Some(self.set_maintenance(who, on))),
+            Command::Fence { node, verb } => self.fence_command(request, who, &node, verb),
             Command::ConfirmVoters => self.confirm_voters().map(|text| Some(Answer::Done { text })),
             Command::ResetTerm { group } => {
                 let done = self.find_group(group.as_deref()).and_then(|id| self.reset_term(id));

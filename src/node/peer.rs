@@ -79,6 +79,8 @@ pub(super) struct Peer {
     pub(super) handled_nonce: u64,
     pub(super) left: bool,
     pub(super) config_matches: Option<bool>,
+    /// It says that it has turned us off, before this run of ours.
+    pub(super) fenced_us: bool,
     /// It counts the same voters as we do; what was heard last stands.
     pub(super) voters_match: Option<bool>,
     pub(super) clock_offset_millis: Option<i64>,
@@ -104,6 +106,7 @@ impl Peer {
             handled_nonce: 0,
             left: false,
             config_matches: None,
+            fenced_us: false,
             voters_match: None,
             clock_offset_millis: None,
             clock_alarm: false,

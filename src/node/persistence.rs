@@ -77,12 +77,14 @@ impl Node {
         let same = on_disk.offline == offline
             && on_disk.maintenance == maintenance
             && on_disk.promised == promised
-            && on_disk.voters == voters;
+            && on_disk.voters == voters
+            && on_disk.fenced == *self.fencing.outcasts();
         // After a failure something is written even if nothing has changed: only that shows that the disk works again.
         if same && self.persistence.failed.is_none() && !self.groups.iter().any(group_short) {
             return;
         }
-        let mut durable = Durable { offline, maintenance, promised, voters, ..on_disk.clone() };
+        let fenced = self.fencing.outcasts().clone();
+        let mut durable = Durable { offline, maintenance, promised, voters, fenced, ..on_disk.clone() };
         for group in self.groups.iter().filter(|group| group_short(group)) {
             durable.terms.insert(group.id, Term(group.seen_term.0.saturating_add(RESERVE)));
         }

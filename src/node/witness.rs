@@ -159,7 +159,7 @@ impl Node {
             request: None,
             lease: self.config.timers.lease_time,
             voters: self.voters,
-            fenced: Vec::new(),
+            fenced: self.fencing.told(),
         };
         self.outbox.push_back(Action::Send { link: LinkId::WITNESS, heartbeat });
     }

@@ -12,6 +12,7 @@ impl Fact {
             Self::Resource { change, .. } => change.severity(),
             Self::Hold { hold, on, .. } => hold_severity(*hold, *on),
             Self::Switchover { step, .. } => step_severity(step),
+            Self::Fencing(fencing) => fencing.severity(),
             Self::Voting(voting) => voting.severity(),
             Self::Command { refused, .. } => {
                 if refused.is_some() {
@@ -91,6 +92,7 @@ impl Fact {
             | Self::Command { .. }
             | Self::PersistFailed { .. }
             | Self::PersistRecovered
+            | Self::Fencing(_)
             | Self::ConfigMismatch { .. }
             | Self::ConfigMatches { .. }
             | Self::DuplicateNode { .. }
@@ -166,7 +168,7 @@ fn hold_severity(hold: HoldKind, on: bool) -> Severity {
     match (hold, on) {
         (_, false) => Severity::Info,
         (HoldKind::Offline | HoldKind::Maintenance, true) => Severity::Warning,
-        (HoldKind::Flap, true) => Severity::Alarm,
+        (HoldKind::Flap | HoldKind::Fenced, true) => Severity::Alarm,
     }
 }
 
