@@ -9,6 +9,7 @@ mod check;
 mod command;
 mod connection;
 mod documents;
+mod fence;
 mod history;
 mod interrupt;
 mod offline;
@@ -122,6 +123,7 @@ fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
         | Verb::Reload => command::run(session, verb),
         Verb::Resource(args) => resource::run(session, args),
         Verb::Check(args) => check::run(session, args),
+        Verb::Fence(args) => fence::run(session, args),
         Verb::Keygen(args) => documents::keygen(session, args),
         Verb::Config { verb } => documents::config(session, verb),
         Verb::Completion { shell } => documents::completion(*shell),

@@ -4,6 +4,7 @@
 //! touches the world, and it changes nothing there.
 
 mod facts;
+mod fencing;
 mod judge;
 mod lease;
 mod route;

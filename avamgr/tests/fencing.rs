@@ -4,6 +4,8 @@
 
 #[path = "fencing/agents.rs"]
 mod agents;
+#[path = "fencing/command.rs"]
+mod command;
 #[path = "fencing/dummy.rs"]
 mod dummy;
 #[path = "fencing/site.rs"]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use avamgr::guard::Support;
 use avamgr::preflight::{Facts, Finding, Interface, KeyFile, Level, Owner, PeerClock, Program, Route, judge};
-use avamgr_core::config::{Authority, Config, ResourceKind, SystemdConfig, WitnessConfig};
+use avamgr_core::config::{Authority, Config, ResourceKind, SystemdConfig, WatchdogConfig, WitnessConfig};
 
 const ME: cluster::NodeId = cluster::NodeId(0);
 
@@ -32,6 +32,8 @@ fn well() -> Facts {
     Facts {
         witness_key_file: Some(KeyFile::Found { mode: 0o600, uid: 0, is_file: true }),
         witness_route: None,
+        fence_secrets: Vec::new(),
+        watchdog: None,
         guard: Ok(Support { egress: true }),
         guard_earliness: Duration::from_millis(17),
         interfaces: BTreeMap::from([
@@ -237,6 +239,25 @@ fn a_node_alone_needs_no_key() {
     config.standalone = true;
     let facts = Facts { key_file: Some(KeyFile::Missing), ..well() };
     assert!(judge(&config, ME, &facts).iter().all(|finding| finding.level == Level::Ok));
+}
+
+#[test]
+fn what_turning_nodes_off_needs_of_a_host() {
+    let program = |found| Program { owner: Owner::Fence("hadev2".to_owned()), path: "/a".to_owned(), found };
+    let said = fault(|facts| facts.programs = vec![program(Err("not executable".to_owned()))]);
+    assert!(said.starts_with("Error fence device of hadev2: /a cannot be run: not executable"), "{said}");
+    let secrets = |found| vec![(PathBuf::from("/s"), found)];
+    let said = fault(|facts| facts.fence_secrets = secrets(KeyFile::Found { mode: 0o640, uid: 0, is_file: true }));
+    assert!(said.starts_with("Error secrets file /s: has mode 0640: others than its owner can use it"), "{said}");
+    assert!(said.ends_with("if somebody may have read it, change the passwords in it"), "{said}");
+    let said = fault(|facts| facts.fence_secrets = secrets(KeyFile::Missing));
+    assert!(said.starts_with("Error secrets file /s: is missing -> write it, mode 0600"), "{said}");
+    let watchdog = WatchdogConfig { device: "/dev/watchdog".into(), timeout: Duration::from_secs(3) };
+    let config = Config { watchdog: Some(watchdog), ..fixture::pair() };
+    let said = only_fault(&config, &Facts { watchdog: Some(Err("is not a device".to_owned())), ..well() });
+    assert!(said.starts_with("Error watchdog /dev/watchdog: is not a device -> load the driver"), "{said}");
+    let good = judge(&config, ME, &Facts { watchdog: Some(Ok(())), ..well() });
+    assert!(good.iter().all(|finding| finding.level == Level::Ok), "{good:?}");
 }
 
 /// The pair under leases, with a witness.

@@ -113,6 +113,8 @@ pub enum Verb {
     /// Needs no daemon and no root, but sees more with them. Exit code 5 when the config is invalid, 1 when the host has
     /// an error.
     Check(CheckArgs),
+    /// The devices that turn nodes off
+    Fence(FenceArgs),
     /// Make a key file for the heartbeats, or add a key to it
     ///
     /// To change keys without an outage: add one, copy the file to every node, reload each; then --send-with the new one and
@@ -239,6 +241,27 @@ pub struct CheckArgs {
     /// Only the file, not this host
     #[arg(long)]
     pub no_host: bool,
+}
+
+/// Options of `fence`.
+#[derive(Clone, Debug, Args)]
+pub struct FenceArgs {
+    /// What about them
+    #[command(subcommand)]
+    pub verb: FenceVerb,
+}
+
+/// Verbs of `fence`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum FenceVerb {
+    /// Ask every device whether its node is on, and turn nothing off
+    ///
+    /// Needs no daemon, but must be able to read the secrets of the devices. Run it on every node: each must reach the devices
+    /// of the others. Exit code 1 when a device does not answer.
+    Test {
+        /// Only the devices of this node
+        node: Option<String>,
+    },
 }
 
 /// Options of `keygen`.

@@ -64,6 +64,7 @@ fn request(verb: &Verb) -> Option<Request> {
         | Verb::History(_)
         | Verb::Resource(_)
         | Verb::Check(_)
+        | Verb::Fence(_)
         | Verb::Keygen(_)
         | Verb::Config { .. }
         | Verb::Shell

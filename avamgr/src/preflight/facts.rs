@@ -16,6 +16,7 @@ use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
 use crate::guard::{Support, earliness, support};
 use crate::netlink::can_destroy_connections;
+use crate::preflight::fencing;
 use crate::preflight::route::{self, Route};
 
 /// Everything the judgement needs.
@@ -39,11 +40,15 @@ pub struct Facts {
     pub witness_route: Option<Result<Route, String>>,
     /// The kernel can hold a lease; `Err` = why not.
     pub guard: Result<Support, String>,
+    /// Files with what the fence agents are told and nobody else may know.
+    pub fence_secrets: Vec<(PathBuf, KeyFile)>,
+    /// The device of the watchdog is there, if one is configured; `Err` = why not.
+    pub watchdog: Option<Result<(), String>>,
     /// How much earlier than a lease this kernel may close the addresses.
     pub guard_earliness: Duration,
     /// The way to each address of the arbitrator.
     pub routes: BTreeMap<IpAddr, Result<Route, String>>,
-    /// Programs of resources and hooks.
+    /// Programs of resources, hooks and devices.
     pub programs: Vec<Program>,
     /// systemd is the init of this host.
     pub systemd: bool,
@@ -102,9 +107,11 @@ pub enum Owner {
     Resource(String),
     /// The hook of a group.
     Hook(String),
+    /// A device that turns this node off.
+    Fence(String),
 }
 
-/// A program or script of a resource or group.
+/// A program or script of a resource, group or device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// Whose it is.
@@ -123,6 +130,8 @@ impl Facts {
             routes: routes(config, me, &interfaces),
             witness_route: witness_route(config, me, &interfaces),
             witness_key_file: config.witness.as_ref().map(|witness| key_file(&witness.key_file)),
+            fence_secrets: fencing::secrets(config),
+            watchdog: fencing::watchdog(config),
             guard: support(),
             guard_earliness: earliness(),
             interfaces,
@@ -208,7 +217,7 @@ fn is_running(name: &str) -> bool {
     processes.filter_map(comm).any(|comm| comm.trim_end() == name)
 }
 
-fn key_file(path: &Path) -> KeyFile {
+pub(super) fn key_file(path: &Path) -> KeyFile {
     match fs::metadata(path) {
         Ok(found) => KeyFile::Found { mode: found.mode() & 0o7777, uid: found.uid(), is_file: found.is_file() },
         Err(error) if error.kind() == io::ErrorKind::NotFound => KeyFile::Missing,
@@ -232,6 +241,10 @@ fn programs(config: &Config) -> Vec<Program> {
             };
             look(Owner::Resource(format!("{}/{}", group.name, resource.name)), path);
         }
+    }
+    for fence in &config.fences {
+        let node = config.node_name(fence.node).to_owned();
+        look(Owner::Fence(node), Some(fence.agent.display().to_string()));
     }
     programs
 }

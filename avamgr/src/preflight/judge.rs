@@ -8,7 +8,7 @@ use avamgr_core::cluster::NodeId;
 use avamgr_core::config::{Config, LinkConfig, LinkKind, ResourceConfig, ResourceKind, VipConfig};
 use avamgr_core::control::words::duration;
 
-use crate::preflight::{Facts, Finding, Interface, KeyFile, Owner, lease};
+use crate::preflight::{Facts, Finding, Interface, KeyFile, Owner, fencing, lease};
 
 /// Every finding, in the order in which one would look.
 pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
@@ -19,6 +19,7 @@ pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
     }
     findings.extend(arbitrator(config, me, facts));
     findings.extend(lease::judge(config, me, facts));
+    findings.extend(fencing::judge(config, facts));
     for (name, resource) in resources(config) {
         match &resource.kind {
             ResourceKind::Vip(vip) => findings.extend(self::vip(&name, vip, me, facts)),
@@ -54,8 +55,20 @@ fn key_file(config: &Config, facts: &Facts) -> Option<Finding> {
 
 /// A key file; `hint` says how one is made.
 pub(super) fn judge_key_file(path: &Path, found: &KeyFile, uid: u32, hint: &str) -> Finding {
+    judge_private_file("key file", path, found, uid, hint, "make a new key")
+}
+
+/// A file that only we may read; `known` says what to do when somebody else has.
+pub(super) fn judge_private_file(
+    what: &str,
+    path: &Path,
+    found: &KeyFile,
+    uid: u32,
+    hint: &str,
+    known: &str,
+) -> Finding {
     let file = path.display();
-    let subject = format!("key file {file}");
+    let subject = format!("{what} {file}");
     match found {
         KeyFile::Missing => Finding::error(subject, "is missing", hint),
         KeyFile::Hidden(error) if uid == 0 => {
@@ -68,7 +81,7 @@ pub(super) fn judge_key_file(path: &Path, found: &KeyFile, uid: u32, hint: &str)
         KeyFile::Found { mode, .. } if mode & 0o077 != 0 => Finding::error(
             subject,
             format!("has mode {mode:04o}: others than its owner can use it"),
-            format!("chmod 0600 {file}; if somebody may have read it, make a new key"),
+            format!("chmod 0600 {file}; if somebody may have read it, {known}"),
         ),
         KeyFile::Found { uid: owner, .. } if *owner != 0 && *owner != uid => {
             Finding::error(subject, format!("belongs to uid {owner}"), format!("chown root {file}"))
@@ -188,6 +201,7 @@ fn programs(facts: &Facts) -> Vec<Finding> {
         let subject = match &program.owner {
             Owner::Resource(name) => format!("resource {name}"),
             Owner::Hook(group) => format!("hook of {group}"),
+            Owner::Fence(node) => format!("fence device of {node}"),
         };
         let why = match &program.found {
             Ok(path) => return Finding::ok(subject, format!("runs {}", path.display())),
@@ -196,7 +210,7 @@ fn programs(facts: &Facts) -> Vec<Finding> {
         let text = format!("{} cannot be run: {why}", program.path);
         let hint = "install it, or correct the path in the config";
         match program.owner {
-            Owner::Resource(_) => Finding::error(subject, text, hint),
+            Owner::Resource(_) | Owner::Fence(_) => Finding::error(subject, text, hint),
             // Nothing waits for it.
             Owner::Hook(_) => Finding::warning(subject, text, hint),
         }
