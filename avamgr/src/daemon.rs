@@ -267,6 +267,12 @@ impl Loop {
                     follow_right(guard, group, until);
                 }
             }
+            Action::Fence { fence, target } => {
+                if !daemon.hands.fence(fence, target) {
+                    let result = Err("too many nodes are being turned off at once".to_owned());
+                    self.waiting.push(Input::Fenced { fence, result });
+                }
+            }
             Action::Answer { request, answer } => daemon.hands.answer(request, answer),
             Action::Event(event) => {
                 daemon.hands.event(event);

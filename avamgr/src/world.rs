@@ -25,8 +25,9 @@ use crate::arbitrators::ping::Pinger;
 use crate::control::outbox::channel as word_channel;
 use crate::control::{Answers, ControlServer, Policy, Ports, Serving};
 use crate::daemon::{Daemon, Tune};
+use crate::fencing::Fencer;
 use crate::guard::{self, Guard, Handle};
-use crate::hands::{Hands, serve_probes};
+use crate::hands::{Hands, serve_fences, serve_probes};
 use crate::history::History;
 use crate::inputs::{self, Inputs};
 use crate::journal::service::{self, Pulse};
@@ -135,9 +136,10 @@ async fn serve(start: &Start) -> Result<()> {
     let names: Vec<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
     let right = Right::open(&runtime, &names)?;
     let resources = start_resources(&config, start.node, grip.as_ref(), &runtime, &inputs);
-    let (hands, probes) = Hands::new(resources, writer, outbox);
+    let (hands, probes, fences) = Hands::new(resources, writer, outbox);
     let questions = config.groups.iter().map(|group| group::questions(group, start.node)).collect();
     tokio::spawn(serve_probes(probes, questions, inputs.clone()));
+    tokio::spawn(serve_fences(fences, Fencer::new(&config), inputs.clone()));
     start_ready_checks(&config, &inputs);
 
     let pulse = Pulse::default();

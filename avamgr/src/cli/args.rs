@@ -262,6 +262,25 @@ pub enum FenceVerb {
         /// Only the devices of this node
         node: Option<String>,
     },
+    /// Turn a node off through its devices, whatever it does
+    ///
+    /// The answer comes when it is known to be off. What it was ACTIVE for is taken over then.
+    Now {
+        /// The node
+        node: String,
+    },
+    /// Vouch that a node is off: what it may have owned is taken over
+    ///
+    /// When its devices do not work. Say it only when you have seen to it yourself; a node that is heard is refused.
+    Confirm {
+        /// The node
+        node: String,
+    },
+    /// Let a node that was fenced take part again
+    Clear {
+        /// The node
+        node: String,
+    },
 }
 
 /// Options of `keygen`.

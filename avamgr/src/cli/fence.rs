@@ -6,6 +6,7 @@ use std::time::Duration;
 use avamgr_core::cluster::NodeId;
 use avamgr_core::config::Config;
 use avamgr_core::control::words::duration;
+use avamgr_core::control::{Command, FenceVerb as Order, Request};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
@@ -14,6 +15,7 @@ use tokio::time::sleep;
 
 use crate::cli::CliError;
 use crate::cli::args::{FenceArgs, FenceVerb};
+use crate::cli::command;
 use crate::cli::output::{Styled, plural};
 use crate::cli::session::Session;
 use crate::clock;
@@ -47,7 +49,14 @@ struct Report {
 pub(super) fn run(session: &Session, args: &FenceArgs) -> Result<Exit, CliError> {
     match &args.verb {
         FenceVerb::Test { node } => test(session, node.as_deref()),
+        FenceVerb::Now { node } => order(session, node, Order::Shoot),
+        FenceVerb::Confirm { node } => order(session, node, Order::Confirm),
+        FenceVerb::Clear { node } => order(session, node, Order::Clear),
     }
+}
+
+fn order(session: &Session, node: &str, verb: Order) -> Result<Exit, CliError> {
+    command::order(session, &Request::Command(Command::Fence { node: node.to_owned(), verb }))
 }
 
 fn test(session: &Session, node: Option<&str>) -> Result<Exit, CliError> {
