@@ -14,7 +14,7 @@ use crate::strangers::{play, record};
 const WITNESS: &str = "172.16.8.250";
 
 /// What cannot be reached of the nodes by each other on the neutral network, while the witness can.
-const APART: &str = "table ip story {\n\
+pub(crate) const APART: &str = "table ip story {\n\
     chain in {\n type filter hook input priority 0;\n ip saddr 172.16.8.51 drop\n }\n\
     chain out {\n type filter hook output priority 0;\n ip daddr 172.16.8.51 drop\n }\n}\n";
 

@@ -5,6 +5,7 @@ mod addresses;
 mod consent;
 mod diameter;
 mod failover;
+mod fencing;
 mod groups;
 mod lease;
 mod load;
