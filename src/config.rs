@@ -101,6 +101,9 @@ pub struct Config {
     pub arbitrator: Option<ArbitratorConfig>,
     /// The voter on a third site, if there is one; never without the authority `lease`.
     pub witness: Option<WitnessConfig>,
+    /// The etcd that holds the leases; there when the authority is `etcd`, and never otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdConfig>,
     /// Groups in the order of the file.
     pub groups: Vec<GroupConfig>,
     /// What must be up on every node but is not ours to start (`[[ready]]`).
@@ -147,6 +150,8 @@ pub enum Authority {
     Ping,
     /// A lease, given by a majority of the nodes and the witness.
     Lease,
+    /// A lease, given by an etcd cluster alone.
+    Etcd,
 }
 
 /// The voter on a third site.
@@ -160,6 +165,21 @@ pub struct WitnessConfig {
     pub interfaces: Option<Vec<String>>,
     /// The keys this cluster shares with it.
     pub key_file: PathBuf,
+}
+
+/// The etcd cluster that holds the leases.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EtcdConfig {
+    /// Its members, `http://address:port` or `https://address:port`; one that answers is enough.
+    pub endpoints: Vec<String>,
+    /// Its keys of ours are below `/prefix/cluster/`.
+    pub prefix: String,
+    /// Who may have signed the members' certificates; there when an endpoint is `https://`.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, where the members ask for one.
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
 }
 
 /// The neutral party that decides who is isolated.
@@ -375,7 +395,7 @@ impl Config {
     /// Name of a node.
     pub fn node_name(&self, node: NodeId) -> &str {
         if node == NodeId::WITNESS {
-            return "the witness";
+            return if self.etcd.is_some() { "etcd" } else { "the witness" };
         }
         self.nodes.get(node.index()).map_or("?", String::as_str)
     }
@@ -432,6 +452,7 @@ impl Config {
         self.links.clear();
         self.arbitrator = None;
         self.witness = None;
+        self.etcd = None;
         self.authority = Authority::Ping;
         self.digest = build::digest(&self);
         self
@@ -442,13 +463,38 @@ impl Config {
         match self.authority {
             _ if self.standalone => SafetyClass::Standalone,
             Authority::Ping => SafetyClass::Ping,
-            Authority::Lease => SafetyClass::Lease,
+            Authority::Lease | Authority::Etcd => SafetyClass::Lease,
         }
     }
 
-    /// Voters of a lease: the nodes and the witness.
+    /// Leases decide who is ACTIVE.
+    pub fn leases(&self) -> bool {
+        match self.authority {
+            _ if self.standalone => false,
+            Authority::Ping => false,
+            Authority::Lease | Authority::Etcd => true,
+        }
+    }
+
+    /// Each node has a vote on leases; otherwise only the voter outside has one.
+    pub fn nodes_vote(&self) -> bool {
+        self.authority == Authority::Lease
+    }
+
+    /// There is a voter that is no node: a witness, or etcd.
+    pub fn has_voter_outside(&self) -> bool {
+        !self.standalone && (self.witness.is_some() || self.etcd.is_some())
+    }
+
+    /// What that voter is called in a table.
+    pub fn outside_voter_name(&self) -> &'static str {
+        if self.etcd.is_some() { "etcd" } else { "witness" }
+    }
+
+    /// Voters of a lease: the nodes and the witness, or etcd alone.
     pub fn voters(&self) -> usize {
-        self.nodes.len() + usize::from(self.witness.is_some())
+        let nodes = if self.nodes_vote() { self.nodes.len() } else { 0 };
+        nodes + usize::from(self.has_voter_outside())
     }
 
     /// Votes that make a lease: two sets of this size always share a voter.

@@ -27,6 +27,12 @@ pub fn held_until(sent: Instant, lease: Duration, ppm: u32) -> Instant {
     sent + shrink(whole_micros(lease), believed(ppm))
 }
 
+/// As [`held_until`], for a voter that does not know the clock-rate bound and counts `lease` on its own clock from the receipt,
+/// as etcd does: its clock may be too fast as ours may be too slow.
+pub fn held_until_by_plain_voter(sent: Instant, lease: Duration, ppm: u32) -> Instant {
+    held_until(sent, shrink(lease, ppm), ppm)
+}
+
 /// When the promise of a voter is over that got the renewal at `received`.
 pub fn promised_until(received: Instant, lease: Duration, ppm: u32) -> Instant {
     received + stretch(lease, believed(ppm))

@@ -32,6 +32,7 @@ fn well() -> Facts {
     Facts {
         witness_key_file: Some(KeyFile::Found { mode: 0o600, uid: 0, is_file: true }),
         witness_route: None,
+        etcd: Vec::new(),
         guard: Ok(Support { egress: true }),
         guard_earliness: Duration::from_millis(17),
         interfaces: BTreeMap::from([

@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 use crate::cluster::NodeId;
 
 use super::derive::{Facts, derive};
-use super::file::{Arbitrator, File, Group, Kind, Link, Resource, Witness};
+use super::file::{Arbitrator, Etcd, File, Group, Kind, Link, Resource, Witness};
 use super::reader::{PerNode, Placed};
 use super::rules::NEUTRAL;
 use super::{
-    ArbitratorConfig, Config, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig, ResourceConfig, ResourceKind,
-    RestartConfig, SystemdConfig, VipConfig, WitnessConfig,
+    ArbitratorConfig, Config, EtcdConfig, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig, ResourceConfig,
+    ResourceKind, RestartConfig, SystemdConfig, VipConfig, WitnessConfig,
 };
 
 /// The config a file describes.
@@ -29,6 +29,7 @@ pub(super) fn build(file: &File) -> Config {
         links: links(file),
         authority: file.authority(),
         witness: file.witness.as_ref().filter(|_| !file.cluster.standalone).and_then(witness),
+        etcd: file.etcd.as_ref().filter(|_| !file.cluster.standalone).map(etcd),
         arbitrator: file.arbitrator.as_ref().filter(|_| !file.cluster.standalone).map(arbitrator),
         groups: file.groups.iter().map(group).collect(),
         ready: file
@@ -122,6 +123,17 @@ fn witness(found: &Witness) -> Option<WitnessConfig> {
         interfaces: found.interfaces.as_ref().map(interfaces),
         key_file: found.key_file.clone(),
     })
+}
+
+fn etcd(found: &Etcd) -> EtcdConfig {
+    let path = |path: &Option<Placed<String>>| path.as_ref().map(|path| path.value.clone().into());
+    EtcdConfig {
+        endpoints: found.endpoints.iter().map(|endpoint| endpoint.value.clone()).collect(),
+        prefix: found.prefix.clone(),
+        ca_file: path(&found.ca_file),
+        cert_file: path(&found.cert_file),
+        key_file: path(&found.key_file),
+    }
 }
 
 fn group(group: &Group) -> GroupConfig {

@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) links: Vec<Link>,
     pub(super) arbitrator: Option<Arbitrator>,
     pub(super) witness: Option<Witness>,
+    pub(super) etcd: Option<Etcd>,
     pub(super) groups: Vec<Group>,
     pub(super) ready: Vec<Ready>,
     pub(super) daemon: DaemonConfig,
@@ -39,6 +40,7 @@ impl File {
         match &self.cluster.authority {
             _ if self.cluster.standalone => Authority::Ping,
             Some(written) => written.value,
+            None if self.etcd.is_some() => Authority::Etcd,
             None if self.witness.is_some() => Authority::Lease,
             None => Authority::Ping,
         }
@@ -113,6 +115,16 @@ pub(super) struct Witness {
     pub(super) key_file: PathBuf,
 }
 
+/// `[etcd]`
+pub(super) struct Etcd {
+    pub(super) place: Place,
+    pub(super) endpoints: Vec<Placed<String>>,
+    pub(super) prefix: String,
+    pub(super) ca_file: Option<Placed<String>>,
+    pub(super) cert_file: Option<Placed<String>>,
+    pub(super) key_file: Option<Placed<String>>,
+}
+
 /// `[[ready]]`
 pub(super) struct Ready {
     pub(super) name: Option<Placed<String>>,
@@ -143,10 +155,11 @@ pub(super) fn read(entries: &DeTable<'_>, findings: &Findings<'_>) -> File {
     let arbitrator = arbitrator.map(|table| read_arbitrator(&table, &nodes));
     let witness = Some(top.table("witness", &keys::WITNESS)).filter(Table::is_written);
     let witness = witness.map(|table| read_witness(&table, &nodes));
+    let etcd = Some(top.table("etcd", &keys::ETCD)).filter(Table::is_written).map(|table| read_etcd(&table));
     let groups = top.tables("group", &keys::GROUP).iter().map(|table| group::read(table, &nodes)).collect();
     let ready = top.tables("ready", &keys::READY).iter().map(read_ready).collect();
     let daemon = read_daemon(&top.table("daemon", &keys::DAEMON));
-    File { cluster, timers, limits, links, arbitrator, witness, groups, ready, daemon }
+    File { cluster, timers, limits, links, arbitrator, witness, etcd, groups, ready, daemon }
 }
 
 fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {
@@ -170,8 +183,12 @@ fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {
         nodes,
         nodes_place: table.place_of("nodes"),
         authority: table.text("authority").map(|word| {
-            let authority = if word.value == "lease" { Authority::Lease } else { Authority::Ping };
-            Placed { value: authority, place: word.place }
+            let value = match word.value.as_str() {
+                "lease" => Authority::Lease,
+                "etcd" => Authority::Etcd,
+                _ => Authority::Ping,
+            };
+            Placed { value, place: word.place }
         }),
         standalone: table.flag("standalone").is_some_and(|flag| *flag),
     }
@@ -266,6 +283,17 @@ fn read_witness(table: &Table<'_>, nodes: &Nodes) -> Witness {
         port: port(table),
         interfaces: table.per_node("interface", nodes),
         key_file: table.text("key_file").map(|path| path.value.into()).unwrap_or_default(),
+    }
+}
+
+fn read_etcd(table: &Table<'_>) -> Etcd {
+    Etcd {
+        place: table.place.clone(),
+        endpoints: table.list("endpoints"),
+        prefix: table.text("prefix").map(|prefix| prefix.value).unwrap_or_default(),
+        ca_file: table.text("ca_file"),
+        cert_file: table.text("cert_file"),
+        key_file: table.text("key_file"),
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) const VIPS_MAX: usize = 16_384;
 pub(super) const RANGES_MAX: usize = 256;
 /// Monitors of one resource.
 pub(super) const MONITORS_MAX: usize = 16;
+/// Members of an etcd cluster: more than anybody runs.
+pub(super) const ENDPOINTS_MAX: usize = 16;
 /// Ready checks of a node.
 pub(super) const READY_MAX: usize = 64;
 
@@ -213,6 +215,7 @@ pub(super) const TOP: Section = Section {
         key("link", Takes::Tables(LINKS_MAX), Preset::Optional),
         key("arbitrator", Takes::Table, Preset::Optional),
         key("witness", Takes::Table, Preset::Optional),
+        key("etcd", Takes::Table, Preset::Optional),
         key("group", Takes::Tables(GROUPS_MAX), Preset::Optional),
         key("ready", Takes::Tables(READY_MAX), Preset::Optional),
         key("daemon", Takes::Table, Preset::Optional),
@@ -226,7 +229,7 @@ pub(super) const CLUSTER: Section = Section {
         NAME,
         key("nodes", Takes::List(Grammar::Host, NODES_MAX), Preset::Required),
         key("failover_budget", Takes::Time(ms(50), secs(600)), Preset::Derived),
-        key("authority", Takes::Choice(&["ping", "lease"]), Preset::Optional),
+        key("authority", Takes::Choice(&["ping", "lease", "etcd"]), Preset::Optional),
         key("standalone", Takes::Flag, Preset::Value("false")),
     ],
 };
@@ -304,6 +307,18 @@ pub(super) const WITNESS: Section = Section {
     ],
 };
 
+/// `[etcd]`
+pub(super) const ETCD: Section = Section {
+    path: "etcd",
+    keys: &[
+        key("endpoints", Takes::List(Grammar::Endpoint, ENDPOINTS_MAX), Preset::Required),
+        key("prefix", Takes::Text(Grammar::Name), Preset::Value("avamgr")),
+        key("ca_file", Takes::Text(Grammar::Path), Preset::Optional),
+        key("cert_file", Takes::Text(Grammar::Path), Preset::Optional),
+        key("key_file", Takes::Text(Grammar::Path), Preset::Optional),
+    ],
+};
+
 /// `[[group]]`
 pub(super) const GROUP: Section = Section {
     path: "group",
@@ -376,8 +391,10 @@ pub(super) const DAEMON: Section = Section {
 };
 
 /// Every table, in the order of the manual.
-pub const SECTIONS: &[Section] =
-    &[TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, WITNESS, GROUP, RESOURCE, RESTART, CHECK, MONITOR, READY, DAEMON];
+pub const SECTIONS: &[Section] = &[
+    TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, WITNESS, ETCD, GROUP, RESOURCE, RESTART, CHECK, MONITOR, READY,
+    DAEMON,
+];
 
 /// Of these names the one that was probably meant.
 pub(super) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {

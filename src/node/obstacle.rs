@@ -110,8 +110,14 @@ impl Obstacle {
             Self::Promised { voter, holder, until } => {
                 format!("{} has promised its vote to {}, for {}", node(voter), node(holder), left(until))
             }
+            Self::TooFewVoters { .. } if config.etcd.is_some() => {
+                "etcd does not answer: nobody else gives the lease".into()
+            }
             Self::TooFewVoters { present, needed, of } => {
                 format!("{present} of {of} voters are there, this node among them; {needed} are needed")
+            }
+            Self::NoMajority { until, .. } if config.etcd.is_some() => {
+                format!("etcd did not give the lease in time; the next attempt begins in {}", left(until))
             }
             Self::NoMajority { needed, until } => format!(
                 "the last attempt did not find {needed} of {} voters; the next one begins in {}",

@@ -59,7 +59,7 @@ impl Node {
         let on_disk = &self.persistence.on_disk;
         let offline = self.offline.map(|(_, offline)| offline);
         let maintenance = self.maintenance.is_some();
-        let promised = if self.leases() { on_disk.promised.max(self.longest_promise) } else { on_disk.promised };
+        let promised = if self.votes() { on_disk.promised.max(self.longest_promise) } else { on_disk.promised };
         let same = on_disk.offline == offline && on_disk.maintenance == maintenance && on_disk.promised == promised;
         // After a failure something is written even if nothing has changed: only that shows that the disk works again.
         if same && self.persistence.failed.is_none() && !self.groups.iter().any(group_short) {

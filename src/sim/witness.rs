@@ -1,4 +1,4 @@
-//! The witness of the world: the real table of votes, on a machine of its own that comes and goes.
+//! The witness of the world: the real table of votes, on a machine of its own that comes and goes. It stands for etcd as well.
 
 use std::time::Duration;
 

@@ -117,7 +117,8 @@ pub(crate) fn one_random_run_under_leases(
     let shape = random_shape(&mut random);
     let nodes = [2, 2, 2, 3, 3, 5][random.index(6)];
     let witness = nodes == 2 || random.chance(300_000);
-    let shape = Shape { nodes, lease: true, witness, ..shape };
+    let etcd = random.chance(200_000);
+    let shape = Shape { nodes, lease: !etcd, witness: witness && !etcd, etcd, ..shape };
     let plan = plan_of(&shape, &mut random);
     run_plan(seed, random, plan, slot, detail)
 }

@@ -1,7 +1,7 @@
 //! The language of the stories: one order a line.
 //!
 //! ```text
-//! cluster [nodes=3] [interval=10ms] [neutral] [lease] [witness] [switched] [standalone] [ready] [groups=2] [vips=2] [no-service]
+//! cluster [nodes=3] [interval=10ms] [neutral] [lease] [witness] [etcd] [switched] [standalone] [ready] [groups=2] [vips=2] [no-service]
 //!         [service-first] [failback] [failovers=2]
 //! > settle [5s]                      let time pass untold
 //! > run 300ms                        let time pass and tell
@@ -46,6 +46,7 @@ pub(crate) fn plan(line: &str) -> Plan {
             ("interval", time) => shape.interval_ms = u64::try_from(duration(time).as_millis()).expect("a short time"),
             ("neutral", _) => shape.neutral = true,
             ("lease", _) => shape.lease = true,
+            ("etcd", _) => shape.etcd = true,
             ("witness", _) => (shape.lease, shape.witness) = (true, true),
             ("switched", _) => cable = Cable::Switched,
             ("standalone", _) => shape.standalone = true,

@@ -27,6 +27,7 @@ pub(crate) fn pair() -> Config {
         links: vec![link("primary", "eth3", 11), link("secondary", "eth4", 13)],
         authority: Authority::Ping,
         witness: None,
+        etcd: None,
         arbitrator: Some(ArbitratorConfig {
             ping: vec![IpAddr::from([172, 16, 6, 250])],
             interfaces: Some(vec!["eth0".to_owned(), "eth0".to_owned()]),
