@@ -125,7 +125,7 @@ impl EtcdPath {
     /// When certificates cannot be read, or there is no thread. `None` = the config has no etcd.
     pub fn open(config: &Config, node: NodeId, inputs: Inputs) -> Result<Option<Self>, EtcdError> {
         let Some(etcd) = config.etcd.as_ref().filter(|_| !config.standalone) else { return Ok(None) };
-        tls::connector(etcd)?;
+        check_certificates(config)?;
         let voter = Voter::new(config, &etcd.prefix, node).map_err(|error| EtcdError::Start(error.to_string()))?;
         // Several attempts fit into a lease, with a change of leader between them.
         let client = Client::new(etcd, config.timers.lease_time / 6);
@@ -231,6 +231,15 @@ impl Plane {
 
 fn age(frame: &Heartbeat) -> Duration {
     Duration::from_nanos(clock::now().as_nanos().saturating_sub(frame.sent_nanos))
+}
+
+/// Whether certificates and key can be used, where the config has any.
+///
+/// # Errors
+/// Which file is of no use, and why.
+pub fn check_certificates(config: &Config) -> Result<(), EtcdError> {
+    let etcd = config.etcd.as_ref().filter(|_| !config.standalone);
+    Ok(etcd.map(tls::connector).transpose().map(|_| ())?)
 }
 
 /// Asks every endpoint for its version, for `avamgr check`: what it says, or what is wrong.
