@@ -128,8 +128,15 @@ impl Server {
         }
     }
 
+    /// When it returns no thread of it runs any more.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.child.as_ref().unwrap().id());
+        let stopped = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('T'))
+        };
+        self.until(|| std::fs::read_dir(&tasks).unwrap().flatten().all(stopped));
     }
 
     pub(crate) fn thaw(&self) {
