@@ -169,7 +169,8 @@ pub(crate) fn random_plan(random: &mut Random) -> Plan {
 
 fn plan_of(shape: &Shape, random: &mut Random) -> Plan {
     let config = shape.config();
-    let rates = (0..config.voters()).map(|_| i32::try_from(random.below(2_001)).unwrap_or(0) - 1_000).collect();
+    let clocks = config.nodes.len() + usize::from(config.has_voter_outside());
+    let rates = (0..clocks).map(|_| i32::try_from(random.below(2_001)).unwrap_or(0) - 1_000).collect();
     let noise = Noise {
         report: random.up_to(Duration::from_millis(1)),
         timer: random.up_to(Duration::from_millis(2)),
