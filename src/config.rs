@@ -12,6 +12,7 @@
 //!
 //! Nothing here opens a file, resolves a name or looks at the host: that is `avamgr check`'s preflight.
 
+mod authority;
 mod build;
 mod check;
 mod derive;
@@ -35,6 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, SafetyClass};
 
+pub use authority::{Authority, EtcdConfig, WitnessConfig};
 pub use check::{Inequality, Relation, Side, inequalities};
 pub use derive::{TimerLine, TimerValue, describe_timers};
 pub use error::{ConfigError, ConfigErrors, FINDINGS_MAX, Problem, Severity};
@@ -109,6 +111,9 @@ pub struct Config {
     pub fences: Vec<FenceConfig>,
     /// The timer that resets this machine when the daemon does not feed it.
     pub watchdog: Option<WatchdogConfig>,
+    /// The etcd that holds the leases; there when the authority is `etcd`, and never otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdConfig>,
     /// Groups in the order of the file.
     pub groups: Vec<GroupConfig>,
     /// What must be up on every node but is not ours to start (`[[ready]]`).
@@ -145,29 +150,6 @@ pub struct LinkConfig {
     pub addresses: Vec<IpAddr>,
     /// UDP port, the same on every node.
     pub port: u16,
-}
-
-/// What gives a node the right to be ACTIVE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Authority {
-    /// The isolation test: a node that reaches neither its peers nor the arbitrator is not.
-    Ping,
-    /// A lease, given by a majority of the nodes and the witness.
-    Lease,
-}
-
-/// The voter on a third site.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct WitnessConfig {
-    /// Where it listens.
-    pub address: IpAddr,
-    /// Its UDP port.
-    pub port: u16,
-    /// Interface of each node the way to it leaves through; `None` lets the routing table decide.
-    pub interfaces: Option<Vec<String>>,
-    /// The keys this cluster shares with it.
-    pub key_file: PathBuf,
 }
 
 /// The neutral party that decides who is isolated.
@@ -383,7 +365,7 @@ impl Config {
     /// Name of a node.
     pub fn node_name(&self, node: NodeId) -> &str {
         if node == NodeId::WITNESS {
-            return "the witness";
+            return if self.etcd.is_some() { "etcd" } else { "the witness" };
         }
         self.nodes.get(node.index()).map_or("?", String::as_str)
     }
@@ -441,6 +423,7 @@ impl Config {
         self.arbitrator = None;
         self.witness = None;
         self.fences.clear();
+        self.etcd = None;
         self.authority = Authority::Ping;
         self.digest = build::digest(&self);
         self
@@ -452,28 +435,9 @@ impl Config {
             _ if self.standalone => SafetyClass::Standalone,
             Authority::Ping if self.fences_all() => SafetyClass::PingFencing,
             Authority::Ping => SafetyClass::Ping,
-            Authority::Lease if self.fences_all() => SafetyClass::LeaseFencing,
-            Authority::Lease => SafetyClass::Lease,
+            Authority::Lease | Authority::Etcd if self.fences_all() => SafetyClass::LeaseFencing,
+            Authority::Lease | Authority::Etcd => SafetyClass::Lease,
         }
-    }
-
-    /// Voters of a lease: the nodes and the witness.
-    pub fn voters(&self) -> usize {
-        self.nodes.len() + usize::from(self.witness.is_some())
-    }
-
-    /// Names who votes: the nodes in their order, and the witness. Votes count only among those who agree on it, or two
-    /// majorities need not share a voter. Zero where nobody votes.
-    pub fn voters_digest(&self) -> u32 {
-        match self.authority {
-            Authority::Ping => 0,
-            Authority::Lease => build::voters_digest(self),
-        }
-    }
-
-    /// Votes that make a lease: two sets of this size always share a voter.
-    pub fn majority(&self) -> usize {
-        self.voters() / 2 + 1
     }
 }
 

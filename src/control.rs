@@ -236,7 +236,7 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// The arbitrator.
     pub arbitrator: Option<ArbitratorStatus>,
-    /// The witness.
+    /// The witness, or etcd in its place.
     pub witness: Option<WitnessStatus>,
     /// All links silent and the arbitrator unreachable.
     pub isolated: bool,
@@ -328,11 +328,13 @@ pub struct ArbitratorStatus {
     pub addresses: Vec<ArbitratorAddressStatus>,
 }
 
-/// The witness as seen from here.
+/// The voter that is no node, as seen from here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WitnessStatus {
+    /// `witness` or `etcd`.
+    pub voter: String,
     /// Where it is asked.
-    pub address: IpAddr,
+    pub address: String,
     /// `reachable`, `unreachable` or `unknown`.
     pub state: String,
     /// Since when.
@@ -357,7 +359,7 @@ pub struct LeaseStatus {
 /// One vote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VoteStatus {
-    /// Whose it is: a node, or `witness`.
+    /// Whose it is: a node, `witness` or `etcd`.
     pub voter: String,
     /// To whom it is given; `None` = to nobody, or not known.
     pub holder: Option<String>,

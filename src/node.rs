@@ -143,7 +143,7 @@ impl Node {
             carriers: config.link_ids().map(|id| (id, true)).collect(),
             peers: peers.map(|id| (id, Peer::new(id, &config, now))).collect(),
             arbitrator: config.arbitrator.as_ref().filter(|_| !config.standalone).map(|a| Arbitrator::new(a, now)),
-            witness: config.witness.as_ref().filter(|_| !config.standalone).map(|_| Witness::new(now)),
+            witness: config.has_voter_outside().then(|| Witness::new(now)),
             voters: config.voters_digest(),
             voters_settled: config.standalone || known_voters,
             longest_promise: config.timers.lease_time,
@@ -340,6 +340,7 @@ impl Node {
             ("arbitrator", old.arbitrator == new.arbitrator),
             ("authority", old.authority == new.authority),
             ("witness", old.witness == new.witness),
+            ("etcd", old.etcd == new.etcd),
             // What was promised for the old time, or is counted on, would be judged by the new one.
             ("timers.lease_time", old.authority == Authority::Ping || old.timers.lease_time == new.timers.lease_time),
             ("fence", old.fences == new.fences && old.fencing == new.fencing),

@@ -34,7 +34,7 @@ pub use note::{DaemonChange, KernelChange, Note, What};
 pub use random::Random;
 
 use crate::cluster::{GroupId, LinkId, NodeId, ResourceId, Role, Term};
-use crate::config::{Authority, Config, LinkKind, ResourceKind};
+use crate::config::{Config, LinkKind, ResourceKind};
 use crate::node::{Durable, Input, Node};
 use crate::time::Instant;
 use host::{Device, Disk, Host};
@@ -108,7 +108,7 @@ impl World {
             .collect();
         let rate = |node: NodeId| plan.clock_rates_ppm.get(node.index()).copied().unwrap_or(0);
         let witness_rate = plan.clock_rates_ppm.get(config.nodes.len()).copied().unwrap_or(0);
-        let site = config.witness.as_ref().map(|_| Site::new(config.nodes.len(), witness_rate));
+        let site = config.has_voter_outside().then(|| Site::new(config.nodes.len(), witness_rate));
         let hosts = config.node_ids().map(|node| new_host(&config, node, rate(node))).collect();
         Self {
             network: Network::new(config.nodes.len(), &cables),
@@ -241,7 +241,7 @@ impl World {
 
     /// Whether a host has the address and its kernel lets it answer.
     pub fn answers(&self, node: NodeId, resource: ResourceId) -> bool {
-        let guarded = self.config.authority == Authority::Lease && self.is_vip(resource);
+        let guarded = self.config.leases() && self.is_vip(resource);
         let open = || self.right_until(node, resource.group).is_some_and(|until| self.now < until);
         self.owns(node, resource) && (!guarded || open())
     }

@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::cli::args::DaemonArgs;
 use crate::exit::Exit;
 use crate::journal::{self, JournalError, Settings};
+use crate::links::etcd;
 use crate::process::shim;
 use crate::reload;
 use crate::world::{self, Start};
@@ -54,6 +55,7 @@ fn run(arguments: &DaemonArgs) -> Result<()> {
         let config = prepare(arguments)?.config;
         reload::keyring(&config)?;
         reload::witness_keyring(&config)?;
+        etcd::check_certificates(&config)?;
         return Ok(());
     }
     let journal = journal::init(&settings, "avamgrd")?;

@@ -14,6 +14,7 @@
 //! ```
 //!
 //! * [`link`]: one path; opens and re-opens its socket by itself. * [`udp`]: that socket. * [`judge`]: who may speak on it.
+//! * [`witness`], [`etcd`]: who holds leases and is no node.
 //! * [`carrier`]: which interfaces can pass frames. * [`sys`]: system calls without a safe wrapper.
 //!
 //! Each link gets its turn: a flood on one cannot keep the loop from another. No method waits except `readable`, and none
@@ -22,6 +23,7 @@
 pub(crate) mod bucket;
 pub mod carrier;
 pub mod counters;
+pub mod etcd;
 pub mod interface;
 mod judge;
 pub mod link;
@@ -47,6 +49,7 @@ use thiserror::Error;
 
 use carrier::Carriers;
 pub use counters::Counters;
+use etcd::EtcdPath;
 pub use interface::Interface;
 pub use link::Link;
 use sys::Reading;
@@ -89,6 +92,7 @@ pub enum LinkError {
 pub struct Links {
     links: Vec<Link>,
     witness: Option<WitnessPath>,
+    etcd: Option<EtcdPath>,
     carriers: Option<Carriers>,
     interfaces: Vec<Arc<Interface>>,
 }
@@ -128,6 +132,7 @@ impl Links {
         Ok(Self {
             links,
             witness: None,
+            etcd: None,
             carriers: carriers.transpose().map_err(LinkError::Carriers)?,
             interfaces: known,
         })
@@ -136,6 +141,12 @@ impl Links {
     /// Adds the way to the witness.
     pub fn with_witness(mut self, path: Option<WitnessPath>) -> Self {
         self.witness = path;
+        self
+    }
+
+    /// Adds the way to etcd; it is asked in place of a witness, and answers through the inputs.
+    pub fn with_etcd(mut self, path: Option<EtcdPath>) -> Self {
+        self.etcd = path;
         self
     }
 
@@ -192,8 +203,10 @@ impl Links {
     /// Sends a frame on a link, now or never.
     pub fn send(&mut self, link: LinkId, heartbeat: Heartbeat) {
         if link == LinkId::WITNESS {
-            if let Some(witness) = &mut self.witness {
-                witness.send(heartbeat);
+            match (&mut self.witness, &mut self.etcd) {
+                (Some(witness), _) => witness.send(heartbeat),
+                (None, Some(etcd)) => etcd.send(heartbeat),
+                (None, None) => {}
             }
         } else if let Some(link) = self.links.get_mut(link.index()) {
             link.send(heartbeat);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use avamgr_core::cluster::{CheckId, Incarnation, NodeId, ResourceId};
-use avamgr_core::config::{Authority, Config, ResourceKind};
+use avamgr_core::config::{Config, ResourceKind};
 use avamgr_core::control::{Answer, DriverStatus, Status};
 use avamgr_core::node::{Durable, Input, Node};
 use avamgr_core::wire::seal::Keyring;
@@ -32,6 +32,7 @@ use crate::history::History;
 use crate::inputs::{self, Inputs};
 use crate::journal::service::{self, Pulse};
 use crate::links::Links;
+use crate::links::etcd::EtcdPath;
 use crate::links::witness::WitnessPath;
 use crate::pid_file::PidFile;
 use crate::process::shim;
@@ -185,7 +186,7 @@ async fn serve(start: &Start) -> Result<()> {
 /// over waits until they have gone.
 fn start_guard(config: &Config, node: NodeId) -> Result<Option<Guard>> {
     let plan = guard::Plan::of(config, node);
-    if config.authority != Authority::Lease || config.standalone || plan.groups.is_empty() {
+    if !config.leases() || plan.groups.is_empty() {
         // An earlier daemon may have left one behind that nobody would open any more.
         return guard::clear(&plan).map(|()| None).context("what is left of an earlier guard cannot be taken away");
     }
@@ -336,8 +337,7 @@ impl Plane {
                 let hands_patience = self.config.timers.guard_lifetime + GUARD_ROUNDING;
                 let timers = &self.config.timers;
                 // A lease says itself how long it lasts.
-                let leases = self.config.authority == Authority::Lease && !self.config.standalone;
-                let right_lifetime = (!leases).then_some(timers.guard_lifetime);
+                let right_lifetime = (!self.config.leases()).then_some(timers.guard_lifetime);
                 let (pulse, right, guard) = (self.pulse, self.right, self.guard);
                 Daemon {
                     node,
@@ -376,6 +376,8 @@ impl Plane {
             (Some(_) | None, _) => None,
         };
         let links = Links::open(configs, arbitrator, self.node, &self.keyring)?.with_witness(path);
+        let etcd = EtcdPath::open(&self.config, self.node, self.inputs.clone())?;
+        let links = links.with_etcd(etcd);
         let pinger = arbitrator.map(|config| {
             let name = config.interfaces.as_ref().and_then(|names| names.get(self.node.index()));
             let interface = name.and_then(|name| links.interface(name));

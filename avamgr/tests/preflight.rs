@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use avamgr::guard::Support;
 use avamgr::preflight::{Facts, Finding, Interface, KeyFile, Level, Owner, PeerClock, Program, Route, judge};
-use avamgr_core::config::{Authority, Config, ResourceKind, SystemdConfig, WatchdogConfig, WitnessConfig};
+use avamgr_core::config::{Authority, Config, EtcdConfig, ResourceKind, SystemdConfig, WatchdogConfig, WitnessConfig};
 
 const ME: cluster::NodeId = cluster::NodeId(0);
 
@@ -34,6 +34,7 @@ fn well() -> Facts {
         witness_route: None,
         fence_secrets: Vec::new(),
         watchdog: None,
+        etcd: Vec::new(),
         guard: Ok(Support { egress: true }),
         guard_earliness: Duration::from_millis(17),
         interfaces: BTreeMap::from([
@@ -298,4 +299,25 @@ fn what_a_lease_needs_of_a_host() {
         let fault = only_fault(&leased(), &facts);
         assert!(fault.contains(said), "{said}: {fault}");
     }
+}
+
+#[test]
+fn an_etcd_that_holds_the_leases_is_asked_at_each_endpoint() {
+    let etcd = EtcdConfig {
+        endpoints: Vec::new(),
+        prefix: "avamgr".to_owned(),
+        ca_file: None,
+        cert_file: None,
+        key_file: None,
+    };
+    let config = Config { authority: Authority::Etcd, etcd: Some(etcd), ..fixture::pair() };
+    let good = || ("http://172.16.8.21:2379".to_owned(), Ok("etcd 3.4.23".to_owned()));
+    let bad = || ("http://172.16.8.22:2379".to_owned(), Err("cannot connect".to_owned()));
+    let asked = |etcd| Facts { etcd, ..well() };
+    assert!(judge(&config, ME, &asked(vec![good()])).iter().all(|finding| finding.level == Level::Ok));
+    let fault = only_fault(&config, &asked(vec![good(), bad()]));
+    assert!(fault.contains("Warning http://172.16.8.22:2379: does not answer: cannot connect"), "{fault}");
+    let said = judge(&config, ME, &asked(vec![bad()]));
+    let errors: Vec<_> = said.iter().filter(|finding| finding.level == Level::Error).collect();
+    assert!(matches!(errors.as_slice(), [one] if one.text == "no endpoint answers"), "{said:?}");
 }

@@ -1,6 +1,7 @@
 //! From the file to the `Config`. Nothing is judged here: what is missing has been reported, and a `Config` built from a file
 //! with errors only serves to look for more of them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use sha2::{Digest, Sha256};
 use crate::cluster::NodeId;
 
 use super::derive::{Facts, derive};
-use super::file::{Arbitrator, Fence, File, Group, Kind, Link, Resource, Watchdog, Witness};
+use super::file::{Arbitrator, Etcd, Fence, File, Group, Kind, Link, Resource, Watchdog, Witness};
 use super::reader::{PerNode, Placed};
 use super::rules::NEUTRAL;
 use super::{
-    ArbitratorConfig, Config, FenceConfig, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig, ResourceConfig,
-    ResourceKind, RestartConfig, SystemdConfig, VipConfig, WatchdogConfig, WitnessConfig,
+    ArbitratorConfig, Config, EtcdConfig, FenceConfig, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig,
+    ResourceConfig, ResourceKind, RestartConfig, SystemdConfig, VipConfig, WatchdogConfig, WitnessConfig,
 };
 
 /// The config a file describes.
@@ -29,6 +30,7 @@ pub(super) fn build(file: &File) -> Config {
         links: links(file),
         authority: file.authority(),
         witness: file.witness.as_ref().filter(|_| !file.cluster.standalone).and_then(witness),
+        etcd: file.etcd.as_ref().filter(|_| !file.cluster.standalone).map(etcd),
         arbitrator: file.arbitrator.as_ref().filter(|_| !file.cluster.standalone).map(arbitrator),
         fencing: file.fencing.settings,
         fences: file.fences.iter().filter(|_| !file.cluster.standalone).filter_map(fence).collect(),
@@ -68,7 +70,8 @@ pub(super) fn group_digest(group: &GroupConfig) -> u32 {
 
 pub(super) fn voters_digest(config: &Config) -> u32 {
     let witness = config.witness.as_ref().map(|witness| (witness.address, witness.port));
-    let text = serde_json::to_vec(&(&config.nodes, config.authority, witness)).unwrap_or_default();
+    let etcd = config.etcd.as_ref().map(|etcd| (BTreeSet::from_iter(&etcd.endpoints), &etcd.prefix));
+    let text = serde_json::to_vec(&(&config.nodes, config.authority, witness, etcd)).unwrap_or_default();
     // Zero and one mean something else.
     first_bytes(&text).max(2)
 }
@@ -152,6 +155,17 @@ fn fence(fence: &Fence) -> Option<FenceConfig> {
 
 fn watchdog(found: &Watchdog) -> Option<WatchdogConfig> {
     Some(WatchdogConfig { device: found.device.clone()?, timeout: found.timeout.as_ref()?.value })
+}
+
+fn etcd(found: &Etcd) -> EtcdConfig {
+    let path = |path: &Option<Placed<String>>| path.as_ref().map(|path| path.value.clone().into());
+    EtcdConfig {
+        endpoints: found.endpoints.iter().map(|endpoint| endpoint.value.clone()).collect(),
+        prefix: found.prefix.clone(),
+        ca_file: path(&found.ca_file),
+        cert_file: path(&found.cert_file),
+        key_file: path(&found.key_file),
+    }
 }
 
 fn group(group: &Group) -> GroupConfig {

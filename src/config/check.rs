@@ -15,6 +15,9 @@ use super::derive::{HOLD_FORMULA, HOLD_FROM, hold_bound};
 use super::value::format_duration;
 use super::{Authority, Config, Failback, GroupConfig, ResourceConfig, ResourceKind, Timers};
 
+/// One and a half election timeouts of etcd, in whole seconds: it holds no lease for less.
+const SHORTEST_ETCD_LEASE: Duration = Duration::from_secs(2);
+
 /// One side: an expression and what it comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Side {
@@ -138,6 +141,7 @@ pub fn inequalities(config: &Config) -> Vec<Inequality> {
         list.extend(match config.authority {
             Authority::Ping => takeover(&config.timers),
             Authority::Lease => lease(&config.timers),
+            Authority::Etcd => etcd(&config.timers),
         });
         list.extend(switchover(config));
         list.extend(failback(config));
@@ -263,6 +267,20 @@ fn lease(t: &Timers) -> Vec<Inequality> {
     ]
 }
 
+/// How long a takeover takes is up to etcd: its seconds are as they are, so the budget is no reason to refuse a file.
+fn etcd(t: &Timers) -> Vec<Inequality> {
+    let least = Inequality::new(
+        "lease of etcd",
+        side("2s", SHORTEST_ETCD_LEASE),
+        Relation::AtMost,
+        side("lease_time", t.lease_time),
+        "etcd would hold the lease for longer than this node counts on it: its shortest is 2s",
+    );
+    let mut rules = vec![least.timers(&["lease_time"])];
+    rules.extend(lease(t).into_iter().map(|rule| if rule.name == "failover budget" { rule.advice() } else { rule }));
+    rules
+}
+
 fn switchover(config: &Config) -> Option<Inequality> {
     let step = |resource: &ResourceConfig| resource.start_timeout.max(resource.stop_timeout);
     let (group, slowest) = resources(config).max_by_key(|(_, resource)| step(resource))?;
@@ -317,7 +335,7 @@ fn watchdog(config: &Config) -> Option<Inequality> {
     let (right, names): (_, &[_]) = match config.authority {
         _ if config.standalone => return None,
         Authority::Ping => (side("dead_time", t.dead_time), &["dead_time"]),
-        Authority::Lease => {
+        Authority::Lease | Authority::Etcd => {
             let right = t.lease_time.saturating_sub(t.heartbeat_interval * 2);
             (side("lease_time - 2 x heartbeat_interval", right), &["lease_time", "heartbeat_interval"])
         }

@@ -17,6 +17,7 @@
 //! | `hold_time` | `dead_time`·(1+r) + (n·max(t, pace) + D)·(1+r) + I | below |
 //! | `guard_margin` | 17 ms | four ticks of a kernel with 250 Hz: it closes the addresses up to this much early |
 //! | `lease_time` | `dead_time`, at least 1.5 I + `guard_margin` + 3 ms | a takeover from a silent peer waits for it, so it is no longer than it must be |
+//! | ... with etcd | 3 s | etcd counts whole seconds, at least 2, and chooses a new leader in one or two |
 //! | `vip_probe_time` | 8 ms | an owner on a LAN answers within 1 ms; it is asked three times |
 //! | `start_grace` | 2 × `dead_time`, at least 1 s | both nodes booted together must have heard each other |
 //! | `guard_lifetime` | 2 s, or 1 s for each 200 single VIPs | the kernel counts seconds; 800 refreshes a second are cheap |
@@ -118,6 +119,8 @@ pub(super) struct Facts {
     pub(super) longest_step: Duration,
     /// A majority decides who may act.
     pub(super) leases: bool,
+    /// Leases are held by etcd.
+    pub(super) etcd: bool,
 }
 
 impl Facts {
@@ -133,7 +136,8 @@ impl Facts {
                 .map(|resource| resource.start_timeout.max(resource.stop_timeout))
                 .max()
                 .unwrap_or_default(),
-            leases: config.authority == Authority::Lease,
+            leases: config.authority != Authority::Ping,
+            etcd: config.authority == Authority::Etcd,
         }
     }
 }
@@ -272,9 +276,12 @@ static RULES: [Rule; 25] = [
     time(
         "lease_time",
         |t| &mut t.lease_time,
-        "max(dead_time, 1.5 x heartbeat_interval + guard_margin + 3ms)",
+        "max(dead_time, 1.5 x heartbeat_interval + guard_margin + 3ms), with etcd 3s",
         &["dead_time", "heartbeat_interval", "guard_margin"],
-        |t, _| t.dead_time.max(t.heartbeat_interval * 3 / 2 + t.guard_margin + MS * 3),
+        |t, facts| match facts.etcd {
+            true => SECOND * 3,
+            false => t.dead_time.max(t.heartbeat_interval * 3 / 2 + t.guard_margin + MS * 3),
+        },
     ),
     time(
         "start_grace",

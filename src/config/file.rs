@@ -33,6 +33,7 @@ pub(super) struct File {
     pub(super) fencing: Fencing,
     pub(super) fences: Vec<Fence>,
     pub(super) watchdog: Option<Watchdog>,
+    pub(super) etcd: Option<Etcd>,
     pub(super) groups: Vec<Group>,
     pub(super) ready: Vec<Ready>,
     pub(super) daemon: DaemonConfig,
@@ -44,6 +45,7 @@ impl File {
         match &self.cluster.authority {
             _ if self.cluster.standalone => Authority::Ping,
             Some(written) => written.value,
+            None if self.etcd.is_some() => Authority::Etcd,
             None if self.witness.is_some() => Authority::Lease,
             None => Authority::Ping,
         }
@@ -118,6 +120,16 @@ pub(super) struct Witness {
     pub(super) key_file: PathBuf,
 }
 
+/// `[etcd]`
+pub(super) struct Etcd {
+    pub(super) place: Place,
+    pub(super) endpoints: Vec<Placed<String>>,
+    pub(super) prefix: String,
+    pub(super) ca_file: Option<Placed<String>>,
+    pub(super) cert_file: Option<Placed<String>>,
+    pub(super) key_file: Option<Placed<String>>,
+}
+
 /// `[[ready]]`
 pub(super) struct Ready {
     pub(super) name: Option<Placed<String>>,
@@ -152,10 +164,11 @@ pub(super) fn read(entries: &DeTable<'_>, findings: &Findings<'_>) -> File {
     let fences = top.tables("fence", &keys::FENCE).iter().map(|table| fence::read_fence(table, &nodes)).collect();
     let watchdog = Some(top.table("watchdog", &keys::WATCHDOG)).filter(Table::is_written);
     let watchdog = watchdog.map(|table| fence::read_watchdog(&table));
+    let etcd = Some(top.table("etcd", &keys::ETCD)).filter(Table::is_written).map(|table| read_etcd(&table));
     let groups = top.tables("group", &keys::GROUP).iter().map(|table| group::read(table, &nodes)).collect();
     let ready = top.tables("ready", &keys::READY).iter().map(read_ready).collect();
     let daemon = read_daemon(&top.table("daemon", &keys::DAEMON));
-    File { cluster, timers, limits, links, arbitrator, witness, fencing, fences, watchdog, groups, ready, daemon }
+    File { cluster, timers, limits, links, arbitrator, witness, etcd, fencing, fences, watchdog, groups, ready, daemon }
 }
 
 fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {
@@ -179,8 +192,12 @@ fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {
         nodes,
         nodes_place: table.place_of("nodes"),
         authority: table.text("authority").map(|word| {
-            let authority = if word.value == "lease" { Authority::Lease } else { Authority::Ping };
-            Placed { value: authority, place: word.place }
+            let value = match word.value.as_str() {
+                "lease" => Authority::Lease,
+                "etcd" => Authority::Etcd,
+                _ => Authority::Ping,
+            };
+            Placed { value, place: word.place }
         }),
         standalone: table.flag("standalone").is_some_and(|flag| *flag),
     }
@@ -286,6 +303,17 @@ fn read_witness(table: &Table<'_>, nodes: &Nodes) -> Witness {
         port: port(table),
         interfaces: table.per_node("interface", nodes),
         key_file: table.text("key_file").map(|path| path.value.into()).unwrap_or_default(),
+    }
+}
+
+fn read_etcd(table: &Table<'_>) -> Etcd {
+    Etcd {
+        place: table.place.clone(),
+        endpoints: table.list("endpoints"),
+        prefix: table.text("prefix").map(|prefix| prefix.value).unwrap_or_default(),
+        ca_file: table.text("ca_file"),
+        cert_file: table.text("cert_file"),
+        key_file: table.text("key_file"),
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) const RANGES_MAX: usize = 256;
 pub(super) const MONITORS_MAX: usize = 16;
 /// Devices that turn nodes off: two levels of two for each node.
 pub(super) const FENCES_MAX: usize = NODES_MAX * 4;
+/// Members of an etcd cluster: more than anybody runs.
+pub(super) const ENDPOINTS_MAX: usize = 16;
 /// Ready checks of a node.
 pub(super) const READY_MAX: usize = 64;
 
@@ -218,6 +220,7 @@ pub(super) const TOP: Section = Section {
         key("fencing", Takes::Table, Preset::Optional),
         key("fence", Takes::Tables(FENCES_MAX), Preset::Optional),
         key("watchdog", Takes::Table, Preset::Optional),
+        key("etcd", Takes::Table, Preset::Optional),
         key("group", Takes::Tables(GROUPS_MAX), Preset::Optional),
         key("ready", Takes::Tables(READY_MAX), Preset::Optional),
         key("daemon", Takes::Table, Preset::Optional),
@@ -231,7 +234,7 @@ pub(super) const CLUSTER: Section = Section {
         NAME,
         key("nodes", Takes::List(Grammar::Host, NODES_MAX), Preset::Required),
         key("failover_budget", Takes::Time(ms(50), secs(600)), Preset::Derived),
-        key("authority", Takes::Choice(&["ping", "lease"]), Preset::Optional),
+        key("authority", Takes::Choice(&["ping", "lease", "etcd"]), Preset::Optional),
         key("standalone", Takes::Flag, Preset::Value("false")),
     ],
 };
@@ -307,6 +310,18 @@ pub(super) const WITNESS: Section = Section {
         key("port", Takes::Integer(1, 65_535), Preset::Value(WITNESS_PORT)),
         key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Optional),
         key("key_file", Takes::Text(Grammar::Path), Preset::Value("/etc/avamgr/witness.keys")),
+    ],
+};
+
+/// `[etcd]`
+pub(super) const ETCD: Section = Section {
+    path: "etcd",
+    keys: &[
+        key("endpoints", Takes::List(Grammar::Endpoint, ENDPOINTS_MAX), Preset::Required),
+        key("prefix", Takes::Text(Grammar::Name), Preset::Value("avamgr")),
+        key("ca_file", Takes::Text(Grammar::Path), Preset::Optional),
+        key("cert_file", Takes::Text(Grammar::Path), Preset::Optional),
+        key("key_file", Takes::Text(Grammar::Path), Preset::Optional),
     ],
 };
 
@@ -410,8 +425,8 @@ pub(super) const DAEMON: Section = Section {
 
 /// Every table, in the order of the manual.
 pub const SECTIONS: &[Section] = &[
-    TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, WITNESS, FENCING, FENCE, WATCHDOG, GROUP, RESOURCE, RESTART, CHECK,
-    MONITOR, READY, DAEMON,
+    TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, WITNESS, ETCD, FENCING, FENCE, WATCHDOG, GROUP, RESOURCE, RESTART,
+    CHECK, MONITOR, READY, DAEMON,
 ];
 
 /// Of these names the one that was probably meant.

@@ -83,6 +83,7 @@ fn counts(file: &File, findings: &Findings<'_>) {
         let unused = "is not used: with standalone = true there is no peer to talk to";
         let places = file.links.iter().map(|link| &link.place).chain(file.arbitrator.iter().map(|found| &found.place));
         let places = places.chain(file.witness.iter().map(|found| &found.place));
+        let places = places.chain(file.etcd.iter().map(|found| &found.place));
         for place in places {
             findings.put(Finding::warning(place, unused).without_value());
         }
@@ -104,8 +105,9 @@ fn counts(file: &File, findings: &Findings<'_>) {
         [_, _, ..] => {}
     }
     voters(file, findings);
+    etcd(file, findings);
     match &file.arbitrator {
-        None if file.authority() == Authority::Lease => {}
+        None if file.authority() != Authority::Ping => {}
         None => say(
             &at("arbitrator"),
             "is missing: nobody would decide when every link is silent",
@@ -142,6 +144,37 @@ fn voters(file: &File, findings: &Findings<'_>) {
                 findings.put(Finding::warning(place, fact).without_value());
             }
         }
+    }
+}
+
+/// etcd holds the leases alone, or has no say at all.
+fn etcd(file: &File, findings: &Findings<'_>) {
+    let written = file.cluster.authority.as_ref();
+    match (written, &file.etcd) {
+        (Some(written), None) if written.value == Authority::Etcd => {
+            let finding = Finding::conflict(&written.place, "needs an [etcd] table with the endpoints");
+            findings.put(finding.hint("add [etcd] with endpoints = [\"https://172.16.8.20:2379\", ...]"));
+        }
+        (Some(written), Some(etcd)) if written.value != Authority::Etcd => {
+            let finding = Finding::conflict(&etcd.place, "is asked by the authority \"etcd\" only").without_value();
+            findings.put(finding.related(&written.place, "chosen here").hint("say authority = \"etcd\""));
+        }
+        (Some(_) | None, _) => {}
+    }
+    let Some(etcd) = &file.etcd else { return };
+    if let Some(witness) = &file.witness {
+        let rule = "cannot stand beside [etcd]: etcd gives the lease alone";
+        let finding = Finding::conflict(&witness.place, rule).without_value();
+        findings.put(finding.related(&etcd.place, "the other one").hint("leave one of them out"));
+    }
+    let secure = etcd.endpoints.iter().find(|endpoint| endpoint.starts_with("https://"));
+    if let (Some(endpoint), None) = (secure, &etcd.ca_file) {
+        let finding = Finding::conflict(&endpoint.place, "needs `ca_file`: who may have signed its certificate?");
+        findings.put(finding.hint("add ca_file = \"/etc/avamgr/etcd/ca.pem\""));
+    }
+    if let (Some(one), None) | (None, Some(one)) = (&etcd.cert_file, &etcd.key_file) {
+        let rule = "is of no use alone: cert_file and key_file belong together";
+        findings.put(Finding::conflict(&one.place, rule));
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Grammar {
     Socket,
     /// An `http://` URL with an address.
     Url,
+    /// A member of an etcd cluster.
+    Endpoint,
     /// A process name.
     Process,
     /// An absolute path.
@@ -73,7 +75,7 @@ pub enum Grammar {
 
 impl Grammar {
     /// All forms.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Name,
         Self::Host,
         Self::Interface,
@@ -82,6 +84,7 @@ impl Grammar {
         Self::Net,
         Self::Socket,
         Self::Url,
+        Self::Endpoint,
         Self::Process,
         Self::Path,
         Self::SocketPath,
@@ -100,6 +103,7 @@ impl Grammar {
             Self::Net => "an IPv4 or IPv6 address with its prefix length",
             Self::Socket => "an IPv4 or IPv6 address with a port",
             Self::Url => "an http:// URL with an IPv4 or IPv6 address",
+            Self::Endpoint => "http:// or https:// with an IPv4 or IPv6 address and a port",
             Self::Process => "a process name of 1 to 64 characters without `/`",
             Self::Path => "an absolute path",
             Self::SocketPath => "an absolute path of at most 107 bytes",
@@ -119,6 +123,7 @@ impl Grammar {
             Self::Net => "\"172.16.9.61/24\"",
             Self::Socket => "\"127.0.0.1:3868\"",
             Self::Url => "\"http://127.0.0.1:8080/health\"",
+            Self::Endpoint => "\"https://172.16.8.20:2379\"",
             Self::Process => "\"freeDiameterd\"",
             Self::Path => "\"/etc/init.d/mysql\"",
             Self::SocketPath => "\"/run/avamgr/avamgr.sock\"",
@@ -139,6 +144,7 @@ impl Grammar {
             Self::Net => return net::net(text).map(|_| ()),
             Self::Socket => return net::socket(text),
             Self::Url => return net::url(text),
+            Self::Endpoint => endpoint(text),
             Self::Process => (1..=64).contains(&text.len()) && !text.contains(['/', '\0', '\n']),
             Self::Path => return path(text, PATH_BYTES_MAX, complaint),
             Self::SocketPath => return path(text, SOCKET_PATH_BYTES_MAX, complaint),
@@ -172,6 +178,11 @@ fn is_interface(text: &str) -> bool {
 
 fn is_label(text: &str) -> bool {
     text.split_once(':').is_some_and(|(interface, tag)| is_interface(interface) && is_word(tag, "._-"))
+}
+
+fn endpoint(text: &str) -> bool {
+    let address = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    address.is_some_and(|address| net::socket(address).is_ok())
 }
 
 fn is_account(text: &str) -> bool {

@@ -74,10 +74,8 @@ impl Speaker<'_> {
             Fact::PeerLeft { peer } => format!("{} left in an orderly way: its daemon was stopped", self.node(*peer)),
             Fact::ArbitratorReachable => "arbitrator answers".to_owned(),
             Fact::ArbitratorUnreachable => "arbitrator does not answer".to_owned(),
-            Fact::WitnessLost => {
-                "the witness does not answer: nothing moves, but one more fault may be one too many".to_owned()
-            }
-            Fact::WitnessBack => "the witness answers".to_owned(),
+            Fact::WitnessLost => self.witness_lost().to_owned(),
+            Fact::WitnessBack => format!("{} answers", self.config.node_name(NodeId::WITNESS)),
             Fact::Isolated => ISOLATED.to_owned(),
             Fact::NotIsolated => "not isolated any more: a link or the arbitrator is back".to_owned(),
             Fact::VipAnswered { group, owner } => self.vip_answered(*group, owner),
@@ -134,6 +132,7 @@ impl Speaker<'_> {
                 format!("no other node has its lease any more: silent for {}", duration(*silence))
             }
             Cause::LeaseLost => "its lease ran out: no majority of the voters has acknowledged it in time".to_owned(),
+            Cause::NoMajority if self.config.etcd.is_some() => "etcd did not give the lease in time".to_owned(),
             Cause::NoMajority => "no majority of the voters gave this node its votes in time".to_owned(),
             Cause::ResourcesUp => "all its resources are up".to_owned(),
             Cause::ResourcesDown => "all its resources are down".to_owned(),
@@ -208,6 +207,14 @@ impl Speaker<'_> {
             self.group(group),
             duration(self.config.limits.failover_window)
         )
+    }
+
+    fn witness_lost(&self) -> &'static str {
+        if self.config.etcd.is_some() {
+            "etcd does not answer: what is ACTIVE ends with its lease, and nothing takes over"
+        } else {
+            "the witness does not answer: nothing moves, but one more fault may be one too many"
+        }
     }
 
     fn config_mismatch(&self, peer: NodeId) -> String {

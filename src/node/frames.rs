@@ -234,7 +234,7 @@ impl Node {
         } else if probes {
             self.probe_peers(now);
         }
-        self.ask_witness(changed || (probes && urgent) || (due && self.wants_any_lease()));
+        self.ask_witness(changed || (probes && urgent) || (due && self.votes() && self.wants_any_lease()));
     }
 
     /// Whether there is something new to tell of ourselves.

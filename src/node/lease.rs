@@ -2,15 +2,18 @@
 //!
 //! Nothing travels but heartbeats. A frame says what its sender wants of each voter and whom it has promised its own vote;
 //! it repeats the sending time of the last frame it has heard, and so a promise to us in it acknowledges that frame.
+//!
+//! With the authority `etcd` the nodes have no votes: etcd is the only voter. It is asked as a witness is, and what
+//! speaks to it answers as a witness does.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cluster::{GroupId, NodeId, Role, Term};
-use crate::config::Authority;
-use crate::lease::{Asker, LONGEST, Vote, Wish, abstains_until, held_until, promised_until};
+use crate::lease::{Asker, LONGEST, Vote, Wish, abstains_until, held_until, held_until_by_plain_voter, promised_until};
 use crate::node::arbitration::Reachability;
 use crate::node::event::Cause;
+use crate::node::group::Group;
 use crate::node::obstacle::Obstacle;
 use crate::node::peer::PeerState;
 use crate::node::role::Trigger;
@@ -37,25 +40,41 @@ pub(super) struct Known {
     pub(super) until: Instant,
 }
 
+impl Group {
+    /// A voter `alone` forgets nothing: what it does not hold for us any more was taken away, and nobody else's vote stands
+    /// against the next holder.
+    fn forget_acknowledged(&mut self, alone: bool, voter: NodeId) {
+        if let Some(tenure) = self.tenure.as_mut().filter(|_| alone) {
+            tenure.acknowledged.remove(&voter);
+        }
+    }
+}
+
 impl Node {
     /// A majority of voters decides, not the arbitrator.
     pub(super) fn leases(&self) -> bool {
-        self.config.authority == Authority::Lease && !self.config.standalone
+        self.config.leases()
+    }
+
+    /// Our own vote counts, and so do those of the peers.
+    pub(super) fn votes(&self) -> bool {
+        self.leases() && self.config.nodes_vote()
     }
 
     /// When this node's lease of a group is over: as long after the sending of the last renewal that a majority has
     /// acknowledged as a lease lasts. `None` = it has none.
     pub(super) fn lease_end(&self, id: GroupId) -> Option<Instant> {
         let tenure = self.group(id).tenure.as_ref()?;
-        // Our own vote is one of them.
-        let others = self.config.majority() - 1 - usize::from(broken(Rule::MajorityDecides));
+        // Our own vote may be one of them.
+        let others = self.config.majority() - usize::from(self.votes()) - usize::from(broken(Rule::MajorityDecides));
         let acknowledged = || tenure.acknowledged.values();
         let newest =
             acknowledged().filter(|sent| acknowledged().filter(|other| other >= sent).count() >= others).max()?;
         if broken(Rule::LeaseEnds) {
             return Some(Instant::NEVER);
         }
-        Some(held_until(*newest, self.config.timers.lease_time, self.config.timers.clock_rate_ppm))
+        let counted = if self.votes() { held_until } else { held_until_by_plain_voter };
+        Some(counted(*newest, self.config.timers.lease_time, self.config.timers.clock_rate_ppm))
     }
 
     /// The lease runs.
@@ -74,6 +93,9 @@ impl Node {
 
     /// Until when our own vote is given to nobody, because an earlier run may have given it.
     pub(super) fn abstains_until(&self, longest: Duration) -> Instant {
+        if !self.votes() {
+            return self.started;
+        }
         let longest = longest.max(self.persistence.promised()).max(self.config.timers.lease_time);
         abstains_until(self.started, longest, self.config.timers.clock_rate_ppm)
     }
@@ -82,7 +104,7 @@ impl Node {
     /// of the frame, never an earlier one that would have to be believed.
     pub(super) fn hear_wishes(&mut self, frame: &Heartbeat, received: Instant) {
         let (asker, lease) = (Asker { node: frame.from, run: frame.incarnation }, frame.lease);
-        if !self.leases() || lease.is_zero() || lease > LONGEST {
+        if !self.votes() || lease.is_zero() || lease > LONGEST {
             return;
         }
         self.longest_promise = self.longest_promise.max(lease);
@@ -108,8 +130,10 @@ impl Node {
 
     /// What a voter says of its own votes.
     pub(super) fn hear_promises(&mut self, voter: NodeId, arrived: Instant, frame: &Heartbeat) {
+        let alone = !self.votes();
         // What another majority is made of counts for nothing here.
-        if !self.leases() || (voter != NodeId::WITNESS && frame.voters != self.voters) {
+        let strange = voter != NodeId::WITNESS && (alone || frame.voters != self.voters);
+        if !self.leases() || strange {
             return;
         }
         let (now, me) = (self.now, self.me);
@@ -124,11 +148,15 @@ impl Node {
             let Some(word) = word else { continue };
             let Some(promise) = word.promise else {
                 group.known.remove(&voter);
+                group.forget_acknowledged(alone, voter);
                 continue;
             };
             let known = Known { holder: promise.holder, term: promise.term, until: arrived + promise.left };
             group.known.insert(voter, known);
             let ours = (promise.holder == me || broken(Rule::PromiseIsOurs)) && promise.term == group.term;
+            if !ours {
+                group.forget_acknowledged(alone, voter);
+            }
             // What was never sent, or not yet, is a lie.
             let is_plausible = frame.echo_nanos != 0 && sent <= now;
             if let Some(tenure) = group.tenure.as_mut().filter(|_| ours && is_plausible) {
@@ -170,13 +198,17 @@ impl Node {
             obstacles.push(Obstacle::Promised { voter: me, holder: promise.holder, until: promise.until });
         }
         // Where there cannot be a majority it is of no use to ask for one: who is there and has not promised anything?
-        let promised = |voter: &NodeId| group.known.get(voter).filter(|known| known.holder != me && now < known.until);
+        // What is ours although we have not asked for it was promised to an earlier run of ours. A vote of our own abstains as long.
+        let earlier = |known: &Known| known.holder == me && group.tenure.is_none() && !self.votes();
+        let others = |known: &&Known| (known.holder != me || earlier(known)) && now < known.until;
+        let promised = |voter: &NodeId| group.known.get(voter).filter(others);
         let present = self.voters_present();
         let free = present.iter().filter(|voter| promised(voter).is_none()).count();
         let (needed, of) = (self.config.majority(), self.config.voters());
-        if 1 + present.len() < needed {
-            obstacles.push(Obstacle::TooFewVoters { present: 1 + present.len(), needed, of });
-        } else if 1 + free < needed {
+        let own = usize::from(self.votes());
+        if own + present.len() < needed {
+            obstacles.push(Obstacle::TooFewVoters { present: own + present.len(), needed, of });
+        } else if own + free < needed {
             let held = present.iter().filter_map(|voter| Some((*voter, promised(voter)?)));
             let first = held.min_by_key(|(_, known)| known.until);
             obstacles.extend(first.map(|(voter, known)| Obstacle::Promised {
@@ -193,7 +225,7 @@ impl Node {
 
     /// The other voters that answer.
     fn voters_present(&self) -> Vec<NodeId> {
-        let peers = self.peers.values().filter(|peer| peer.state.is_alive()).map(|peer| peer.id);
+        let peers = self.peers.values().filter(|peer| self.votes() && peer.state.is_alive()).map(|peer| peer.id);
         let witness = self.witness.iter().filter(|witness| witness.state == Reachability::Reachable);
         peers.chain(witness.map(|_| NodeId::WITNESS)).collect()
     }
@@ -205,14 +237,18 @@ impl Node {
         }
         let (now, me) = (self.now, self.me);
         let asker = Asker { node: me, run: self.incarnation };
+        let votes = self.votes();
         let group = self.group_mut(id);
+        group.tenure = Some(Tenure { automatic, ..Tenure::default() });
+        if !votes {
+            return;
+        }
         let wish = Wish::Lease(group.term);
         if broken(Rule::OwnVoteIsFree) {
             group.vote = Vote::default();
         }
         group.vote.hear(now, asker, wish, Instant::NEVER, false);
         assert!(group.vote.promise(now).is_some_and(|promise| promise.holder == me), "a claim without its own vote");
-        group.tenure = Some(Tenure { automatic, ..Tenure::default() });
     }
 
     /// Gives every vote back, our own among them.

@@ -106,12 +106,7 @@ impl Obstacle {
             Self::Faulty => {
                 "a resource failed here and its failures are not forgotten yet (resource clear forgets them)".into()
             }
-            Self::Held(HoldKind::Offline) => {
-                "an operator took this node offline (online lets it take part again)".into()
-            }
-            Self::Held(HoldKind::Maintenance) => "maintenance is on (maintenance off ends it)".into(),
-            Self::Held(HoldKind::Fenced) => "another node had this one turned off (fence clear there ends it)".into(),
-            Self::Held(HoldKind::Flap) => "too many automatic takeovers (online lifts the hold)".into(),
+            Self::Held(hold) => held(*hold).into(),
             Self::ShuttingDown => "the daemon is stopping".into(),
             Self::ResourceUnable { resource, reason } => format!("{}: {reason}", config.resource_name(*resource)),
             Self::ResourceNotSeen { resource } => {
@@ -158,8 +153,14 @@ impl Obstacle {
             Self::Promised { voter, holder, until } => {
                 format!("{} has promised its vote to {}, for {}", node(voter), node(holder), left(until))
             }
+            Self::TooFewVoters { .. } if config.etcd.is_some() => {
+                "etcd does not answer: nobody else gives the lease".into()
+            }
             Self::TooFewVoters { present, needed, of } => {
                 format!("{present} of {of} voters are there, this node among them; {needed} are needed")
+            }
+            Self::NoMajority { until, .. } if config.etcd.is_some() => {
+                format!("etcd did not give the lease in time; the next attempt begins in {}", left(until))
             }
             Self::NoMajority { needed, until } => format!(
                 "the last attempt did not find {needed} of {} voters; the next one begins in {}",
@@ -181,5 +182,14 @@ fn not_fenced(peer: &str, standing: &FenceStanding, now: Instant) -> String {
              it yourself)",
             next.since(now).as_millis()
         ),
+    }
+}
+
+fn held(hold: HoldKind) -> &'static str {
+    match hold {
+        HoldKind::Offline => "an operator took this node offline (online lets it take part again)",
+        HoldKind::Maintenance => "maintenance is on (maintenance off ends it)",
+        HoldKind::Fenced => "another node had this one turned off (fence clear there ends it)",
+        HoldKind::Flap => "too many automatic takeovers (online lifts the hold)",
     }
 }

@@ -65,7 +65,7 @@ impl Node {
         let on_disk = &self.persistence.on_disk;
         let offline = self.offline.map(|(_, offline)| offline);
         let maintenance = self.maintenance.is_some();
-        let promised = if self.leases() { on_disk.promised.max(self.longest_promise) } else { on_disk.promised };
+        let promised = if self.votes() { on_disk.promised.max(self.longest_promise) } else { on_disk.promised };
         let counted = self.voters_settled && !self.config.standalone;
         let contradicted = self.peers.values().any(|peer| peer.voters_match == Some(false));
         let voters = match (counted, contradicted) {

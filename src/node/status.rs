@@ -102,9 +102,15 @@ impl Node {
     }
 
     fn witness_status(&self) -> Option<WitnessStatus> {
-        let (witness, config) = (self.witness.as_ref()?, self.config.witness.as_ref()?);
+        let witness = self.witness.as_ref()?;
+        let config = &self.config;
         Some(WitnessStatus {
-            address: config.address,
+            voter: config.outside_voter_name().to_owned(),
+            address: match (&config.witness, &config.etcd) {
+                (Some(witness), _) => witness.address.to_string(),
+                (None, Some(etcd)) => etcd.endpoints.join(", "),
+                (None, None) => String::new(),
+            },
             state: witness.state.word().to_owned(),
             since: witness.since,
             heard: witness.heard,
@@ -116,7 +122,7 @@ impl Node {
         let group = self.group(id);
         let name = |node: NodeId| self.config.node_name(node).to_owned();
         let vote = |voter: NodeId, given: Option<(NodeId, Term, Instant)>| VoteStatus {
-            voter: if voter == NodeId::WITNESS { "witness".to_owned() } else { name(voter) },
+            voter: if voter == NodeId::WITNESS { self.config.outside_voter_name().to_owned() } else { name(voter) },
             holder: given.map(|(holder, _, _)| name(holder)),
             term: given.map(|(_, term, _)| term),
             until: given.map(|(_, _, until)| until),
@@ -127,14 +133,15 @@ impl Node {
             (promise.holder, promise.term, until)
         });
         let witness = self.witness.iter().map(|_| NodeId::WITNESS);
-        let others = self.peers.keys().copied().chain(witness).map(|voter| {
+        let nodes = self.peers.keys().copied().filter(|_| self.votes());
+        let others = nodes.chain(witness).map(|voter| {
             let known = group.known.get(&voter).filter(|known| self.now < known.until);
             vote(voter, known.map(|known| (known.holder, known.term, known.until)))
         });
         LeaseStatus {
             held_until: self.lease_end(id).filter(|end| *end > self.now),
             majority: self.config.majority(),
-            votes: std::iter::once(vote(self.me, own)).chain(others).collect(),
+            votes: self.votes().then(|| vote(self.me, own)).into_iter().chain(others).collect(),
         }
     }
 

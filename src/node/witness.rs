@@ -1,10 +1,11 @@
-//! The witness as seen from a node: asked with heartbeats, judged by its answers.
+//! The witness as seen from a node, or etcd in its place: asked with heartbeats, judged by its answers.
 
 use std::time::Duration;
 
-use crate::cluster::{Incarnation, LinkId, NodeId};
+use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role};
 use crate::node::arbitration::Reachability;
 use crate::node::event::Fact;
+use crate::node::group::Group;
 use crate::node::{Action, Node};
 use crate::time::Instant;
 use crate::wire::{GroupState, Heartbeat};
@@ -88,7 +89,9 @@ impl Node {
         }
         witness.heard = Some(arrived);
         witness.unanswered = 0;
-        witness.rtt = (frame.echo_nanos != 0).then(|| arrived.since(Instant::from_nanos(frame.echo_nanos)));
+        let waited = Duration::from_nanos(frame.echo_delay_nanos);
+        let way = || arrived.since(Instant::from_nanos(frame.echo_nanos)).saturating_sub(waited);
+        witness.rtt = (frame.echo_nanos != 0).then(way);
         witness.turn(Reachability::Reachable, now);
         // It answers a stranger to its run without a word on groups: now we know its number.
         if frame.groups.is_empty() {
@@ -101,7 +104,7 @@ impl Node {
     /// Lost when it owes several answers for the dead time. That is an alarm and nothing else.
     pub(super) fn judge_witness(&mut self) {
         let now = self.now;
-        let patience = self.config.timers.dead_time;
+        let patience = self.witness_patience();
         let Some(witness) = &mut self.witness else { return };
         // What was asked in this moment cannot have been answered: it is judged with the next request.
         if witness.unanswered >= MISSES && now >= witness.asked_since + patience && now > witness.asked {
@@ -111,14 +114,35 @@ impl Node {
         self.alarm(lost, Fact::WitnessLost, Fact::WitnessBack);
     }
 
+    /// How long it may owe answers: a cluster of etcd that writes to its disks may need longer than a frame.
+    fn witness_patience(&self) -> Duration {
+        self.config.timers.dead_time.max(self.renewal_pace())
+    }
+
+    /// How often a lease is renewed: with each heartbeat, but an etcd cluster has more to do.
+    fn renewal_pace(&self) -> Duration {
+        let timers = &self.config.timers;
+        if self.votes() { timers.heartbeat_interval } else { timers.heartbeat_interval.max(timers.lease_time / 4) }
+    }
+
     /// How often it is asked.
     fn witness_pace(&self) -> Duration {
         let timers = &self.config.timers;
-        if self.wants_any_lease() || self.is_attentive() {
+        let answers = self.witness.as_ref().is_some_and(|witness| witness.unanswered == 0);
+        if self.wants_any_lease() && answers {
+            self.renewal_pace()
+        } else if self.wants_any_lease() || self.is_attentive() || self.awaits_a_vote() {
             timers.heartbeat_interval
         } else {
             timers.arbitrator_interval
         }
+    }
+
+    /// Nobody is heard who has a group that we could have: etcd alone knows when it is free.
+    fn awaits_a_vote(&self) -> bool {
+        let owned = |id: GroupId| self.peers.values().any(|peer| peer.state.is_alive() && peer.holds(id));
+        let waits = |group: &Group| group.role == Role::Standby && !owned(group.id) && self.is_able(group.id);
+        !self.votes() && self.groups.iter().any(waits)
     }
 
     /// One request, unless it is too early for it.
@@ -167,7 +191,7 @@ impl Node {
     /// When it is asked next, or counts as lost.
     pub(super) fn witness_deadline(&self) -> Option<Instant> {
         let witness = self.witness.as_ref()?;
-        let lost = witness.asked_since + self.config.timers.dead_time;
+        let lost = witness.asked_since + self.witness_patience();
         let waits = witness.unanswered >= MISSES && witness.state != Reachability::Unreachable;
         let next = witness.next.min(self.now + self.witness_pace());
         // What is over already is judged with the next request.

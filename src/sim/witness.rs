@@ -1,4 +1,4 @@
-//! The witness of the world: the real table of votes, on a machine of its own that comes and goes.
+//! The witness of the world: the real table of votes, on a machine of its own that comes and goes. It stands for etcd as well.
 
 use std::time::Duration;
 
@@ -45,7 +45,9 @@ impl World {
         }
         self.order(None, "start of the witness");
         let incarnation = Incarnation(self.random.bits().max(1));
-        let (now, ppm) = (self.now, self.config.timers.clock_rate_ppm);
+        // etcd does not know how wrong clocks may be.
+        let ppm = if self.config.etcd.is_some() { 0 } else { self.config.timers.clock_rate_ppm };
+        let now = self.now;
         if let Some(site) = self.site.as_mut().filter(|site| site.witness.is_none()) {
             site.witness = Some(Witness::new(incarnation, site.longest, ppm, site.clock.local(now)));
         }

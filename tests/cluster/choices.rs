@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use avamgr_core::cluster::NodeId;
-use avamgr_core::config::{Authority, Config};
+use avamgr_core::config::Config;
 use avamgr_core::control::Command;
 use avamgr_core::sim::{Quality, World};
 
@@ -54,7 +54,7 @@ pub(crate) type Cuts = BTreeSet<Channel>;
 
 /// All choices of a config.
 pub(crate) fn menu(config: &Config) -> Vec<Choice> {
-    let lease = config.authority == Authority::Lease;
+    let lease = config.leases();
     let mut single: Vec<Channel> = pairs(config).into_iter().map(|(from, to)| Channel::Links(from, to)).collect();
     for node in config.node_ids() {
         if lease {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use avamgr_core::cluster::{GroupId, NodeId, ResourceId, Role, Term};
-use avamgr_core::config::Authority;
 use avamgr_core::node::event::HoldKind;
 use avamgr_core::node::{Action, Fact, Input, Order};
 use avamgr_core::sim::{DaemonChange, Note, What, World};
@@ -134,7 +133,7 @@ impl Invariants {
         let newer =
             if term > heard { Ok(()) } else { Err(format!("{node:?} starts in term {term}, has heard of {heard}")) };
         rule("S5 an older term never promotes", newer)?;
-        if world.config().authority == Authority::Lease {
+        if world.config().leases() {
             rule("S2 no start without a lease", nobody_starts_without_a_lease(world, node, group))?;
         } else {
             rule("S10 who is heard is asked first", self.who_is_heard_is_asked_first(world, node, group, term))?;
@@ -192,7 +191,7 @@ fn nobody_starts_without_a_lease(world: &World, node: NodeId, group: GroupId) ->
 
 /// What runs on without a lease is on its way down.
 fn who_serves_has_the_lease(world: &World, node: NodeId) -> Result<(), String> {
-    if world.config().authority != Authority::Lease || !world.is_running(node) {
+    if !world.config().leases() || !world.is_running(node) {
         return Ok(());
     }
     let serves = |group: &GroupId| world.role(node, *group) == Some(Role::Active);

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use avamgr_core::cluster::{NodeId, ResourceId, Role};
-use avamgr_core::config::{Authority, Config, ResourceKind};
+use avamgr_core::config::{Config, ResourceKind};
 use avamgr_core::node::{Action, Order};
 use avamgr_core::sim::{Conduct, KernelChange, Note, What, World};
 use avamgr_core::time::Instant;
@@ -95,7 +95,7 @@ impl Owners {
                 return Err(format!("{one:?} and {other:?} own {resource:?}, and each could have been turned off"));
             }
             self.exceptions += 1;
-            if world.config().authority == Authority::Lease {
+            if world.config().leases() {
                 let (config, name) = (world.config(), world.config().resource_name(resource));
                 let (one, other) = (config.node_name(one), config.node_name(other));
                 return Err(format!("{one} and {other} answer for {name}"));
@@ -147,7 +147,7 @@ impl Owners {
         sight: &Sight,
     ) -> Result<(), String> {
         let config = world.config();
-        if config.authority == Authority::Lease {
+        if config.leases() {
             return Ok(());
         }
         for (node, alone) in sight.cut_off(world.now()) {

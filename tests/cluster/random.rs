@@ -122,7 +122,8 @@ pub(crate) fn one_random_run_under_leases(
     let shape = random_shape(&mut random);
     let nodes = [2, 2, 2, 3, 3, 5][random.index(6)];
     let witness = nodes == 2 || random.chance(300_000);
-    let shape = Shape { nodes, lease: true, witness, ..shape };
+    let etcd = random.chance(200_000);
+    let shape = Shape { nodes, lease: !etcd, witness: witness && !etcd, etcd, ..shape };
     let plan = plan_of(&shape, &mut random);
     run_plan(seed, random, plan, slot, detail)
 }
@@ -185,7 +186,8 @@ pub(crate) fn random_plan(random: &mut Random) -> Plan {
 
 fn plan_of(shape: &Shape, random: &mut Random) -> Plan {
     let config = shape.config();
-    let rates = (0..config.voters()).map(|_| i32::try_from(random.below(2_001)).unwrap_or(0) - 1_000).collect();
+    let clocks = config.nodes.len() + usize::from(config.has_voter_outside());
+    let rates = (0..clocks).map(|_| i32::try_from(random.below(2_001)).unwrap_or(0) - 1_000).collect();
     let noise = Noise {
         report: random.up_to(Duration::from_millis(1)),
         timer: random.up_to(Duration::from_millis(2)),

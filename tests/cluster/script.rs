@@ -1,7 +1,7 @@
 //! The language of the stories: one order a line.
 //!
 //! ```text
-//! cluster [nodes=3] [interval=10ms] [neutral] [lease] [witness] [fenced[=auto]] [switched] [standalone] [ready] [groups=2] [vips=2] [no-service]
+//! cluster [nodes=3] [interval=10ms] [neutral] [lease] [witness] [etcd] [fenced[=auto]] [switched] [standalone] [ready] [groups=2] [vips=2] [no-service]
 //!         [service-first] [failback] [failovers=2]
 //! > settle [5s]                      let time pass untold
 //! > run 300ms                        let time pass and tell
@@ -48,6 +48,7 @@ pub(crate) fn plan(line: &str) -> Plan {
             ("interval", time) => shape.interval_ms = u64::try_from(duration(time).as_millis()).expect("a short time"),
             ("neutral", _) => shape.neutral = true,
             ("lease", _) => shape.lease = true,
+            ("etcd", _) => shape.etcd = true,
             ("witness", _) => (shape.lease, shape.witness) = (true, true),
             ("fenced", "") => shape.fenced = true,
             ("fenced", "auto") => (shape.fenced, shape.rejoin) = (true, true),

@@ -22,6 +22,8 @@ pub(crate) struct Shape {
     pub(crate) rejoin: bool,
     /// How long the ACTIVE node is given to shoot first, unless it is derived.
     pub(crate) fence_delay_ms: Option<u64>,
+    /// etcd is the only one.
+    pub(crate) etcd: bool,
     /// How long a lease lasts, unless it is derived.
     pub(crate) lease_ms: Option<u64>,
     pub(crate) groups: Vec<GroupShape>,
@@ -58,6 +60,7 @@ impl Default for Shape {
             fenced: false,
             rejoin: false,
             fence_delay_ms: None,
+            etcd: false,
             lease_ms: None,
             groups: vec![GroupShape::default()],
             standalone: false,
@@ -106,11 +109,14 @@ impl Shape {
                 let _ = writeln!(text, "[[link]]\nname = \"{name}\"\ninterface = \"{name}\"");
                 let _ = writeln!(text, "address = {{ {} }}", addresses(net));
             }
-            if self.neutral || !self.lease {
+            if self.neutral || !(self.lease || self.etcd) {
                 let _ = writeln!(text, "[arbitrator]\nping = [\"10.0.9.250\"]\ninterface = \"neutral\"");
             }
             if self.neutral {
                 let _ = writeln!(text, "address = {{ {} }}", addresses("10.0.9"));
+            }
+            if self.etcd {
+                let _ = writeln!(text, "[etcd]\nendpoints = \"http://10.0.8.250:2379\"");
             }
             if self.witness {
                 let _ = writeln!(text, "[witness]\naddress = \"10.0.8.250\"");

@@ -15,6 +15,7 @@ use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
 use crate::guard::{Support, earliness, support};
+use crate::links::etcd::ask_endpoints;
 use crate::netlink::can_destroy_connections;
 use crate::preflight::fencing;
 use crate::preflight::route::{self, Route};
@@ -36,6 +37,8 @@ pub struct Facts {
     pub key_file: Option<KeyFile>,
     /// The key file of the witness.
     pub witness_key_file: Option<KeyFile>,
+    /// Each endpoint of etcd: its version, or why there is no answer.
+    pub etcd: Vec<(String, Result<String, String>)>,
     /// The way to the witness.
     pub witness_route: Option<Result<Route, String>>,
     /// The kernel can hold a lease; `Err` = why not.
@@ -129,6 +132,7 @@ impl Facts {
         Self {
             routes: routes(config, me, &interfaces),
             witness_route: witness_route(config, me, &interfaces),
+            etcd: config.etcd.as_ref().map(ask_endpoints).unwrap_or_default(),
             witness_key_file: config.witness.as_ref().map(|witness| key_file(&witness.key_file)),
             fence_secrets: fencing::secrets(config),
             watchdog: fencing::watchdog(config),

@@ -1,7 +1,8 @@
-//! What the authority `lease` needs on this host: a kernel that holds the lease, the keys of the witness, and a way to it.
+//! What leases need on this host: a kernel that holds the lease, the keys of the witness and a way to it, or an etcd that
+//! answers.
 
 use avamgr_core::cluster::NodeId;
-use avamgr_core::config::{Authority, Config};
+use avamgr_core::config::Config;
 use avamgr_core::control::words::duration;
 
 use super::judge::{judge_key_file, link_by_interface};
@@ -9,7 +10,7 @@ use super::{Facts, Finding};
 
 /// Every finding about leases; none where no lease is needed.
 pub(super) fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
-    if config.authority != Authority::Lease || config.standalone {
+    if !config.leases() {
         return Vec::new();
     }
     let mut findings = vec![guard(config, facts)];
@@ -19,6 +20,8 @@ pub(super) fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> 
         findings.push(judge_key_file(&witness.key_file, file, facts.uid, hint));
     }
     findings.extend(way(config, me, facts));
+    findings.extend(facts.etcd.iter().map(endpoint));
+    findings.extend(quorum(facts));
     findings
 }
 
@@ -54,6 +57,22 @@ fn margin(config: &Config, facts: &Facts) -> Option<Finding> {
             format!("set timers.guard_margin = \"{}ms\" on every node", needed.as_millis()),
         )
     })
+}
+
+fn endpoint((name, said): &(String, Result<String, String>)) -> Finding {
+    match said {
+        Ok(version) => Finding::ok(name, version),
+        Err(error) => {
+            let hint = "is etcd running there, and do the certificates name the address?";
+            Finding::warning(name, format!("does not answer: {error}"), hint)
+        }
+    }
+}
+
+fn quorum(facts: &Facts) -> Option<Finding> {
+    let none = !facts.etcd.is_empty() && facts.etcd.iter().all(|(_, said)| said.is_err());
+    let hint = "no group becomes ACTIVE without it: repair etcd, or the way to it";
+    none.then(|| Finding::error("etcd", "no endpoint answers", hint))
 }
 
 fn way(config: &Config, me: NodeId, facts: &Facts) -> Option<Finding> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{SAMPLE, changed, findings, good};
-use crate::config::{Key, Preset, SECTIONS, Section, Takes};
+use crate::config::{Authority, Key, Preset, SECTIONS, Section, Takes};
 
 const MANUAL: &str = include_str!("../../../docs/config.md");
 
@@ -79,13 +79,22 @@ fn what_the_sample_comments_out_is_good_too() {
         Some(rest) if rest.contains(" = ") || rest.starts_with('[') => rest.trim_start_matches("# ").to_owned(),
         Some(_) | None => line.to_owned(),
     };
-    // The init script stands beside the unit to show both, the watchdog is too slow for the budget of the sample, and the
-    // numbers in [timers] are those that are derived.
-    let left_out = ["lsb = ", "[watchdog]", "device = \"/dev/watchdog\"", "timeout = \"1s\""];
-    let shown = |line: &&str| !left_out.iter().any(|piece| line.trim_start_matches("# ").starts_with(piece));
-    let lines = SAMPLE.lines().filter(shown).map(uncommented);
-    let text: String = lines.map(|line| line + "\n").collect();
-    let config = good(&text);
+    // The init script stands beside the unit to show both, etcd beside the witness, the watchdog is too slow for the budget of
+    // the sample, and the numbers in [timers] are those that are derived.
+    let all_but = |left_out: &[&str]| -> String {
+        let blocks = SAMPLE.split("\n\n").filter(|block| !left_out.iter().any(|table| block.contains(table)));
+        let lines = blocks.flat_map(|block| block.lines().chain([""])).filter(|line| !line.contains("lsb = "));
+        lines
+            .filter(|line| !left_out.iter().any(|key| line.contains(key)))
+            .map(|line| uncommented(line) + "\n")
+            .collect()
+    };
+    let etcd = good(
+        &all_but(&["# [witness]", "# [watchdog]", "# lease_time"])
+            .replace("authority = \"lease\"", "authority = \"etcd\""),
+    );
+    assert_eq!((etcd.authority, etcd.etcd.map(|etcd| etcd.endpoints.len())), (Authority::Etcd, Some(3)));
+    let config = good(&all_but(&["# [etcd]", "# [watchdog]"]));
     assert_eq!(config.by_hand.len(), 25);
     let mut shown = config.timers.clone();
     shown.hold_time = good(SAMPLE).timers.hold_time;

@@ -126,7 +126,7 @@ fn what_only_a_shell_understands_is_refused() {
 
 #[test]
 fn each_form_accepts_its_own_and_nothing_else() {
-    let table: [(Grammar, &[&str], &[&str]); 13] = [
+    let table: [(Grammar, &[&str], &[&str]); 14] = [
         (Grammar::Name, &["dre", "a", "A1.b_c-d"], &["", "-a", ".a", "a b", "ä", "a/b", &"x".repeat(33)]),
         (Grammar::Host, &["hadev1", "n1.example.org"], &["", ".a", "a b", "a:b", &"x".repeat(65)]),
         (
@@ -162,6 +162,18 @@ fn each_form_accepts_its_own_and_nothing_else() {
                 "http://127.0.0.1:0/",
                 "http://127.0.0.1/a b",
                 "http://[::1/",
+            ],
+        ),
+        (
+            Grammar::Endpoint,
+            &["http://127.0.0.1:2379", "https://[::1]:2379"],
+            &[
+                "",
+                "127.0.0.1:2379",
+                "https://127.0.0.1",
+                "https://etcd:2379",
+                "https://127.0.0.1:2379/",
+                "ftp://[::1]:1",
             ],
         ),
         (Grammar::Process, &["freeDiameterd", "my proc"], &["", "a/b", &"x".repeat(65)]),

@@ -31,6 +31,7 @@ pub(crate) fn pair() -> Config {
         fencing: FencingConfig::default(),
         fences: Vec::new(),
         watchdog: None,
+        etcd: None,
         arbitrator: Some(ArbitratorConfig {
             ping: vec![IpAddr::from([172, 16, 6, 250])],
             interfaces: Some(vec!["eth0".to_owned(), "eth0".to_owned()]),

@@ -120,5 +120,5 @@ pub(super) fn witness(status: &Status, now: Instant) -> String {
     let Some(witness) = &status.witness else { return String::new() };
     let rtt = figure(witness.rtt_micros.map(micros));
     let state = Styled::state(&witness.state);
-    format!("witness {}  {state}, heard {}, rtt {rtt}\n", witness.address, ago(now, witness.heard))
+    format!("{} {}  {state}, heard {}, rtt {rtt}\n", witness.voter, witness.address, ago(now, witness.heard))
 }

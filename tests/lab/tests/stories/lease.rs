@@ -98,7 +98,7 @@ impl Leased {
     }
 
     /// The nodes hear nothing of each other any more; both reach the witness.
-    fn part_the_nodes(&self) -> Outcome {
+    pub(crate) fn part_the_nodes(&self) -> Outcome {
         let node = self.pair.node("hadev1")?;
         node.write("/run/story.nft", APART)?;
         let output = node.command("nft").args(["-f", "/run/story.nft"]).output()?;
@@ -108,7 +108,7 @@ impl Leased {
     }
 
     /// `next` answers for the address within [`SOON`]; returns how long after `fault`.
-    fn taken_over_by(&self, next: &str, fault: Instant) -> Result<Duration, Box<dyn std::error::Error>> {
+    pub(crate) fn taken_over_by(&self, next: &str, fault: Instant) -> Result<Duration, Box<dyn std::error::Error>> {
         self.pair.wait_role(next, "active")?;
         self.pair.probe.wait_for_answer(vip(), next, SOON)?;
         let first = self.answers.settled().first_of(next, fault);

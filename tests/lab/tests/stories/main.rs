@@ -4,6 +4,7 @@
 mod addresses;
 mod consent;
 mod diameter;
+mod etcd;
 mod failover;
 mod fencing;
 mod groups;
