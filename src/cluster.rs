@@ -69,6 +69,12 @@ impl Term {
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
+
+    /// Somebody who has seen `seen` may believe it: a node that was away for years has missed fewer than four billion
+    /// takeovers.
+    pub fn is_plausible_after(self, seen: Self) -> bool {
+        self.0.saturating_sub(seen.0) <= u64::from(u32::MAX)
+    }
 }
 
 impl fmt::Display for Term {

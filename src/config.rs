@@ -462,6 +462,15 @@ impl Config {
         self.nodes.len() + usize::from(self.witness.is_some())
     }
 
+    /// Names who votes: the nodes in their order, and the witness. Votes count only among those who agree on it, or two
+    /// majorities need not share a voter. Zero where nobody votes.
+    pub fn voters_digest(&self) -> u32 {
+        match self.authority {
+            Authority::Ping => 0,
+            Authority::Lease => build::voters_digest(self),
+        }
+    }
+
     /// Votes that make a lease: two sets of this size always share a voter.
     pub fn majority(&self) -> usize {
         self.voters() / 2 + 1

@@ -40,6 +40,20 @@ pub enum Command {
         /// On or off.
         on: bool,
     },
+    /// Turn another node off, or say how it stands with one.
+    Fence {
+        /// The node.
+        node: String,
+        /// What.
+        verb: FenceVerb,
+    },
+    /// Vouch that no node that is off counts other voters than this one's config.
+    ConfirmVoters,
+    /// Bring this node's term of a group back to what the other nodes know: its state was damaged.
+    ResetTerm {
+        /// The group; the only one if not named.
+        group: Option<String>,
+    },
     /// An order for one resource of the ACTIVE node, or clearing its failures.
     Resource {
         /// `group/resource`, or the resource's name where it is unique.
@@ -65,9 +79,28 @@ impl Command {
             Self::Offline { duration: Some(time) } => format!("offline --for {}ms", time.as_millis()),
             Self::Online => "online".to_owned(),
             Self::Maintenance { on } => format!("maintenance {}", if *on { "on" } else { "off" }),
+            Self::Fence { node, verb: FenceVerb::Shoot } => format!("fence now {node}"),
+            Self::Fence { node, verb: FenceVerb::Confirm } => format!("fence confirm {node}"),
+            Self::Fence { node, verb: FenceVerb::Clear } => format!("fence clear {node}"),
+            Self::ConfirmVoters => "voters confirm".to_owned(),
+            Self::ResetTerm { group } => {
+                format!("term reset{}", group.as_ref().map_or(String::new(), |group| format!(" {group}")))
+            }
             Self::Resource { resource, verb } => format!("resource {} {resource}", words::verb(*verb)),
         }
     }
+}
+
+/// What an operator can do about a node that has to be off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FenceVerb {
+    /// Turn it off through its fence devices, whatever it does.
+    Shoot,
+    /// Vouch that it is off.
+    Confirm,
+    /// Let it take part again.
+    Clear,
 }
 
 /// What an operator can do to one resource.

@@ -12,6 +12,7 @@ mod conflict;
 mod deadline;
 mod decide;
 pub mod event;
+mod fencing;
 mod frames;
 mod group;
 mod handover;
@@ -28,7 +29,9 @@ pub mod role;
 mod status;
 mod steer;
 mod takeover;
+mod terms;
 mod vip_probe;
+mod voters;
 mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -44,6 +47,7 @@ use crate::config::{Authority, Config};
 use crate::node::action::ProbeId;
 use crate::node::arbitration::Arbitrator;
 use crate::node::event::{AlarmKey, HoldKind};
+use crate::node::fencing::Fencing;
 use crate::node::group::Group;
 use crate::node::input::BadDatagram;
 use crate::node::operator::PendingRequest;
@@ -71,6 +75,9 @@ pub struct Node {
     peers: BTreeMap<NodeId, Peer>,
     arbitrator: Option<Arbitrator>,
     witness: Option<Witness>,
+    /// Who votes, by our config, and whether that may be counted on.
+    voters: u32,
+    voters_settled: bool,
     /// The longest promise anybody has asked us for.
     longest_promise: Duration,
     isolated: bool,
@@ -81,6 +88,7 @@ pub struct Node {
     /// Nodes whose name another machine uses, and when it was last heard to.
     duplicates: BTreeMap<NodeId, Instant>,
     persistence: Persistence,
+    fencing: Fencing,
     pending: Option<PendingRequest>,
     awaited: Vec<Awaited>,
     /// The daemon is asked to end.
@@ -124,6 +132,7 @@ impl Node {
     ) -> Self {
         let peers = config.node_ids().filter(|id| *id != me && !config.standalone);
         let floor = |id: GroupId| durable.terms.get(&id).copied().unwrap_or_default();
+        let known_voters = durable.voters.is_none_or(|voters| voters == config.voters_digest());
         let mut node = Self {
             me,
             incarnation,
@@ -135,6 +144,8 @@ impl Node {
             peers: peers.map(|id| (id, Peer::new(id, &config, now))).collect(),
             arbitrator: config.arbitrator.as_ref().filter(|_| !config.standalone).map(|a| Arbitrator::new(a, now)),
             witness: config.witness.as_ref().filter(|_| !config.standalone).map(|_| Witness::new(now)),
+            voters: config.voters_digest(),
+            voters_settled: config.standalone || known_voters,
             longest_promise: config.timers.lease_time,
             isolated: false,
             groups: config.group_ids().map(|id| Group::new(id, &config, floor(id), now)).collect(),
@@ -142,6 +153,7 @@ impl Node {
             offline: durable.offline.map(|offline| (now, offline)),
             maintenance: durable.maintenance.then_some(now),
             duplicates: BTreeMap::new(),
+            fencing: Fencing::new(durable.fenced.clone()),
             persistence: Persistence::new(durable),
             pending: None,
             awaited: Vec::new(),
@@ -156,6 +168,7 @@ impl Node {
             config,
         };
         node.tell(Fact::Started { node: me });
+        node.remember_outcasts();
         node.evaluate();
         node
     }
@@ -186,6 +199,7 @@ impl Node {
             Input::Report { resource, report } => self.on_report(resource, report),
             Input::Ready { check, result } => self.on_ready(check, result),
             Input::Persisted { order, result } => self.on_persisted(order, result),
+            Input::Fenced { fence, result } => self.on_fenced(fence, result),
             Input::Command { request, who, command } => self.on_command(request, &who, command),
             Input::Shutdown => self.on_shutdown(),
             Input::Deadline => {}
@@ -220,12 +234,14 @@ impl Node {
         self.judge_peers();
         self.judge_arbitrator();
         self.judge_witness();
+        self.judge_voters();
         self.expire_holds();
         self.expire_namesakes();
         self.follow_requests();
         for id in self.config.clone().group_ids() {
             self.decide_group(id);
         }
+        self.judge_fencing();
         self.follow_pending_request();
         self.follow_awaited();
         self.follow_shutdown();
@@ -261,7 +277,8 @@ impl Node {
     }
 
     /// Sets or clears an alarm; tells when that is news.
-    fn alarm(&mut self, on: bool, raised: Fact, cleared: Fact) {
+    fn alarm(&mut self, on: bool, raised: impl Into<Fact>, cleared: impl Into<Fact>) {
+        let (raised, cleared) = (raised.into(), cleared.into());
         let Some(key) = raised.alarm_key().filter(|key| on != self.alarms.contains_key(key)) else {
             return;
         };
@@ -274,8 +291,8 @@ impl Node {
         }
     }
 
-    fn tell(&mut self, fact: Fact) {
-        self.outbox.push_back(Action::Event(Event { at: self.now, fact }));
+    fn tell(&mut self, fact: impl Into<Fact>) {
+        self.outbox.push_back(Action::Event(Event { at: self.now, fact: fact.into() }));
     }
 
     fn tell_all(&mut self, facts: Vec<Fact>) {

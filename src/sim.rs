@@ -11,6 +11,7 @@
 mod clock;
 mod digest;
 mod driver;
+mod fence;
 mod host;
 mod log;
 mod network;
@@ -25,6 +26,7 @@ mod witness;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use fence::FenceDevice;
 pub use host::{Behaviour, Conduct};
 pub use log::{Detail, Log};
 pub use network::{Cable, Quality};
@@ -181,6 +183,7 @@ impl World {
             Happening::Written { at, run, order } => self.written(at, run, order),
             Happening::Deadline { at, run } => self.deadline(at, run),
             Happening::Expiry { at, resource, due } => self.expiry(at, resource, due),
+            Happening::Fenced { by, run, fence, target } => self.fence_device_done(by, run, fence, target),
             Happening::Resume { at, run, due } => self.resume(at, run, due),
             Happening::Thaw { at, due } => self.thaw(at, due),
         }
@@ -313,6 +316,7 @@ fn new_host(config: &Arc<Config>, node: NodeId, rate_ppm: i32) -> Host {
         run: 0,
         checks_last_word: (Instant::BOOT, Instant::BOOT),
         carriers_last_word: (Instant::BOOT, Instant::BOOT),
+        fence_device: FenceDevice::GOOD,
         ready: vec![Ok(()); config.ready.len()],
     }
 }

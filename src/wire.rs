@@ -59,6 +59,19 @@ pub struct Heartbeat {
     pub request: Option<SwitchoverRequest>,
     /// How long the sender counts on a promise; zero when it wants none.
     pub lease: Duration,
+    /// Digest of who votes, by the sender's config ([`crate::config::Config::voters_digest`]); zero where nobody votes.
+    pub voters: u32,
+    /// Nodes that were turned off through a fence device on the sender's order, and that nobody has cleared since.
+    pub fenced: Vec<Fenced>,
+}
+
+/// A node that was turned off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Fenced {
+    /// The node.
+    pub node: NodeId,
+    /// The run that was heard last before; `None` = none was ever heard.
+    pub run: Option<Incarnation>,
 }
 
 /// What a node says about one group.

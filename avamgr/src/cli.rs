@@ -114,9 +114,13 @@ fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
         Verb::Status(args) => status::run(session, args),
         Verb::Why { group } => why::run(session, group.as_deref()),
         Verb::History(args) => history::run(session, args),
-        Verb::Switchover(_) | Verb::Offline { .. } | Verb::Online | Verb::Maintenance { .. } | Verb::Reload => {
-            command::run(session, verb)
-        }
+        Verb::Switchover(_)
+        | Verb::Offline { .. }
+        | Verb::Online
+        | Verb::Maintenance { .. }
+        | Verb::Voters { .. }
+        | Verb::Term { .. }
+        | Verb::Reload => command::run(session, verb),
         Verb::Resource(args) => resource::run(session, args),
         Verb::Check(args) => check::run(session, args),
         Verb::Fence(args) => fence::run(session, args),

@@ -141,7 +141,11 @@ async fn core(mut commands: mpsc::Receiver<Input>, outbox: Outbox) {
                 }
                 outbox.answer(request, Answer::Done { text: "moved".into() });
             }
-            Command::Maintenance { .. } | Command::Resource { .. } => {}
+            Command::Maintenance { .. }
+            | Command::Resource { .. }
+            | Command::ConfirmVoters
+            | Command::Fence { .. }
+            | Command::ResetTerm { .. } => {}
         }
     }
 }

@@ -148,6 +148,8 @@ impl Node {
             groups: vec![GroupState::nothing(0xd4e)],
             request: None,
             lease: LEASE,
+            voters: 1,
+            fenced: Vec::new(),
         };
         Self { socket, ring: ring(cluster, key), frame }
     }

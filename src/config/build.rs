@@ -63,11 +63,22 @@ pub(super) fn digest(config: &Config) -> u64 {
 pub(super) fn group_digest(group: &GroupConfig) -> u32 {
     let resources: Vec<_> = group.resources.iter().map(|resource| (&resource.name, &resource.kind)).collect();
     let text = serde_json::to_vec(&(&group.name, resources)).unwrap_or_default();
-    Sha256::digest(&text).iter().take(4).fold(0, |digest, byte| (digest << 8) | u32::from(*byte))
+    first_bytes(&text)
+}
+
+pub(super) fn voters_digest(config: &Config) -> u32 {
+    let witness = config.witness.as_ref().map(|witness| (witness.address, witness.port));
+    let text = serde_json::to_vec(&(&config.nodes, config.authority, witness)).unwrap_or_default();
+    // Zero and one mean something else.
+    first_bytes(&text).max(2)
 }
 
 pub(super) fn name_digest(name: &str) -> u32 {
-    Sha256::digest(name.as_bytes()).iter().take(4).fold(0, |digest, byte| (digest << 8) | u32::from(*byte))
+    first_bytes(name.as_bytes())
+}
+
+fn first_bytes(text: &[u8]) -> u32 {
+    Sha256::digest(text).iter().take(4).fold(0, |digest, byte| (digest << 8) | u32::from(*byte))
 }
 
 fn text(placed: Option<&Placed<String>>) -> String {

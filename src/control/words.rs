@@ -40,6 +40,7 @@ pub fn hold(hold: HoldKind) -> &'static str {
         HoldKind::Offline => "offline",
         HoldKind::Maintenance => "maintenance",
         HoldKind::Flap => "flap limit",
+        HoldKind::Fenced => "fenced",
     }
 }
 

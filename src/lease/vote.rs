@@ -71,7 +71,9 @@ impl Vote {
         let running = self.promise(now).filter(|it| it.is_of(asker) || !broken(Rule::OnePromiseAtATime));
         let promised = |term, until| Some(Promise { holder: asker.node, run: asker.run, term, until });
         match (running, wish) {
-            (Some(running), Wish::Lease(term)) if running.is_of(asker) && term >= running.term => {
+            (Some(running), Wish::Lease(term))
+                if running.is_of(asker) && term >= running.term && term.is_plausible_after(running.term) =>
+            {
                 self.last = promised(term, until.max(running.until));
             }
             (Some(running), Wish::Nothing) if running.is_of(asker) || broken(Rule::OnlyTheHolderGivesBack) => {
@@ -81,11 +83,20 @@ impl Vote {
             (Some(_), Wish::Lease(_) | Wish::Nothing | Wish::Wait) => {}
             (None, Wish::Lease(term)) => {
                 let goes_on = self.last.is_some_and(|last| last.is_of(asker) && last.term == term);
-                if !abstains && (goes_on || term > self.term()) {
+                // One from the far future would leave no term for anybody else.
+                let plausible = self.last.is_none_or(|last| term.is_plausible_after(last.term));
+                if !abstains && plausible && (goes_on || term > self.term()) {
                     self.last = promised(term, until);
                 }
             }
             (None, Wish::Nothing | Wish::Wait) => {}
+        }
+    }
+
+    /// Ends what one run of a node was promised: it is known to be off.
+    pub fn release_of(&mut self, now: Instant, off: Asker) {
+        if self.promise(now).is_some_and(|promise| promise.is_of(off)) {
+            self.give_back(now);
         }
     }
 
@@ -149,6 +160,16 @@ mod tests {
     }
 
     #[test]
+    fn only_the_run_that_is_off_is_released() {
+        let mut vote = promised();
+        vote.release_of(at(1), Asker { run: Incarnation(8), ..A });
+        vote.release_of(at(1), B);
+        assert_eq!(held(&vote, 1), Some((A, 5)));
+        vote.release_of(at(1), A);
+        assert_eq!(held(&vote, 1), None);
+    }
+
+    #[test]
     fn a_renewal_never_shortens() {
         let mut vote = promised();
         vote.hear(at(10), A, Wish::Lease(Term(5)), at(20), false);
@@ -172,6 +193,18 @@ mod tests {
         assert_eq!(held(&vote, 32), Some((A, 5)));
         vote.hear(at(33), A, Wish::Lease(Term(9)), at(63), false);
         assert_eq!(held(&vote, 33), Some((A, 9)));
+    }
+
+    #[test]
+    fn a_term_from_the_far_future_is_not_promised() {
+        let far = Term(5 + u64::from(u32::MAX) + 1);
+        let mut vote = promised();
+        vote.hear(at(1), A, Wish::Lease(far), at(31), false);
+        assert_eq!(held(&vote, 1), Some((A, 5)));
+        vote.hear(at(30), B, Wish::Lease(far), at(60), false);
+        assert_eq!(held(&vote, 30), None);
+        vote.hear(at(30), B, Wish::Lease(Term(far.0 - 1)), at(60), false);
+        assert_eq!(held(&vote, 30), Some((B, far.0 - 1)), "the last one that is believed");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{GroupId, LinkId, ResourceId, Term};
+use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, ResourceId, Term};
 use crate::control::Answer;
 use crate::node::event::Event;
 use crate::time::Instant;
@@ -21,6 +21,10 @@ pub struct AskId(pub u64);
 /// Names one VIP probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProbeId(pub u64);
+
+/// Names one order to turn a node off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FenceId(pub u64);
 
 /// Names one request of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,6 +78,13 @@ pub enum Action {
         /// Until then, on this boot's clock; what is over is no right.
         until: Instant,
     },
+    /// Turn a node off through its fence devices; answer with `Input::Fenced`, also when they hang.
+    Fence {
+        /// The order.
+        fence: FenceId,
+        /// The node.
+        target: NodeId,
+    },
     /// Answer an operator's request; the last word on it.
     Answer {
         /// The request.
@@ -114,6 +125,12 @@ pub struct Durable {
     /// The longest promise this node may have made as a voter.
     #[serde(default)]
     pub promised: Duration,
+    /// Digest of the voters that were last counted on; `None` = this node has never run.
+    #[serde(default)]
+    pub voters: Option<u32>,
+    /// Nodes this one has turned off and nobody has cleared, with the run that was heard last before.
+    #[serde(default)]
+    pub fenced: BTreeMap<NodeId, Option<Incarnation>>,
 }
 
 /// An operator's order to stay out.

@@ -55,6 +55,9 @@ impl Node {
             self.offer_group(group.id, &mut earliest);
             self.offer_lease(group.id, &mut earliest);
         }
+        for at in self.fencing_deadlines() {
+            earliest.offer_future(at, "fence");
+        }
         if let Some(until) = self.offline.and_then(|(_, offline)| offline.until) {
             earliest.offer(until, "offline ends");
         }

@@ -3,6 +3,9 @@
 //! The journal, `avamgr history`, the web page and the tests all read the same events; their sentences are made here.
 
 mod cause;
+mod fencing;
+mod severity;
+mod voting;
 
 use std::time::Duration;
 
@@ -13,6 +16,8 @@ use crate::node::input::VipOwner;
 use crate::time::Instant;
 
 pub use cause::Cause;
+pub use fencing::Fencing;
+pub use voting::Voting;
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -244,6 +249,10 @@ pub enum Fact {
         /// The peer.
         peer: NodeId,
     },
+    /// Nodes that are turned off from outside.
+    Fencing(Fencing),
+    /// Who votes, and in which terms.
+    Voting(Voting),
     /// Another machine uses the name of a node.
     DuplicateNode {
         /// The link it was heard on.
@@ -361,6 +370,8 @@ pub enum HoldKind {
     Maintenance,
     /// Too many automatic takeovers.
     Flap,
+    /// Another node has turned it off.
+    Fenced,
 }
 
 /// Steps of a switchover.
@@ -392,6 +403,12 @@ pub(super) enum AlarmKey {
     Isolated,
     Arbitrator,
     Witness,
+    Fenced(NodeId),
+    FenceFailed(NodeId),
+    Outcast(NodeId),
+    OtherVoters(NodeId),
+    VotersDoubted,
+    Term(GroupId, NodeId),
 }
 
 impl Fact {
@@ -406,6 +423,8 @@ impl Fact {
             Self::Isolated => Some(AlarmKey::Isolated),
             Self::ArbitratorUnreachable => Some(AlarmKey::Arbitrator),
             Self::WitnessLost => Some(AlarmKey::Witness),
+            Self::Fencing(fencing) => fencing.alarm_key(),
+            Self::Voting(voting) => voting.alarm_key(),
             _ => None,
         }
     }

@@ -167,6 +167,8 @@ impl Node {
         let state = peer.judge(&config, now, self.floor);
         let is_newest = frame.revision == peer.revision;
         self.tell_all(facts);
+        self.hear_voters(frame);
+        self.hear_fenced(frame, arrived);
         self.hear_promises(frame.from, arrived, frame);
         if is_newest {
             let claimed = broken(Rule::PromiseCountsFromReceipt).then(|| Instant::from_nanos(frame.sent_nanos));
@@ -342,6 +344,8 @@ impl Node {
             groups,
             request,
             lease,
+            voters: self.voters,
+            fenced: self.fencing.told(),
         };
         self.outbox.push_back(Action::Send { link: id, heartbeat });
     }

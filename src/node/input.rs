@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId};
 use crate::control::Command;
-use crate::node::action::{AskId, ProbeId, RequestId};
+use crate::node::action::{AskId, FenceId, ProbeId, RequestId};
 use crate::time::Instant;
 use crate::wire::Heartbeat;
 
@@ -95,6 +95,13 @@ pub enum Input {
         order: u64,
         /// The error, for humans.
         result: Result<(), String>,
+    },
+    /// What came of [`Action::Fence`](crate::node::Action::Fence).
+    Fenced {
+        /// The order.
+        fence: FenceId,
+        /// `Ok`: the node is off for certain, in words; `Err`: it may not be, and why.
+        result: Result<String, String>,
     },
     /// An operator wants something.
     Command {

@@ -89,7 +89,8 @@ impl Node {
         let now = self.now;
         let until = promised_until(received, lease, self.config.timers.clock_rate_ppm);
         // How long a promise may last is on disk before it is made, so that the next run knows how long to abstain.
-        let abstains = now < self.abstains_until(lease) || lease > self.persistence.promised();
+        let abstains =
+            now < self.abstains_until(lease) || lease > self.persistence.promised() || !self.votes_for(frame);
         for index in 0..self.groups.len() {
             let Some(id) = u8::try_from(index).ok().map(GroupId) else { return };
             let Some(wish) = self.peers.get(&asker.node).and_then(|peer| peer.group(id)).map(GroupState::wish) else {
@@ -97,13 +98,18 @@ impl Node {
             };
             // Our vote is ours while anything of the group may be ours.
             let busy = self.group(id).holds() && wish != Wish::Nothing;
-            self.group_mut(id).vote.hear(now, asker, wish, until, abstains || busy);
+            let implausible = match wish {
+                Wish::Lease(term) => !term.is_plausible_after(self.group(id).seen_term),
+                Wish::Wait | Wish::Nothing => false,
+            };
+            self.group_mut(id).vote.hear(now, asker, wish, until, abstains || busy || implausible);
         }
     }
 
     /// What a voter says of its own votes.
     pub(super) fn hear_promises(&mut self, voter: NodeId, arrived: Instant, frame: &Heartbeat) {
-        if !self.leases() {
+        // What another majority is made of counts for nothing here.
+        if !self.leases() || (voter != NodeId::WITNESS && frame.voters != self.voters) {
             return;
         }
         let (now, me) = (self.now, self.me);
@@ -116,9 +122,6 @@ impl Node {
                 frame.groups.iter().find(|word| word.digest == group.digest)
             };
             let Some(word) = word else { continue };
-            if voter == NodeId::WITNESS {
-                group.seen_term = group.seen_term.max(word.term);
-            }
             let Some(promise) = word.promise else {
                 group.known.remove(&voter);
                 continue;

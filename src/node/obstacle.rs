@@ -1,11 +1,32 @@
 //! Everything that can stand between a node and being ACTIVE, with its sentence: `avamgr why` prints what the decision
 //! itself goes by.
 
-use crate::cluster::{CheckId, NodeId, ResourceId, Role};
+use crate::cluster::{CheckId, NodeId, ResourceId, Role, Term};
 use crate::config::Config;
 use crate::node::event::HoldKind;
 use crate::node::input::VipOwner;
 use crate::time::Instant;
+
+const FUTURE_TERM: &str = "no number of takeovers leads to the term that this node knows, its state was damaged: `avamgr term \
+                           reset` goes on from that of the others";
+const OTHER_VOTERS: &str = "counts other voters than this node: make cluster.nodes, authority and [witness] equal and restart the \
+                            daemon that has the old ones (`avamgr voters confirm` vouches for one that is off)";
+const VOTERS_CHANGED: &str = "the voters are others than when this node left: every other node has to say that it counts the same \
+                              ones (`avamgr voters confirm` vouches for those that are off)";
+
+/// How far the fencing of a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum FenceStanding {
+    /// It has not begun.
+    Due,
+    UnderWay {
+        since: Instant,
+    },
+    Failed {
+        reason: String,
+        next: Instant,
+    },
+}
 
 /// One thing that stands between a node and being ACTIVE.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +40,11 @@ pub(super) enum Obstacle {
     CheckNotReady { check: CheckId, reason: String },
     CheckNotSeen { check: CheckId },
     TermNotOnDisk { error: Option<String> },
+    TermFromFuture { ours: Term, theirs: Term },
     OtherConfig { peer: NodeId },
+    NotFenced { peer: NodeId, standing: FenceStanding },
+    OtherVoters { peer: NodeId },
+    VotersChanged,
     PeerHolds { peer: NodeId, role: Role },
     PeerHasAddresses { peer: NodeId },
     PeerFirst { peer: NodeId },
@@ -48,11 +73,29 @@ impl Obstacle {
             Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
             Self::PeerHasAddresses { .. } | Self::OtherConfig { .. } => false,
             Self::PeerFirst { .. } | Self::LeftTo { .. } | Self::WaitingForPeer { .. } => false,
-            Self::TooFewVoters { .. } => false,
+            Self::TooFewVoters { .. } | Self::OtherVoters { .. } | Self::VotersChanged => false,
+            Self::TermFromFuture { .. } | Self::NotFenced { .. } => false,
             Self::Abstaining { .. } | Self::Promised { .. } | Self::NoMajority { .. } => false,
             Self::PeerSuspect { .. } | Self::OneWay { .. } | Self::ArbitratorNotAsked | Self::Isolated => false,
             Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. } => false,
         }
+    }
+
+    /// It is there because a node is not known to be off, or goes away when it is.
+    pub(super) fn waits_for_fence(&self) -> bool {
+        let asks = matches!(self, Self::VipAnswered(_) | Self::VipNotAsked { .. } | Self::HoldTime { .. });
+        asks || matches!(self, Self::NotFenced { .. }) || self.is_rank()
+    }
+
+    /// A node could not be turned off, and it is not time to try again.
+    pub(super) fn has_failed(&self, now: Instant) -> bool {
+        matches!(self, Self::NotFenced { standing: FenceStanding::Failed { next, .. }, .. } if now < *next)
+    }
+
+    /// It decides who begins, and does not stand in the way of a claim that has begun.
+    pub(super) fn is_rank(&self) -> bool {
+        let first = matches!(self, Self::PeerFirst { .. } | Self::Promised { .. });
+        first || matches!(self, Self::NoMajority { .. } | Self::TooFewVoters { .. })
     }
 
     /// For humans.
@@ -67,6 +110,7 @@ impl Obstacle {
                 "an operator took this node offline (online lets it take part again)".into()
             }
             Self::Held(HoldKind::Maintenance) => "maintenance is on (maintenance off ends it)".into(),
+            Self::Held(HoldKind::Fenced) => "another node had this one turned off (fence clear there ends it)".into(),
             Self::Held(HoldKind::Flap) => "too many automatic takeovers (online lifts the hold)".into(),
             Self::ShuttingDown => "the daemon is stopping".into(),
             Self::ResourceUnable { resource, reason } => format!("{}: {reason}", config.resource_name(*resource)),
@@ -80,11 +124,15 @@ impl Obstacle {
             Self::CheckNotSeen { check } => format!("{}: not looked at yet", config.check_name(*check)),
             Self::TermNotOnDisk { error: None } => "the next term is being written to disk".into(),
             Self::TermNotOnDisk { error: Some(error) } => format!("the next term cannot be written to disk: {error}"),
+            Self::TermFromFuture { ours, theirs } => format!("{FUTURE_TERM} (this node: {ours}, the others: {theirs})"),
             Self::OtherConfig { peer } => format!(
                 "{} has another config of this group, so its word on it does not count: make the files equal and restart \
                  the daemon that has the old one",
                 node(peer)
             ),
+            Self::NotFenced { peer, standing } => not_fenced(&node(peer), standing, now),
+            Self::OtherVoters { peer } => format!("{} {OTHER_VOTERS}", node(peer)),
+            Self::VotersChanged => VOTERS_CHANGED.into(),
             Self::PeerHolds { peer, role } => format!("{} is {role}", node(peer)),
             Self::PeerHasAddresses { peer } => {
                 format!("addresses of the group are on {} (avamgr status there tells why)", node(peer))
@@ -119,5 +167,19 @@ impl Obstacle {
                 left(until)
             ),
         }
+    }
+}
+
+fn not_fenced(peer: &str, standing: &FenceStanding, now: Instant) -> String {
+    match standing {
+        FenceStanding::Due => format!("{peer} is not heard and has to be turned off first"),
+        FenceStanding::UnderWay { since } => {
+            format!("{peer} is being turned off, for {} ms so far", now.since(*since).as_millis())
+        }
+        FenceStanding::Failed { reason, next } => format!(
+            "{peer} could not be turned off: {reason}; tried again in {} ms (`avamgr fence confirm {peer}` when you have seen to \
+             it yourself)",
+            next.since(now).as_millis()
+        ),
     }
 }

@@ -39,6 +39,12 @@ impl Node {
             Command::Offline { duration } => self.go_offline(request, who, duration),
             Command::Online => Ok(Some(self.go_online(who))),
             Command::Maintenance { on } => Ok(Some(self.set_maintenance(who, on))),
+            Command::Fence { node, verb } => self.fence_command(request, who, &node, verb),
+            Command::ConfirmVoters => self.confirm_voters().map(|text| Some(Answer::Done { text })),
+            Command::ResetTerm { group } => {
+                let done = self.find_group(group.as_deref()).and_then(|id| self.reset_term(id));
+                done.map(|text| Some(Answer::Done { text }))
+            }
             Command::Resource { resource, verb } => self.steer_resource(request, &resource, verb),
         };
         let refused = result.as_ref().err().cloned();
@@ -153,6 +159,8 @@ impl Node {
                 obstacles.push(format!("{name} is {}", peer.state.word()));
             } else if peer.group(id).is_none() {
                 obstacles.push(Obstacle::OtherConfig { peer: to }.sentence(&self.config, self.now));
+            } else if peer.voters_match == Some(false) {
+                obstacles.push(Obstacle::OtherVoters { peer: to }.sentence(&self.config, self.now));
             } else if peer.holds(id) {
                 obstacles.push(format!("{name} is {} still", peer.role(id)));
             } else if peer.has_addresses(id) {

@@ -79,6 +79,10 @@ pub(super) struct Peer {
     pub(super) handled_nonce: u64,
     pub(super) left: bool,
     pub(super) config_matches: Option<bool>,
+    /// It says that it has turned us off, before this run of ours.
+    pub(super) fenced_us: bool,
+    /// It counts the same voters as we do; what was heard last stands.
+    pub(super) voters_match: Option<bool>,
     pub(super) clock_offset_millis: Option<i64>,
     pub(super) clock_alarm: bool,
     /// Frames of another run than the one that is alive have come from when to when.
@@ -102,6 +106,8 @@ impl Peer {
             handled_nonce: 0,
             left: false,
             config_matches: None,
+            fenced_us: false,
+            voters_match: None,
             clock_offset_millis: None,
             clock_alarm: false,
             strange: None,
@@ -253,6 +259,8 @@ mod tests {
             groups: vec![state],
             request: None,
             lease: std::time::Duration::ZERO,
+            voters: 0,
+            fenced: Vec::new(),
         }
     }
 

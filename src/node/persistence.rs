@@ -10,6 +10,7 @@ use crate::node::Node;
 use crate::node::action::{Action, Durable};
 use crate::node::event::Fact;
 use crate::node::group::Group;
+use crate::node::voters::DOUBTED;
 use crate::time::Instant;
 
 /// Terms reserved at once: a write every so many takeovers.
@@ -42,6 +43,11 @@ impl Persistence {
         self.on_disk.promised
     }
 
+    /// The term on disk is damaged: what is used next is written anew first.
+    pub(super) fn forget_term(&mut self, group: GroupId) {
+        self.on_disk.terms.remove(&group);
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         (self.failed.is_some() && self.in_flight.is_none()).then_some(self.retry)
     }
@@ -60,12 +66,25 @@ impl Node {
         let offline = self.offline.map(|(_, offline)| offline);
         let maintenance = self.maintenance.is_some();
         let promised = if self.leases() { on_disk.promised.max(self.longest_promise) } else { on_disk.promised };
-        let same = on_disk.offline == offline && on_disk.maintenance == maintenance && on_disk.promised == promised;
+        let counted = self.voters_settled && !self.config.standalone;
+        let contradicted = self.peers.values().any(|peer| peer.voters_match == Some(false));
+        let voters = match (counted, contradicted) {
+            (true, _) => Some(self.voters),
+            // Another run of this node shall know of it, even if it hears nobody.
+            (false, true) => Some(DOUBTED),
+            (false, false) => on_disk.voters,
+        };
+        let same = on_disk.offline == offline
+            && on_disk.maintenance == maintenance
+            && on_disk.promised == promised
+            && on_disk.voters == voters
+            && on_disk.fenced == *self.fencing.outcasts();
         // After a failure something is written even if nothing has changed: only that shows that the disk works again.
         if same && self.persistence.failed.is_none() && !self.groups.iter().any(group_short) {
             return;
         }
-        let mut durable = Durable { offline, maintenance, promised, ..on_disk.clone() };
+        let fenced = self.fencing.outcasts().clone();
+        let mut durable = Durable { offline, maintenance, promised, voters, fenced, ..on_disk.clone() };
         for group in self.groups.iter().filter(|group| group_short(group)) {
             durable.terms.insert(group.id, Term(group.seen_term.0.saturating_add(RESERVE)));
         }

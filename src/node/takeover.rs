@@ -48,6 +48,7 @@ impl Node {
             // What this node gives back to itself is nothing that maintenance is to prevent.
             (HoldKind::Maintenance, self.maintenance.is_some() && !group.reclaim),
             (HoldKind::Flap, group.flap_hold.is_some()),
+            (HoldKind::Fenced, self.is_outcast()),
         ];
         obstacles.extend(holds.into_iter().filter(|(_, on)| *on).map(|(hold, _)| Obstacle::Held(hold)));
         for (resource, state) in self.config.resource_ids(id).zip(&group.resources) {
@@ -68,19 +69,35 @@ impl Node {
                 None => obstacles.push(Obstacle::CheckNotSeen { check }),
             }
         }
+        obstacles.extend(self.voters_obstacles());
+        obstacles.extend(self.term_obstacle(id));
         if group.seen_term >= self.persistence.ceiling(id) {
             obstacles.push(Obstacle::TermNotOnDisk { error: self.persistence.failed.clone() });
         }
         obstacles
     }
 
-    /// What stands in the way because of the peers, and the right we have when nothing does.
+    /// What stands in the way because of the peers.
+    pub(super) fn right_obstacles(&self, id: GroupId) -> Vec<Obstacle> {
+        self.judge(id).0
+    }
+
+    /// The right we have when nothing stands in the way. Under leases the votes decide who may fence, so they come first.
     fn judge_right(&self, id: GroupId) -> Result<Right, Vec<Obstacle>> {
+        let (mut obstacles, right) = self.judge(id);
+        let due = |it: &Obstacle| matches!(it, Obstacle::NotFenced { .. }) && !it.has_failed(self.now);
+        obstacles.retain(|obstacle| !(self.leases() && due(obstacle)));
+        if obstacles.is_empty() { Ok(right) } else { Err(obstacles) }
+    }
+
+    /// What stands in the way because of the peers, and the right we have when nothing does.
+    fn judge(&self, id: GroupId) -> (Vec<Obstacle>, Right) {
         let mut obstacles = Vec::new();
         let mut needs_consent = false;
         let mut silence: Option<(Duration, bool)> = None;
         let mut released_by = None;
         for peer in self.peers.values() {
+            obstacles.extend(self.fence_obstacle(peer));
             match peer.state {
                 // After standing still we have only old words of it: the next frame says how it is now.
                 PeerState::Alive | PeerState::Degraded if peer.heard < Some(self.floor) => {
@@ -136,11 +153,8 @@ impl Node {
             needs_consent = true;
         }
         obstacles.extend(self.rank_obstacle(id));
-        if !obstacles.is_empty() {
-            return Err(obstacles);
-        }
         let cause = self.takeover_cause(id, released_by.map(|peer| peer.id), silence);
-        Ok(Right { cause, needs_consent })
+        (obstacles, Right { cause, needs_consent })
     }
 
     fn takeover_cause(&self, id: GroupId, released_by: Option<NodeId>, silence: Option<(Duration, bool)>) -> Cause {
@@ -177,7 +191,7 @@ impl Node {
         }
         obstacles.extend(self.vip_obstacle(id, basis));
         let until = basis + self.config.timers.hold_time;
-        if self.now < until && !asked_all {
+        if self.now < until && !asked_all && !self.is_off(peer) {
             obstacles.push(Obstacle::HoldTime { peer: peer.id, until });
         }
         obstacles
@@ -262,14 +276,8 @@ impl Node {
     /// Everything that stands in the way, for humans.
     pub(super) fn obstacles(&self, id: GroupId) -> Vec<Obstacle> {
         let mut obstacles = self.local_obstacles(id);
-        obstacles.extend(self.judge_right(id).err().unwrap_or_default());
+        obstacles.extend(self.right_obstacles(id));
         obstacles
-    }
-
-    pub(super) fn learn_terms(&mut self, id: GroupId) {
-        let highest = self.peers.values().map(|peer| peer.term(id)).max().unwrap_or_default();
-        let group = self.group_mut(id);
-        group.seen_term = group.seen_term.max(highest);
     }
 
     /// Takes the group over, or goes on with a claim.
@@ -339,16 +347,17 @@ impl Node {
             }
         }
         let overdue = self.now >= self.group(id).since + self.config.timers.switchover_timeout;
+        let overdue = overdue && !self.fencing.is_under_way();
         if !self.local_obstacles_to_claim(id).is_empty() || overdue {
             return self.step_down(id, Cause::RightLost, None);
         }
         // Rank decides who begins. A claim goes on when somebody who comes first is able by now: he waits for its end.
         // Votes are being asked for.
-        let rank = |obstacle: &Obstacle| {
-            let first = matches!(obstacle, Obstacle::PeerFirst { .. } | Obstacle::Promised { .. });
-            first || matches!(obstacle, Obstacle::NoMajority { .. } | Obstacle::TooFewVoters { .. })
-        };
-        let has_right = self.judge_right(id).map_or_else(|obstacles| obstacles.iter().all(rank), |_| true);
+        let obstacles = self.right_obstacles(id);
+        if obstacles.iter().any(|obstacle| obstacle.has_failed(self.now)) {
+            return self.step_down(id, Cause::RightLost, None);
+        }
+        let has_right = obstacles.iter().all(Obstacle::is_rank);
         if consent && has_right && self.secure_addresses(id) {
             self.group_mut(id).claim = None;
             if self.group(id).tenure.as_ref().is_some_and(|tenure| tenure.automatic) {
@@ -372,6 +381,13 @@ impl Node {
             return word.is_none_or(|word| word.to != self.me);
         }
         matches!(cause, Cause::PeerSilent { .. } | Cause::Lease { silence: Some(_) })
+    }
+
+    /// An automatic takeover would not be one too many.
+    pub(super) fn may_still_fail_over(&self, id: GroupId) -> bool {
+        let (now, window) = (self.now, self.config.limits.failover_window);
+        let recent = self.group(id).failovers.iter().filter(|at| now.since(**at) < window).count();
+        u32::try_from(recent).unwrap_or(u32::MAX) < self.config.limits.failovers
     }
 
     /// Whether an automatic takeover would not be one too many; if it is, the group is held.

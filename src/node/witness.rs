@@ -94,6 +94,7 @@ impl Node {
         if frame.groups.is_empty() {
             witness.next = now;
         }
+        self.learn_terms_of_witness(frame);
         self.hear_promises(NodeId::WITNESS, arrived, frame);
     }
 
@@ -157,6 +158,8 @@ impl Node {
             groups: groups.into_iter().zip(name_digests).map(named).collect(),
             request: None,
             lease: self.config.timers.lease_time,
+            voters: self.voters,
+            fenced: self.fencing.told(),
         };
         self.outbox.push_back(Action::Send { link: LinkId::WITNESS, heartbeat });
     }

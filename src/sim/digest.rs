@@ -20,7 +20,7 @@ impl Hash for Host {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self { id, config: _, clock, disk, devices, kernel, daemon, run, .. } = self;
         (id, clock, disk, devices, kernel, daemon, run).hash(state);
-        (self.checks_last_word, self.carriers_last_word, &self.ready).hash(state);
+        (self.checks_last_word, self.carriers_last_word, &self.ready, self.fence_device).hash(state);
     }
 }
 

@@ -64,6 +64,7 @@ impl World {
                     kernel.rights.insert(group, until);
                 }
             }
+            Action::Fence { fence, target } => self.use_fence_device(at, fence, target),
             Action::Answer { .. } | Action::Event(_) => {}
             Action::Exit => self.end_daemon(at, DaemonChange::Exited),
         }
@@ -124,7 +125,7 @@ impl World {
             Input::Carrier { .. } => Some(&mut host.carriers_last_word),
             Input::Refused { .. } => None,
             Input::Verdict { .. } | Input::VipProbe { .. } | Input::Persisted { .. } => None,
-            Input::Command { .. } | Input::Shutdown | Input::Deadline => None,
+            Input::Fenced { .. } | Input::Command { .. } | Input::Shutdown | Input::Deadline => None,
         };
         if let Some((before, heard)) = last_word
             && (tells_a_state || said >= *before)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::fence::FenceDevice;
 use super::queue::{Key, Probe};
 use crate::cluster::{GroupId, NodeId, ResourceId};
 use crate::config::Config;
@@ -142,6 +143,8 @@ pub(super) struct Host {
     pub(super) checks_last_word: (Instant, Instant),
     /// The same of the watch over the carriers.
     pub(super) carriers_last_word: (Instant, Instant),
+    /// What turns this machine off from outside.
+    pub(super) fence_device: FenceDevice,
     /// What the ready checks see.
     pub(super) ready: Vec<Result<(), String>>,
 }

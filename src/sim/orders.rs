@@ -7,7 +7,7 @@ use super::host::Kernel;
 use super::note::{DaemonChange, KernelChange, What};
 use super::queue::Happening;
 use super::{Behaviour, Quality, World};
-use crate::cluster::{CheckId, LinkId, NodeId, ResourceId};
+use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, Term};
 use crate::config::Config;
 use crate::control::Command;
 use crate::node::action::RequestId;
@@ -96,6 +96,14 @@ impl World {
         self.order(Some(node), if full { "disk full" } else { "disk has room" });
         if let Some(host) = self.host_mut(node) {
             host.disk.full = full;
+        }
+    }
+
+    /// The file with the terms is damaged while the daemon is down: what is on disk is a number nobody has ever reached.
+    pub fn damage_term(&mut self, node: NodeId, group: GroupId, term: Term) {
+        self.order(Some(node), &format!("term on disk is {term}"));
+        if let Some(host) = self.host_mut(node) {
+            host.disk.durable.terms.insert(group, term);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::cluster::{NodeId, ResourceId};
 use crate::config::Config;
 use crate::control::Answer;
-use crate::node::event::{Cause, LinkDownCause, ResourceChange, SwitchoverStep};
+use crate::node::event::{Cause, Fencing, LinkDownCause, ResourceChange, SwitchoverStep, Voting};
 use crate::node::{Action, Fact, Input, Order, Report};
 use crate::wire::Heartbeat;
 
@@ -50,9 +50,7 @@ pub(super) fn fact(config: &Config, fact: &Fact) -> String {
         Fact::ConflictEnded { group } => format!("{}: conflict over", config.group_name(*group)),
         Fact::Resource { resource, change } => resource_change(config, *resource, change),
         Fact::CheckReady { check } => format!("check {} is well", config.check_name(*check)),
-        Fact::CheckFailed { check, reason } => {
-            format!("check {} fails: {reason}", config.check_name(*check))
-        }
+        Fact::CheckFailed { check, reason } => format!("check {} fails: {reason}", config.check_name(*check)),
         Fact::Hold { hold, on, .. } => {
             format!("hold {hold:?} {}", if *on { "set" } else { "lifted" })
         }
@@ -74,10 +72,45 @@ pub(super) fn fact(config: &Config, fact: &Fact) -> String {
             format!("{} is A DUPLICATE NAME on {}", node(*name), config.link_name(*link))
         }
         Fact::NodeUnique { node: name } => format!("{} is one again", node(*name)),
+        Fact::Fencing(it) => fencing(config, it),
+        Fact::Voting(it) => voting(config, it),
         Fact::ClockOffset { peer, offset_millis } => format!("clock of {} is OFF by {offset_millis} ms", node(*peer)),
         Fact::ClockAgrees { peer } => format!("clock of {} agrees", node(*peer)),
         Fact::Started { node: me } => format!("{} starts", node(*me)),
         Fact::Stopping { reason } => format!("stopping: {reason}"),
+    }
+}
+
+fn fencing(config: &Config, fencing: &Fencing) -> String {
+    let node = |id: NodeId| config.node_name(id);
+    match fencing {
+        Fencing::Begun { node: it } => format!("{} is being turned off", node(*it)),
+        Fencing::Fenced { node: it, how } => format!("{} FENCED: {how}", node(*it)),
+        Fencing::Failed { node: it, reason } => format!("{} NOT FENCED: {reason}", node(*it)),
+        Fencing::Lied { node: it } => format!("fence of {} LIES", node(*it)),
+        Fencing::Recovered { node: it } => format!("fence of {} well", node(*it)),
+        Fencing::Cleared { node: it } => format!("{} cleared", node(*it)),
+        Fencing::Outcast { by } => format!("FENCED by {}", node(*by)),
+        Fencing::Readmitted { by } => format!("readmitted by {}", node(*by)),
+    }
+}
+
+fn voting(config: &Config, voting: &Voting) -> String {
+    let node = |id: NodeId| config.node_name(id);
+    match voting {
+        Voting::OtherVoters { peer } => format!("{} counts OTHER VOTERS", node(*peer)),
+        Voting::SameVoters { peer } => format!("{} counts the same voters", node(*peer)),
+        Voting::VotersDoubted => "VOTERS IN DOUBT".to_owned(),
+        Voting::VotersSettled => "voters settled".to_owned(),
+        Voting::TermFromFuture { group, voter, term, .. } => {
+            format!("{}: {} is IN THE FAR FUTURE (term {term})", config.group_name(*group), node(*voter))
+        }
+        Voting::TermPlausible { group, voter } => {
+            format!("{}: term of {} is plausible", config.group_name(*group), node(*voter))
+        }
+        Voting::TermReset { group, from, to } => {
+            format!("{}: term reset from {from} to {to}", config.group_name(*group))
+        }
     }
 }
 
@@ -191,6 +224,7 @@ pub(super) fn action(config: &Config, action: &Action) -> String {
             Answer::Failed { reason } => format!("answer: failed: {reason}"),
         },
         Action::Event(event) => fact(config, &event.fact),
+        Action::Fence { target, .. } => format!("fence {}", config.node_name(*target)),
         Action::Exit => "exit".to_owned(),
     }
 }
@@ -217,6 +251,7 @@ pub(super) fn input(config: &Config, input: &Input) -> String {
         }
         Input::Persisted { order, result } => format!("persisted #{order}: {result:?}"),
         Input::Command { command, .. } => format!("{command:?}"),
+        Input::Fenced { result, .. } => format!("fenced: {result:?}"),
         Input::Shutdown => "shutdown".to_owned(),
         Input::Deadline => "deadline".to_owned(),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cluster::{GroupId, LinkId, NodeId, ResourceId};
 use crate::node::Input;
-use crate::node::action::ProbeId;
+use crate::node::action::{FenceId, ProbeId};
 use crate::time::Instant;
 use crate::wire::Heartbeat;
 
@@ -28,6 +28,8 @@ pub(super) enum Happening {
     Deadline { at: NodeId, run: u32 },
     /// The kernel removes an address whose lifetime is over, unless it was refreshed.
     Expiry { at: NodeId, resource: ResourceId, due: Instant },
+    /// The fence device of a host has done its work, or has not.
+    Fenced { by: NodeId, run: u32, fence: FenceId, target: NodeId },
     /// A daemon that stood still goes on.
     Resume { at: NodeId, run: u32, due: Instant },
     /// A whole machine that stood still goes on.

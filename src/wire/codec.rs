@@ -24,9 +24,12 @@
 //! |   digest of the group's meaning (4),                          |
 //! |   then whatever a newer minor version appends to a record     |
 //! +---------------------------------------------------------------+
-//! | lease, if flagged: microseconds (4), promises (1), then each: |
-//! |   place of its group's record (1), holder (1), term (8),      |
-//! |   microseconds left (4)                                       |
+//! | lease, if flagged: microseconds (4), digest of the voters     |
+//! |   (4), promises (1), then each: place of its group's          |
+//! |   record (1), holder (1), term (8), microseconds left (4)     |
+//! +---------------------------------------------------------------+
+//! | fenced nodes, if flagged: their number (1), then each:        |
+//! |   node (1), run (8, 0 = none)                                 |
 //! +---------------------------------------------------------------+
 //! | whatever a newer minor version appends to the body            |
 //! +---------------------------------------------------------------+
@@ -44,7 +47,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{GroupState, Handover, HandoverStage, Heartbeat, Promised, SwitchoverRequest};
+use super::{Fenced, GroupState, Handover, HandoverStage, Heartbeat, Promised, SwitchoverRequest};
 use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role, Term};
 use crate::node::input::BadDatagram;
 
@@ -63,9 +66,13 @@ const REQUEST: usize = 10;
 /// Bytes of one group's record in this minor version.
 const RECORD: usize = 25;
 /// Bytes of the lease without its promises.
-const LEASE: usize = 5;
+const LEASE: usize = 9;
 /// Bytes of one promise.
 const PROMISE: usize = 14;
+/// Bytes of one fenced node.
+const FENCED: usize = 9;
+/// Most fenced nodes a frame tells of; a cluster that has lost more of them needs a human anyway.
+pub const MAX_FENCED: usize = 8;
 /// Longest datagram we send or take: one that passes every path unfragmented (1,280 bytes of IPv6, less 48 for the headers,
 /// rounded down for a tunnel's).
 pub const MAX_DATAGRAM: usize = 1200;
@@ -74,7 +81,14 @@ pub const MAX_DATAGRAM: usize = 1200;
 pub const MAX_GROUPS: usize = 20;
 
 const _: () = assert!(
-    HEADER + FIXED + REQUEST + LEASE + MAX_GROUPS * (RECORD + PROMISE) * 5 / 4 + super::seal::TAG <= MAX_DATAGRAM
+    HEADER
+        + FIXED
+        + REQUEST
+        + LEASE
+        + MAX_GROUPS * (RECORD + PROMISE) * 5 / 4
+        + (1 + MAX_FENCED * FENCED)
+        + super::seal::TAG
+        <= MAX_DATAGRAM
 );
 
 // Flags of the body.
@@ -83,6 +97,7 @@ const PROBE: u8 = 1 << 1;
 const LEAVING: u8 = 1 << 2;
 const HAS_REQUEST: u8 = 1 << 3;
 const HAS_LEASE: u8 = 1 << 4;
+const HAS_FENCED: u8 = 1 << 5;
 
 // Flags of a record.
 const CLAIM: u8 = 1;
@@ -135,7 +150,8 @@ pub fn encode(
     let groups = u8::try_from(heartbeat.groups.len()).map_err(|_| too_many)?;
     let request = if heartbeat.request.is_some() { REQUEST } else { 0 };
     let lease = if has_lease(heartbeat) { LEASE + promises(heartbeat).count() * PROMISE } else { 0 };
-    let length = HEADER + FIXED + request + heartbeat.groups.len() * RECORD + lease + trailer;
+    let fenced = if heartbeat.fenced.is_empty() { 0 } else { 1 + told_fenced(heartbeat).count() * FENCED };
+    let length = HEADER + FIXED + request + heartbeat.groups.len() * RECORD + lease + fenced + trailer;
     out.reserve(length);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[MAJOR, MINOR, key, heartbeat.from.0, heartbeat.to.0, heartbeat.link.0]);
@@ -150,7 +166,11 @@ fn promises(heartbeat: &Heartbeat) -> impl Iterator<Item = (u8, &Promised)> {
 }
 
 fn has_lease(heartbeat: &Heartbeat) -> bool {
-    !heartbeat.lease.is_zero() || promises(heartbeat).next().is_some()
+    !heartbeat.lease.is_zero() || heartbeat.voters != 0 || promises(heartbeat).next().is_some()
+}
+
+fn told_fenced(heartbeat: &Heartbeat) -> impl Iterator<Item = &Fenced> {
+    heartbeat.fenced.iter().take(MAX_FENCED)
 }
 
 /// Whole microseconds, and never more than fit: a promise that is told to be shorter than it is harms nobody.
@@ -160,6 +180,7 @@ fn micros(time: Duration) -> u32 {
 
 fn encode_lease(heartbeat: &Heartbeat, out: &mut Vec<u8>) {
     out.extend_from_slice(&micros(heartbeat.lease).to_be_bytes());
+    out.extend_from_slice(&heartbeat.voters.to_be_bytes());
     out.push(u8::try_from(promises(heartbeat).count()).unwrap_or(u8::MAX));
     for (place, promise) in promises(heartbeat) {
         out.extend_from_slice(&[place, promise.holder.0]);
@@ -168,12 +189,21 @@ fn encode_lease(heartbeat: &Heartbeat, out: &mut Vec<u8>) {
     }
 }
 
+fn encode_fenced(heartbeat: &Heartbeat, out: &mut Vec<u8>) {
+    out.push(u8::try_from(told_fenced(heartbeat).count()).unwrap_or(u8::MAX));
+    for fenced in told_fenced(heartbeat) {
+        out.push(fenced.node.0);
+        out.extend_from_slice(&fenced.run.map_or(0, |run| run.0).to_be_bytes());
+    }
+}
+
 fn encode_body(heartbeat: &Heartbeat, groups: u8, out: &mut Vec<u8>) {
     let flags = flag(heartbeat.hears_you, HEARS_YOU)
         | flag(heartbeat.probe, PROBE)
         | flag(heartbeat.leaving, LEAVING)
         | flag(heartbeat.request.is_some(), HAS_REQUEST)
-        | flag(has_lease(heartbeat), HAS_LEASE);
+        | flag(has_lease(heartbeat), HAS_LEASE)
+        | flag(!heartbeat.fenced.is_empty(), HAS_FENCED);
     out.extend_from_slice(&[flags, groups, RECORD as u8]);
     out.extend_from_slice(&heartbeat.revision.to_be_bytes());
     out.extend_from_slice(&heartbeat.seen_revision.to_be_bytes());
@@ -198,6 +228,9 @@ fn encode_body(heartbeat: &Heartbeat, groups: u8, out: &mut Vec<u8>) {
     }
     if has_lease(heartbeat) {
         encode_lease(heartbeat, out);
+    }
+    if !heartbeat.fenced.is_empty() {
+        encode_fenced(heartbeat, out);
     }
 }
 
@@ -306,13 +339,20 @@ impl Reader<'_> {
             groups: Vec::new(),
             request: None,
             lease: Duration::ZERO,
+            voters: 0,
+            fenced: Vec::new(),
         };
         if flags & HAS_REQUEST != 0 {
             heartbeat.request = Some(self.request()?);
         }
         heartbeat.groups = self.groups(usize::from(groups), usize::from(record))?;
         if flags & HAS_LEASE != 0 {
-            heartbeat.lease = self.lease(&mut heartbeat.groups)?;
+            heartbeat.lease = self.micros()?;
+            heartbeat.voters = self.u32()?;
+            self.promises(&mut heartbeat.groups)?;
+        }
+        if flags & HAS_FENCED != 0 {
+            heartbeat.fenced = self.fenced()?;
         }
         Some(heartbeat)
     }
@@ -327,9 +367,8 @@ impl Reader<'_> {
         self.u32().map(|micros| Duration::from_micros(micros.into()))
     }
 
-    /// Returns how long the sender counts on a promise, and gives each group the promise that is made for it.
-    fn lease(&mut self, groups: &mut [GroupState]) -> Option<Duration> {
-        let lease = self.micros()?;
+    /// Gives each group the promise that is made for it.
+    fn promises(&mut self, groups: &mut [GroupState]) -> Option<()> {
         for _ in 0..self.u8()? {
             let [place, holder] = self.array::<2>()?;
             let term = Some(Term(self.u64()?)).filter(|term| *term <= Term::MAX)?;
@@ -340,7 +379,16 @@ impl Reader<'_> {
                 return None;
             }
         }
-        Some(lease)
+        Some(())
+    }
+
+    fn fenced(&mut self) -> Option<Vec<Fenced>> {
+        let count = usize::from(self.u8()?);
+        // None of them would not be flagged.
+        if count == 0 || count > MAX_FENCED {
+            return None;
+        }
+        (0..count).map(|_| Some(Fenced { node: NodeId(self.u8()?), run: incarnation(self.u64()?) })).collect()
     }
 
     fn groups(&mut self, count: usize, record: usize) -> Option<Vec<GroupState>> {

@@ -6,9 +6,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
 use sha2::Sha256;
 
-use super::codec::{self, EncodeError, HEADER, MAX_DATAGRAM, MAX_GROUPS};
+use super::codec::{self, EncodeError, HEADER, MAX_DATAGRAM, MAX_FENCED, MAX_GROUPS};
 use super::seal::{Key, Keyring, KeyringError, MAX_KEYS, SECRET, Secret, TAG};
-use super::{GroupState, Handover, HandoverStage, Heartbeat, Promised, SwitchoverRequest};
+use super::{Fenced, GroupState, Handover, HandoverStage, Heartbeat, Promised, SwitchoverRequest};
 use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role, Term};
 use crate::node::input::BadDatagram;
 
@@ -76,6 +76,8 @@ fn golden_heartbeat() -> Heartbeat {
         groups: vec![active, handed_over],
         request: Some(SwitchoverRequest { nonce: 0xabcd, group: GroupId(1), to: NodeId(0) }),
         lease: Duration::ZERO,
+        voters: 0,
+        fenced: Vec::new(),
     }
 }
 
@@ -144,6 +146,14 @@ fn more_groups_than_fit_are_an_error_not_a_shorter_frame() {
     heartbeat.groups = vec![heartbeat.groups[0]; MAX_GROUPS + 1];
     let error = ring().seal(&heartbeat, &mut Vec::new()).unwrap_err();
     assert_eq!(error, EncodeError::TooManyGroups { count: MAX_GROUPS + 1 });
+}
+
+#[test]
+fn more_fenced_nodes_than_fit_are_left_out() {
+    let mut heartbeat = golden_heartbeat();
+    heartbeat.fenced = (0..9).map(|node| Fenced { node: NodeId(node), run: None }).collect();
+    let read = ring().open(&sealed(&heartbeat)).unwrap();
+    assert_eq!(read.fenced, heartbeat.fenced[..MAX_FENCED]);
 }
 
 #[test]
@@ -250,7 +260,7 @@ fn a_body_that_contradicts_itself_is_malformed() {
     type Break = fn(&mut Vec<u8>);
     const FIRST_ROLE: usize = HEADER + 75 + 10;
     const LAST_STAGE: usize = FIRST_ROLE + 2 * 25 - 5;
-    let breaks: [(&str, Break); 9] = [
+    let breaks: [(&str, Break); 12] = [
         ("groups without records", |frame| frame[GROUPS_AT] = 3),
         ("more groups than any", |frame| {
             frame[GROUPS_AT] = u8::try_from(MAX_GROUPS + 1).unwrap();
@@ -263,6 +273,16 @@ fn a_body_that_contradicts_itself_is_malformed() {
         ("an unknown role", |frame| frame[FIRST_ROLE] = 5),
         ("an unknown stage", |frame| frame[LAST_STAGE] = 5),
         ("incarnation zero", |frame| frame[29..37].fill(0)),
+        ("fenced nodes without a number", |frame| frame[HEADER] |= 1 << 5),
+        ("no fenced node", |frame| {
+            frame[HEADER] |= 1 << 5;
+            frame.push(0);
+        }),
+        ("more fenced nodes than any", |frame| {
+            frame[HEADER] |= 1 << 5;
+            frame.push(9);
+            frame.extend_from_slice(&[1; 81]);
+        }),
         ("no body", |frame| frame.truncate(HEADER)),
     ];
     for (name, break_it) in breaks {
@@ -293,7 +313,7 @@ fn a_newer_minor_version_is_understood() {
     }
     newer.extend_from_slice(b"and something behind the records");
     // Flag bits that mean nothing yet.
-    newer[HEADER] |= 0xe0;
+    newer[HEADER] |= 0xc0;
     newer[records + 1] |= 0xc0;
     assert_eq!(ring().open(&forged(newer)), Ok(golden_heartbeat()));
 }
@@ -387,7 +407,8 @@ prop_compose! {
         [revision, seen_revision] in any::<[u32; 2]>(),
         groups in proptest::collection::vec(any_group(), 0..=MAX_GROUPS),
         request: Option<(u64, u8, u8)>,
-        lease: u32,
+        [lease, voters] in any::<[u32; 2]>(),
+        fenced in proptest::collection::vec((any::<u8>(), proptest::option::of(1u64..)), 0..=MAX_FENCED),
     ) -> Heartbeat {
         Heartbeat {
             from: NodeId(from),
@@ -409,6 +430,8 @@ prop_compose! {
             groups,
             request: request.map(|(nonce, group, to)| SwitchoverRequest { nonce, group: GroupId(group), to: NodeId(to) }),
             lease: Duration::from_micros(lease.into()),
+            voters,
+            fenced: fenced.into_iter().map(|(node, run)| Fenced { node: NodeId(node), run: run.map(Incarnation) }).collect(),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use avamgr_core::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, ResourceId, Role, Term};
-use avamgr_core::control::{Answer, Command};
-use avamgr_core::node::action::RequestId;
-use avamgr_core::node::event::{Cause, HoldKind, SwitchoverStep};
+use avamgr_core::control::{Answer, Command, FenceVerb};
+use avamgr_core::node::action::{FenceId, RequestId};
+use avamgr_core::node::event::{Cause, HoldKind, SwitchoverStep, Voting};
 use avamgr_core::node::{Action, Event, Fact, Input, Order, Report};
 use avamgr_core::sim::{DaemonChange, Note, What, World};
 use avamgr_core::time::Instant;
@@ -27,6 +27,13 @@ pub(crate) struct Run {
     pub(crate) incarnation: Option<Incarnation>,
     /// The last fresh frame of each peer, by link: when it arrived, in the world's time.
     pub(crate) heard: BTreeMap<(NodeId, LinkId), Instant>,
+    /// The runs of peers that have said goodbye: it is the last word of a run.
+    pub(crate) left: BTreeMap<NodeId, Incarnation>,
+    /// Whom it has ordered to be turned off, and since when each is known to be.
+    shots: BTreeMap<FenceId, NodeId>,
+    pub(crate) off: BTreeMap<NodeId, Instant>,
+    /// For whom an operator has vouched that it is.
+    pub(crate) vouched: BTreeMap<String, Instant>,
     /// The highest term in which a peer has said that it leads.
     pub(crate) peers_term: BTreeMap<GroupId, Term>,
     /// The highest term in which it knows a peer to have asked for consent.
@@ -134,6 +141,11 @@ impl Run {
                 let arrived = world.world_time(node, *arrived);
                 let heard = self.heard.entry((heartbeat.from, *link)).or_insert(arrived);
                 *heard = arrived.max(*heard);
+                if heartbeat.leaving {
+                    self.left.insert(heartbeat.from, heartbeat.incarnation);
+                } else if self.left.get(&heartbeat.from) != Some(&heartbeat.incarnation) {
+                    self.left.remove(&heartbeat.from);
+                }
                 for (group, state) in world.config().group_ids().zip(&heartbeat.groups) {
                     if state.claim {
                         let before = self.claims.entry((heartbeat.from, group)).or_default();
@@ -143,6 +155,11 @@ impl Run {
                         let before = self.peers_term.entry(group).or_default();
                         *before = state.term.max(*before);
                     }
+                }
+            }
+            Input::Fenced { fence, result } => {
+                if let Some(node) = self.shots.remove(fence).filter(|_| result.is_ok()) {
+                    self.off.insert(node, world.now());
                 }
             }
             Input::Verdict { asked, answers, .. } => {
@@ -202,6 +219,9 @@ impl Run {
                     self.released.insert(group, state.released_to);
                 }
             }
+            Action::Fence { fence, target } => {
+                self.shots.insert(*fence, *target);
+            }
             Action::Answer { request, answer: Answer::Done { .. } } => {
                 if let Some((given, command)) = self.commands.remove(request) {
                     self.on_done(given, &command);
@@ -221,6 +241,10 @@ impl Run {
                 }
                 Fact::RoleChanged { group, to: Role::Active, .. } => {
                     self.evicted.remove(group);
+                }
+                // An operator has said that it was damaged.
+                Fact::Voting(Voting::TermReset { group, to, .. }) => {
+                    self.shown.insert(*group, *to);
                 }
                 Fact::FlapLimit { group, .. } => {
                     self.flapped.insert(*group);
@@ -260,6 +284,10 @@ impl Run {
                 self.holds.remove(&HoldKind::Maintenance);
             }
             Command::Switchover { .. } | Command::Resource { .. } => {}
+            Command::Fence { node, verb: FenceVerb::Confirm } => {
+                self.vouched.insert(node.clone(), at);
+            }
+            Command::ConfirmVoters | Command::ResetTerm { .. } | Command::Fence { .. } => {}
         }
     }
 

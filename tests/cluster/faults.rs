@@ -6,7 +6,7 @@ use avamgr_core::cluster::{CheckId, LinkId, NodeId, ResourceId};
 use avamgr_core::config::Config;
 use avamgr_core::control::{Command, ResourceVerb};
 use avamgr_core::node::{Input, Report};
-use avamgr_core::sim::{Behaviour, Conduct, Quality, Random, World};
+use avamgr_core::sim::{Behaviour, Conduct, FenceDevice, Quality, Random, World};
 
 use crate::shape::{all_resources, pairs};
 
@@ -48,9 +48,10 @@ pub(crate) enum Fault {
     Witness,
     WayToWitness,
     BadWayToWitness,
+    FenceDevice,
 }
 
-const ALL: [Fault; 35] = [
+const ALL: [Fault; 36] = [
     Fault::CutOneWay,
     Fault::CutLink,
     Fault::MendLink,
@@ -86,6 +87,7 @@ const ALL: [Fault; 35] = [
     Fault::Witness,
     Fault::WayToWitness,
     Fault::BadWayToWitness,
+    Fault::FenceDevice,
 ];
 
 /// The kinds of fault of one seed.
@@ -129,6 +131,7 @@ pub(crate) fn strike(world: &mut World, random: &mut Random, kinds: &[Fault]) {
         | Fault::Pause
         | Fault::Freeze
         | Fault::Disk
+        | Fault::FenceDevice
         | Fault::WallClock => strike_machine(world, random, fault, node),
         Fault::ServiceDies | Fault::Stray | Fault::Behaviour | Fault::ReadyCheck => {
             strike_resource(world, random, fault, node)
@@ -223,6 +226,11 @@ fn strike_machine(world: &mut World, random: &mut Random, fault: Fault, node: No
         Fault::Freeze => world.freeze(node, random.up_to(dead_time * 8)),
         Fault::Disk if coin => world.set_disk_full(node, random.chance(500_000)),
         Fault::Disk => world.set_disk_delay(node, random.up_to(dead_time * 4)),
+        Fault::FenceDevice => {
+            let conduct = [Conduct::Well, Conduct::Well, Conduct::Fails, Conduct::Hangs][random.index(4)];
+            let takes = random.up_to(Duration::from_secs(2));
+            world.set_fence_device(node, FenceDevice { conduct, takes, lies: false });
+        }
         Fault::WallClock => world.set_wall_error(node, i64::try_from(random.below(5_000)).unwrap_or(0) - 2_500),
         _ => match world.is_on(node) {
             true => world.start_daemon(node),

@@ -143,6 +143,7 @@ impl Invariants {
         }
         rule("S6 leftovers are removed first", leftovers_are_removed_first(world, run, group))?;
         rule("S6 no promotion before every peer had its time to speak", every_peer_had_its_time(world, node, run))?;
+        rule("S12 no promotion before the silent are off", the_silent_are_off(world, node, run))?;
         rule("S7 no promotion while held", nobody_starts_while_held(world.now(), run, group))?;
         rule("S7 no promotion while unable", nobody_starts_while_unable(run, group))
     }
@@ -368,6 +369,21 @@ fn nobody_starts_while_unable(run: &Run, group: GroupId) -> Result<(), String> {
 }
 
 /// Some peer is there, or the arbitrator has answered since the last sign of life of anybody.
+/// Whoever is not heard and can be turned off has been, for certain, since it was heard last; or it has left.
+fn the_silent_are_off(world: &World, node: NodeId, run: &Run) -> Result<(), String> {
+    let config = world.config();
+    let company = config.timers.dead_time + config.timers.dead_time / 200 + SLACK;
+    for peer in config.node_ids().filter(|peer| *peer != node && config.fences(*peer)) {
+        let heard = run.last_heard(peer);
+        let confirmed = run.off.get(&peer).max(run.vouched.get(config.node_name(peer)));
+        let off = confirmed.is_some_and(|since| heard.is_none_or(|heard| heard <= *since));
+        if !off && !run.left.contains_key(&peer) && !run.heard_within(world.now(), peer, company) {
+            return Err(format!("{peer:?}, last heard {heard:?}, was not turned off"));
+        }
+    }
+    Ok(())
+}
+
 fn nobody_starts_while_isolated(world: &World, node: NodeId, run: &Run) -> Result<(), String> {
     let config = world.config();
     let timers = &config.timers;

@@ -7,7 +7,7 @@ use avamgr_core::config::Failback;
 use avamgr_core::control::{Command, ResourceVerb};
 use avamgr_core::node::event::Fact;
 use avamgr_core::node::{Action, Node};
-use avamgr_core::sim::{Behaviour, Conduct, What, World};
+use avamgr_core::sim::{Behaviour, Conduct, FenceDevice, What, World};
 
 use crate::checked::Checked;
 use crate::shape::all_resources;
@@ -20,6 +20,7 @@ pub(crate) fn end_faults(world: &mut Checked) -> Result<(), String> {
         world.set_disk_full(node, false);
         world.set_disk_delay(node, Duration::from_millis(2));
         world.set_wall_error(node, 0);
+        world.set_fence_device(node, FenceDevice::GOOD);
         for resource in all_resources(&world.config().clone()) {
             let Some(behaviour) = world.behaviour(node, resource).cloned() else {
                 continue;
@@ -30,6 +31,10 @@ pub(crate) fn end_faults(world: &mut Checked) -> Result<(), String> {
         for check in (0..u8::try_from(world.config().ready.len()).unwrap_or(0)).map(CheckId) {
             world.set_ready(node, check, Ok(()));
         }
+    }
+    if !world.config().fences.is_empty() {
+        // Who is about to be shot is, and comes back.
+        world.run_ms(6_000)?;
     }
     // A daemon that is ending takes its time, and one that stands still as well.
     for _ in 0..60 {

@@ -91,6 +91,9 @@ impl Owners {
             // Who began later is the taker: a node that stood still in the middle may end what it began much later.
             let (taker, owner) = if begun(one) >= begun(other) { (one, other) } else { (other, one) };
             self.overlaps.push(overlap);
+            if world.config().node_ids().all(|node| world.config().fences(node)) {
+                return Err(format!("{one:?} and {other:?} own {resource:?}, and each could have been turned off"));
+            }
             self.exceptions += 1;
             if world.config().authority == Authority::Lease {
                 let (config, name) = (world.config(), world.config().resource_name(resource));

@@ -34,6 +34,11 @@ fn random_faults_under_leases_break_no_rule_and_end_well() {
     try_seeds("random-lease", RUNS, one_random_run_under_leases);
 }
 
+#[test]
+fn random_faults_with_fencing_break_no_rule_and_end_well() {
+    try_seeds("random-fencing", RUNS / 2, one_random_run_with_fencing);
+}
+
 /// Tries seeds on every processor; the first one that fails is played again with everything written down.
 pub(crate) fn try_seeds(name: &str, runs: u64, run: RunSeed) {
     if let Some(seed) = number("SEED") {
@@ -122,6 +127,17 @@ pub(crate) fn one_random_run_under_leases(
     run_plan(seed, random, plan, slot, detail)
 }
 
+fn one_random_run_with_fencing(seed: u64, slot: &mut Option<Checked>, detail: Option<Detail>) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let lease = random.chance(400_000);
+    let shape = random_shape(&mut random);
+    // Longer than the device takes, so that only one node is left to shoot; shorter than the faults go on.
+    let fence_delay_ms = (!lease).then_some(400);
+    let shape = Shape { lease, witness: lease, fenced: true, rejoin: true, fence_delay_ms, ..shape };
+    let plan = plan_of(&shape, &mut random);
+    run_plan(seed, random, plan, slot, detail)
+}
+
 fn run_plan(
     seed: u64,
     mut random: Random,
@@ -138,7 +154,8 @@ fn run_plan(
         // Most clusters have settled before the first fault.
         world.run_ms(1_500)?;
     }
-    for _ in 0..3 + random.below(10) {
+    let faults = if world.config().fences.is_empty() { 10 } else { 25 };
+    for _ in 0..3 + random.below(faults) {
         strike(world, &mut random, &kinds);
         let pause = if random.chance(300_000) { Duration::ZERO } else { random.up_to(step) };
         world.run_for(pause)?;

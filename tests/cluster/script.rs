@@ -1,7 +1,7 @@
 //! The language of the stories: one order a line.
 //!
 //! ```text
-//! cluster [nodes=3] [interval=10ms] [neutral] [lease] [witness] [switched] [standalone] [ready] [groups=2] [vips=2] [no-service]
+//! cluster [nodes=3] [interval=10ms] [neutral] [lease] [witness] [fenced[=auto]] [switched] [standalone] [ready] [groups=2] [vips=2] [no-service]
 //!         [service-first] [failback] [failovers=2]
 //! > settle [5s]                      let time pass untold
 //! > run 300ms                        let time pass and tell
@@ -11,16 +11,18 @@
 //! > witness off|on   way-to-witness n1 off|on|in|out
 //! > lose n1 dre-svc   bring-up n1 dre-vip1   start-of n1 dre-svc fails|hangs|well   stop-of ...
 //! > unable n1 dre-svc   able n1 dre-svc
-//! > ready n1 fails|well   disk n1 full|ok   clock n1 +5000   config n1 other
+//! > ready n1 fails|well   disk n1 full|ok   clock n1 +5000   config n1 other|other-group|other-voters   damaged-term n1 5
 //! > switchover n1 [to n2] [dry-run]   offline n1 [2s]   online n1   maintenance n1 on|off
+//! > fence-device n1 well|fails|hangs|lies   fence n1 now|confirm|clear n2
+//! > voters n1 confirm   term n1 reset
 //! > resource n1 dre-svc start|stop|restart|clear
 //! ```
 
 use std::time::Duration;
 
-use avamgr_core::cluster::{CheckId, LinkId, NodeId, ResourceId};
-use avamgr_core::control::{Command, ResourceVerb};
-use avamgr_core::sim::{Behaviour, Cable, Conduct, Plan, Quality};
+use avamgr_core::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, Term};
+use avamgr_core::control::{Command, FenceVerb, ResourceVerb};
+use avamgr_core::sim::{Behaviour, Cable, Conduct, FenceDevice, Plan, Quality};
 
 use crate::checked::Checked;
 use crate::shape::{GroupShape, Shape, all_resources, pairs};
@@ -47,6 +49,8 @@ pub(crate) fn plan(line: &str) -> Plan {
             ("neutral", _) => shape.neutral = true,
             ("lease", _) => shape.lease = true,
             ("witness", _) => (shape.lease, shape.witness) = (true, true),
+            ("fenced", "") => shape.fenced = true,
+            ("fenced", "auto") => (shape.fenced, shape.rejoin) = (true, true),
             ("switched", _) => cable = Cable::Switched,
             ("standalone", _) => shape.standalone = true,
             ("ready", _) => shape.ready_check = true,
@@ -101,7 +105,11 @@ pub(crate) fn order(world: &mut Checked, line: &str) -> Told {
         [verb @ ("cut" | "mend" | "unplug" | "plug" | "lossy"), name, rest @ ..] => {
             wire(world, verb, link(world, name), rest);
         }
-        [verb @ ("switchover" | "offline" | "online" | "maintenance" | "resource"), name, rest @ ..] => {
+        [
+            verb @ ("switchover" | "offline" | "online" | "maintenance" | "resource" | "voters" | "term" | "fence"),
+            name,
+            rest @ ..,
+        ] => {
             let node = node(world, name);
             world.command(node, command(verb, rest));
         }
@@ -196,6 +204,23 @@ fn circumstance(world: &mut Checked, verb: &str, node: NodeId, rest: &[&str]) {
             other.digest ^= 1;
             world.set_config(node, other);
         }
+        ("config", ["other-voters"]) => {
+            let mut other = world.config().clone();
+            other.digest ^= 1;
+            if let Some(witness) = &mut other.witness {
+                witness.port += 1;
+            }
+            world.set_config(node, other);
+        }
+        ("config", ["same"]) => {
+            let same = world.config().clone();
+            world.set_config(node, same);
+        }
+        ("fence-device", ["lies"]) => world.set_fence_device(node, FenceDevice { lies: true, ..FenceDevice::GOOD }),
+        ("fence-device", [how]) => {
+            world.set_fence_device(node, FenceDevice { conduct: conduct(how), ..FenceDevice::GOOD });
+        }
+        ("damaged-term", [term]) => world.damage_term(node, GroupId(0), Term(term.parse().expect("a term"))),
         ("config", ["other"]) => {
             let mut other = world.config().clone();
             other.digest ^= 1;
@@ -224,6 +249,11 @@ fn command(verb: &str, rest: &[&str]) -> Command {
         ("offline", [time]) => Command::Offline { duration: Some(duration(time)) },
         ("online", []) => Command::Online,
         ("maintenance", [state]) => Command::Maintenance { on: *state == "on" },
+        ("fence", ["now", name]) => Command::Fence { node: (*name).to_owned(), verb: FenceVerb::Shoot },
+        ("fence", ["confirm", name]) => Command::Fence { node: (*name).to_owned(), verb: FenceVerb::Confirm },
+        ("fence", ["clear", name]) => Command::Fence { node: (*name).to_owned(), verb: FenceVerb::Clear },
+        ("voters", ["confirm"]) => Command::ConfirmVoters,
+        ("term", ["reset"]) => Command::ResetTerm { group: None },
         ("resource", [name, verb]) => Command::Resource {
             resource: (*name).to_owned(),
             verb: match *verb {

@@ -16,6 +16,12 @@ pub(crate) struct Shape {
     pub(crate) lease: bool,
     /// One of them is a witness.
     pub(crate) witness: bool,
+    /// Every node can be turned off from outside.
+    pub(crate) fenced: bool,
+    /// A node that was fenced may take part again by itself.
+    pub(crate) rejoin: bool,
+    /// How long the ACTIVE node is given to shoot first, unless it is derived.
+    pub(crate) fence_delay_ms: Option<u64>,
     /// How long a lease lasts, unless it is derived.
     pub(crate) lease_ms: Option<u64>,
     pub(crate) groups: Vec<GroupShape>,
@@ -49,6 +55,9 @@ impl Default for Shape {
             neutral: false,
             lease: false,
             witness: false,
+            fenced: false,
+            rejoin: false,
+            fence_delay_ms: None,
             lease_ms: None,
             groups: vec![GroupShape::default()],
             standalone: false,
@@ -89,6 +98,9 @@ impl Shape {
             if let Some(millis) = self.lease_ms {
                 let _ = writeln!(text, "lease_time = \"{millis}ms\"");
             }
+            if let Some(millis) = self.fence_delay_ms {
+                let _ = writeln!(text, "fence_delay = \"{millis}ms\"");
+            }
             let _ = writeln!(text, "[limits]\n{}", self.limits);
             for (name, net) in [("primary", "10.0.1"), ("secondary", "10.0.2")] {
                 let _ = writeln!(text, "[[link]]\nname = \"{name}\"\ninterface = \"{name}\"");
@@ -102,6 +114,12 @@ impl Shape {
             }
             if self.witness {
                 let _ = writeln!(text, "[witness]\naddress = \"10.0.8.250\"");
+            }
+        }
+        if self.fenced {
+            let _ = writeln!(text, "[fencing]\nrejoin = \"{}\"", if self.rejoin { "auto" } else { "clear" });
+            for name in (1..=self.nodes).map(|node| format!("n{node}")) {
+                let _ = writeln!(text, "[[fence]]\nnode = \"{name}\"\nagent = \"/bin/fence\"\ntimeout = \"5s\"");
             }
         }
         for (index, group) in self.groups.iter().enumerate() {

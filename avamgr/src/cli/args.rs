@@ -94,6 +94,18 @@ pub enum Verb {
     /// Start, stop or restart one resource, or clear its failures
     #[command(visible_alias = "res")]
     Resource(ResourceArgs),
+    /// Who votes in leases
+    Voters {
+        /// What about it
+        #[command(subcommand)]
+        verb: VotersVerb,
+    },
+    /// The terms of a group
+    Term {
+        /// What about it
+        #[command(subcommand)]
+        verb: TermVerb,
+    },
     /// Read the config file again and take it into use; a bad one changes nothing
     Reload,
     /// Validate the config, print every timer and rule, and look at this host before it hurts
@@ -131,6 +143,26 @@ pub enum Verb {
         /// End after the table, also on a terminal
         #[arg(long)]
         no_keys: bool,
+    },
+}
+
+/// What about the voters.
+#[derive(Clone, Debug, Subcommand)]
+pub enum VotersVerb {
+    /// Vouch that no node that is off counts other voters than this node's config
+    ///
+    /// After a change of cluster.nodes, authority or [witness] a node waits until every other node counts the same voters. Say
+    /// this only when those that are not heard are off, and have the new config before they come back.
+    Confirm,
+}
+
+/// What about the terms.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TermVerb {
+    /// Bring this node's term back to what the other nodes know, after its state was damaged
+    Reset {
+        /// Group; the only one unless given
+        group: Option<String>,
     },
 }
 

@@ -8,7 +8,7 @@ use avamgr_core::time::Instant;
 use serde::Serialize;
 
 use crate::cli::CliError;
-use crate::cli::args::{Switch, Verb};
+use crate::cli::args::{Switch, TermVerb, Verb, VotersVerb};
 use crate::cli::connection::{Connection, Heard, since};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{Styled, elapsed};
@@ -56,6 +56,8 @@ fn request(verb: &Verb) -> Option<Request> {
         Verb::Offline { duration } => Command::Offline { duration: *duration },
         Verb::Online => Command::Online,
         Verb::Maintenance { state } => Command::Maintenance { on: *state == Switch::On },
+        Verb::Voters { verb: VotersVerb::Confirm } => Command::ConfirmVoters,
+        Verb::Term { verb: TermVerb::Reset { group } } => Command::ResetTerm { group: group.clone() },
         Verb::Reload => return Some(Request::Reload),
         Verb::Status(_)
         | Verb::Why { .. }

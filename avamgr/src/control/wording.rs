@@ -1,6 +1,6 @@
 //! What callers may say: names that could be somebody's, and nothing else, find their way into log and history.
 
-use avamgr_core::control::{Command, ResourceVerb};
+use avamgr_core::control::{Command, FenceVerb, ResourceVerb};
 
 /// Longest name a caller may use, `group/resource` included.
 const NAME_BYTES_MAX: usize = 256;
@@ -12,6 +12,11 @@ pub(super) fn verb(command: &Command) -> &'static str {
         Command::Offline { .. } => "offline",
         Command::Online => "online",
         Command::Maintenance { .. } => "maintenance",
+        Command::Fence { verb: FenceVerb::Shoot, .. } => "fence now",
+        Command::Fence { verb: FenceVerb::Confirm, .. } => "fence confirm",
+        Command::Fence { verb: FenceVerb::Clear, .. } => "fence clear",
+        Command::ConfirmVoters => "voters confirm",
+        Command::ResetTerm { .. } => "term reset",
         Command::Resource { verb: ResourceVerb::Start, .. } => "resource start",
         Command::Resource { verb: ResourceVerb::Stop, .. } => "resource stop",
         Command::Resource { verb: ResourceVerb::Restart, .. } => "resource restart",
@@ -24,7 +29,11 @@ pub(super) fn nonsense(command: &Command) -> Option<String> {
     let names = match command {
         Command::Switchover { group, to, dry_run: _ } => [group.as_deref(), to.as_deref()],
         Command::Resource { resource, verb: _ } => [Some(resource.as_str()), None],
-        Command::Offline { .. } | Command::Online | Command::Maintenance { .. } => [None, None],
+        Command::Fence { node, verb: _ } => [Some(node.as_str()), None],
+        Command::ResetTerm { group } => [group.as_deref(), None],
+        Command::Offline { .. } | Command::Online | Command::Maintenance { .. } | Command::ConfirmVoters => {
+            [None, None]
+        }
     };
     let bad = |name: &&str| name.len() > NAME_BYTES_MAX || name.chars().any(is_unprintable);
     names.into_iter().flatten().any(|name| bad(&name)).then(|| {

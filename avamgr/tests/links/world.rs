@@ -313,6 +313,8 @@ pub fn heartbeat(from: NodeId, to: NodeId, link: LinkId, sequence: u64) -> Heart
         groups: Vec::new(),
         request: None,
         lease: Duration::ZERO,
+        voters: 0,
+        fenced: Vec::new(),
     }
 }
 

@@ -2,8 +2,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::*;
-use crate::cluster::{CheckId, GroupId, LinkId, ResourceId};
+use crate::cluster::{CheckId, GroupId, LinkId, ResourceId, Role};
 use crate::control::frame::{MAX_REPLY_BYTES, decode, encode};
+use crate::node::event::Severity;
 use crate::time::Instant;
 
 #[path = "fixture.rs"]

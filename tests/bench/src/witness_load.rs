@@ -64,6 +64,8 @@ impl Holder {
             groups: vec![group],
             request: None,
             lease: LEASE,
+            voters: 1,
+            fenced: Vec::new(),
         }
     }
 }

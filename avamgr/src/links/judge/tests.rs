@@ -40,6 +40,8 @@ fn heartbeat(from: u8, to: u8, link: LinkId) -> Heartbeat {
         groups: Vec::new(),
         request: None,
         lease: Duration::ZERO,
+        voters: 0,
+        fenced: Vec::new(),
     }
 }
 
