@@ -254,6 +254,12 @@ impl Loop {
                 }
             }
             Action::ProbeVips { probe, group, time } => daemon.hands.probe(probe, group, time),
+            Action::Fence { fence, target } => {
+                if !daemon.hands.fence(fence, target) {
+                    let result = Err("the daemon takes no more orders to turn nodes off".to_owned());
+                    self.waiting.push(Input::Fenced { fence, result });
+                }
+            }
             Action::Persist { order, durable } => daemon.hands.write(order, durable),
             Action::Resource { resource, order } => {
                 if !daemon.hands.order(resource, order) {

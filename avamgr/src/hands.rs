@@ -1,15 +1,17 @@
 //! The loop's ends of the channels to the hands plane. Nothing here waits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use avamgr_core::cluster::{GroupId, ResourceId};
+use avamgr_core::cluster::{GroupId, NodeId, ResourceId};
 use avamgr_core::control::Answer;
-use avamgr_core::node::action::{ProbeId, RequestId};
+use avamgr_core::node::action::{FenceId, ProbeId, RequestId};
 use avamgr_core::node::{Durable, Event, Input, Order};
 use tokio::sync::mpsc;
 
 use crate::control::Outbox;
+use crate::fencing::{Fencer, serve_fence};
 use crate::inputs::Inputs;
 use crate::resources::OrderSender;
 use crate::resources::vip::group::{Question, probe_group};
@@ -17,6 +19,8 @@ use crate::state_file::Writer;
 
 /// Probes that may wait: one per group at a time, and groups are few.
 const PROBES: usize = 32;
+/// Orders to turn a node off that may wait: one for each node at a time, and an operator's.
+const FENCES: usize = 32;
 
 /// One VIP probe.
 #[derive(Clone, Copy, Debug)]
@@ -26,24 +30,39 @@ pub struct ProbeOrder {
     time: Duration,
 }
 
+/// An order to turn a node off.
+#[derive(Clone, Copy, Debug)]
+pub struct FenceOrder {
+    fence: FenceId,
+    target: NodeId,
+}
+
+/// The other ends of what a loop asks for; each goes to the task that serves it.
+#[derive(Debug)]
+pub struct Orders {
+    /// For [`serve_probes`].
+    pub probes: mpsc::Receiver<ProbeOrder>,
+    /// For [`serve_fences`].
+    pub fences: mpsc::Receiver<FenceOrder>,
+}
+
 /// The other plane, as the loop sees it.
 #[derive(Debug)]
 pub struct Hands {
     resources: BTreeMap<ResourceId, OrderSender>,
     probes: mpsc::Sender<ProbeOrder>,
+    fences: mpsc::Sender<FenceOrder>,
     writer: Writer,
     outbox: Outbox,
 }
 
 impl Hands {
-    /// Joins the ends; the probes' other end goes to [`serve_probes`].
-    pub fn new(
-        resources: BTreeMap<ResourceId, OrderSender>,
-        writer: Writer,
-        outbox: Outbox,
-    ) -> (Self, mpsc::Receiver<ProbeOrder>) {
-        let (probes, receiver) = mpsc::channel(PROBES);
-        (Self { resources, probes, writer, outbox }, receiver)
+    /// Joins the ends.
+    pub fn new(resources: BTreeMap<ResourceId, OrderSender>, writer: Writer, outbox: Outbox) -> (Self, Orders) {
+        let (probes, probe_orders) = mpsc::channel(PROBES);
+        let (fences, fence_orders) = mpsc::channel(FENCES);
+        let orders = Orders { probes: probe_orders, fences: fence_orders };
+        (Self { resources, probes, fences, writer, outbox }, orders)
     }
 
     /// Gives an order to a resource's task; `false` = it does not take any.
@@ -54,6 +73,11 @@ impl Hands {
     /// Asks the service network; a probe that cannot be asked now is asked again by the node.
     pub fn probe(&self, probe: ProbeId, group: GroupId, time: Duration) {
         let _ = self.probes.try_send(ProbeOrder { probe, group, time });
+    }
+
+    /// Has a node turned off; `false` = the order cannot be taken.
+    pub fn fence(&self, fence: FenceId, target: NodeId) -> bool {
+        self.fences.try_send(FenceOrder { fence, target }).is_ok()
     }
 
     /// Writes what must survive.
@@ -82,6 +106,18 @@ pub async fn serve_probes(mut orders: mpsc::Receiver<ProbeOrder>, questions: Vec
             let (probe, group) = (order.probe, order.group);
             let (asked, owner, error) = (answer.asked, answer.owner, answer.error);
             inputs.send(Input::VipProbe { probe, group, asked, owner, error }).await;
+        });
+    }
+}
+
+/// The task that has nodes turned off: each order on its own, and always answered.
+pub async fn serve_fences(mut orders: mpsc::Receiver<FenceOrder>, fencer: Fencer, inputs: Inputs) {
+    let fencer = Arc::new(fencer);
+    while let Some(FenceOrder { fence, target }) = orders.recv().await {
+        let (fencer, inputs) = (Arc::clone(&fencer), inputs.clone());
+        tokio::spawn(async move {
+            let result = serve_fence(fencer, target).await;
+            inputs.send(Input::Fenced { fence, result }).await;
         });
     }
 }

@@ -25,9 +25,10 @@ use crate::arbitrators::ping::Pinger;
 use crate::control::outbox::channel as word_channel;
 use crate::control::{Answers, ControlServer, Policy, Ports, Serving};
 use crate::daemon::{Daemon, Tune};
+use crate::fencing::Fencer;
 use crate::fencing::watchdog::{Keeper, Watchdog};
 use crate::guard::{self, Guard, Handle};
-use crate::hands::{Hands, serve_probes};
+use crate::hands::{Hands, Orders, serve_fences, serve_probes};
 use crate::history::History;
 use crate::inputs::{self, Inputs};
 use crate::journal::service::{self, Pulse};
@@ -136,9 +137,8 @@ async fn serve(start: &Start) -> Result<()> {
     let names: Vec<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
     let right = Right::open(&runtime, &names)?;
     let resources = start_resources(&config, start.node, grip.as_ref(), &runtime, &inputs);
-    let (hands, probes) = Hands::new(resources, writer, outbox);
-    let questions = config.groups.iter().map(|group| group::questions(group, start.node)).collect();
-    tokio::spawn(serve_probes(probes, questions, inputs.clone()));
+    let (hands, orders) = Hands::new(resources, writer, outbox);
+    serve_orders(orders, &config, start.node, &inputs);
     start_ready_checks(&config, &inputs);
 
     let pulse = Pulse::default();
@@ -242,6 +242,12 @@ fn start_resources(
         }
     }
     senders
+}
+
+fn serve_orders(orders: Orders, config: &Config, node: NodeId, inputs: &Inputs) {
+    let questions = config.groups.iter().map(|group| group::questions(group, node)).collect();
+    tokio::spawn(serve_probes(orders.probes, questions, inputs.clone()));
+    tokio::spawn(serve_fences(orders.fences, Fencer::new(config), inputs.clone()));
 }
 
 fn start_ready_checks(config: &Config, inputs: &Inputs) {

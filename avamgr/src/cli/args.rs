@@ -113,7 +113,7 @@ pub enum Verb {
     /// Needs no daemon and no root, but sees more with them. Exit code 5 when the config is invalid, 1 when the host has
     /// an error.
     Check(CheckArgs),
-    /// The devices that turn nodes off
+    /// Turn a node off from outside, vouch that it is off, let it take part again, or test the devices
     Fence(FenceArgs),
     /// Make a key file for the heartbeats, or add a key to it
     ///
@@ -246,14 +246,14 @@ pub struct CheckArgs {
 /// Options of `fence`.
 #[derive(Clone, Debug, Args)]
 pub struct FenceArgs {
-    /// What about them
+    /// What
     #[command(subcommand)]
-    pub verb: FenceVerb,
+    pub verb: FenceOrder,
 }
 
 /// Verbs of `fence`.
 #[derive(Clone, Debug, Subcommand)]
-pub enum FenceVerb {
+pub enum FenceOrder {
     /// Ask every device whether its node is on, and turn nothing off
     ///
     /// Needs no daemon, but must be able to read the secrets of the devices. Run it on every node: each must reach the devices
@@ -261,6 +261,23 @@ pub enum FenceVerb {
     Test {
         /// Only the devices of this node
         node: Option<String>,
+    },
+    /// Turn a node off through its devices, whatever it does
+    Now {
+        /// The node
+        node: String,
+    },
+    /// Vouch that a node is off, where no device can: pull its power first
+    ///
+    /// This node takes over at once. If the other one was alive after all, there are two owners.
+    Confirm {
+        /// The node
+        node: String,
+    },
+    /// Let a node that was turned off take part again
+    Clear {
+        /// The node
+        node: String,
     },
 }
 
