@@ -254,12 +254,6 @@ impl Loop {
                 }
             }
             Action::ProbeVips { probe, group, time } => daemon.hands.probe(probe, group, time),
-            Action::Fence { fence, target } => {
-                if !daemon.hands.fence(fence, target) {
-                    let result = Err("the daemon takes no more orders to turn nodes off".to_owned());
-                    self.waiting.push(Input::Fenced { fence, result });
-                }
-            }
             Action::Persist { order, durable } => daemon.hands.write(order, durable),
             Action::Resource { resource, order } => {
                 if !daemon.hands.order(resource, order) {
@@ -271,6 +265,12 @@ impl Loop {
                 daemon.right.extend(group, until);
                 if let Some(guard) = &daemon.guard {
                     follow_right(guard, group, until);
+                }
+            }
+            Action::Fence { fence, target } => {
+                if !daemon.hands.fence(fence, target) {
+                    let result = Err("too many nodes are being turned off at once".to_owned());
+                    self.waiting.push(Input::Fenced { fence, result });
                 }
             }
             Action::Answer { request, answer } => daemon.hands.answer(request, answer),

@@ -9,7 +9,7 @@ mod secrets;
 pub mod watchdog;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use avamgr_core::cluster::NodeId;
@@ -96,14 +96,6 @@ impl Fencer {
         let task = tokio::spawn(turn_off(name, levels));
         async move { task.await.unwrap_or(Err(FenceError::GivenUp)) }.boxed().shared()
     }
-}
-
-/// Turns a node off and says how that went, in words for the decision and for humans.
-///
-/// # Errors
-/// When the node is not known to be off.
-pub async fn serve_fence(fencer: Arc<Fencer>, target: NodeId) -> Result<String, String> {
-    fencer.fence(target).await.map_err(|error| error.to_string())
 }
 
 async fn turn_off(node: String, levels: BTreeMap<u8, Vec<Agent>>) -> Result<String, FenceError> {

@@ -11,7 +11,7 @@ use avamgr_core::node::{Durable, Event, Input, Order};
 use tokio::sync::mpsc;
 
 use crate::control::Outbox;
-use crate::fencing::{Fencer, serve_fence};
+use crate::fencing::Fencer;
 use crate::inputs::Inputs;
 use crate::resources::OrderSender;
 use crate::resources::vip::group::{Question, probe_group};
@@ -19,8 +19,16 @@ use crate::state_file::Writer;
 
 /// Probes that may wait: one per group at a time, and groups are few.
 const PROBES: usize = 32;
-/// Orders to turn a node off that may wait: one for each node at a time, and an operator's.
+
+/// Orders to turn a node off that may wait: one per node at a time.
 const FENCES: usize = 32;
+
+/// One order to turn a node off.
+#[derive(Clone, Copy, Debug)]
+pub struct FenceOrder {
+    fence: FenceId,
+    target: NodeId,
+}
 
 /// One VIP probe.
 #[derive(Clone, Copy, Debug)]
@@ -28,22 +36,6 @@ pub struct ProbeOrder {
     probe: ProbeId,
     group: GroupId,
     time: Duration,
-}
-
-/// An order to turn a node off.
-#[derive(Clone, Copy, Debug)]
-pub struct FenceOrder {
-    fence: FenceId,
-    target: NodeId,
-}
-
-/// The other ends of what a loop asks for; each goes to the task that serves it.
-#[derive(Debug)]
-pub struct Orders {
-    /// For [`serve_probes`].
-    pub probes: mpsc::Receiver<ProbeOrder>,
-    /// For [`serve_fences`].
-    pub fences: mpsc::Receiver<FenceOrder>,
 }
 
 /// The other plane, as the loop sees it.
@@ -57,12 +49,15 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// Joins the ends.
-    pub fn new(resources: BTreeMap<ResourceId, OrderSender>, writer: Writer, outbox: Outbox) -> (Self, Orders) {
-        let (probes, probe_orders) = mpsc::channel(PROBES);
-        let (fences, fence_orders) = mpsc::channel(FENCES);
-        let orders = Orders { probes: probe_orders, fences: fence_orders };
-        (Self { resources, probes, fences, writer, outbox }, orders)
+    /// Joins the ends; the others go to [`serve_probes`] and [`serve_fences`].
+    pub fn new(
+        resources: BTreeMap<ResourceId, OrderSender>,
+        writer: Writer,
+        outbox: Outbox,
+    ) -> (Self, mpsc::Receiver<ProbeOrder>, mpsc::Receiver<FenceOrder>) {
+        let (probes, asked) = mpsc::channel(PROBES);
+        let (fences, ordered) = mpsc::channel(FENCES);
+        (Self { resources, probes, fences, writer, outbox }, asked, ordered)
     }
 
     /// Gives an order to a resource's task; `false` = it does not take any.
@@ -75,7 +70,7 @@ impl Hands {
         let _ = self.probes.try_send(ProbeOrder { probe, group, time });
     }
 
-    /// Has a node turned off; `false` = the order cannot be taken.
+    /// Turns a node off; `false` = too many are being turned off already.
     pub fn fence(&self, fence: FenceId, target: NodeId) -> bool {
         self.fences.try_send(FenceOrder { fence, target }).is_ok()
     }
@@ -110,13 +105,13 @@ pub async fn serve_probes(mut orders: mpsc::Receiver<ProbeOrder>, questions: Vec
     }
 }
 
-/// The task that has nodes turned off: each order on its own, and always answered.
+/// The task that turns nodes off. It must be run by the thread that lives as long as the daemon: the agents are its children.
 pub async fn serve_fences(mut orders: mpsc::Receiver<FenceOrder>, fencer: Fencer, inputs: Inputs) {
     let fencer = Arc::new(fencer);
     while let Some(FenceOrder { fence, target }) = orders.recv().await {
         let (fencer, inputs) = (Arc::clone(&fencer), inputs.clone());
         tokio::spawn(async move {
-            let result = serve_fence(fencer, target).await;
+            let result = fencer.fence(target).await.map_err(|error| error.to_string());
             inputs.send(Input::Fenced { fence, result }).await;
         });
     }

@@ -28,7 +28,7 @@ use crate::daemon::{Daemon, Tune};
 use crate::fencing::Fencer;
 use crate::fencing::watchdog::{Keeper, Watchdog};
 use crate::guard::{self, Guard, Handle};
-use crate::hands::{Hands, Orders, serve_fences, serve_probes};
+use crate::hands::{Hands, serve_fences, serve_probes};
 use crate::history::History;
 use crate::inputs::{self, Inputs};
 use crate::journal::service::{self, Pulse};
@@ -137,8 +137,9 @@ async fn serve(start: &Start) -> Result<()> {
     let names: Vec<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
     let right = Right::open(&runtime, &names)?;
     let resources = start_resources(&config, start.node, grip.as_ref(), &runtime, &inputs);
-    let (hands, orders) = Hands::new(resources, writer, outbox);
-    serve_orders(orders, &config, start.node, &inputs);
+    let (hands, probes, fences) = Hands::new(resources, writer, outbox);
+    tokio::spawn(serve_probes(probes, questions(&config, start.node), inputs.clone()));
+    tokio::spawn(serve_fences(fences, Fencer::new(&config), inputs.clone()));
     start_ready_checks(&config, &inputs);
 
     let pulse = Pulse::default();
@@ -244,10 +245,8 @@ fn start_resources(
     senders
 }
 
-fn serve_orders(orders: Orders, config: &Config, node: NodeId, inputs: &Inputs) {
-    let questions = config.groups.iter().map(|group| group::questions(group, node)).collect();
-    tokio::spawn(serve_probes(orders.probes, questions, inputs.clone()));
-    tokio::spawn(serve_fences(orders.fences, Fencer::new(config), inputs.clone()));
+fn questions(config: &Config, node: NodeId) -> Vec<Vec<group::Question>> {
+    config.groups.iter().map(|group| group::questions(group, node)).collect()
 }
 
 fn start_ready_checks(config: &Config, inputs: &Inputs) {

@@ -113,7 +113,7 @@ pub enum Verb {
     /// Needs no daemon and no root, but sees more with them. Exit code 5 when the config is invalid, 1 when the host has
     /// an error.
     Check(CheckArgs),
-    /// Turn a node off from outside, vouch that it is off, let it take part again, or test the devices
+    /// The devices that turn nodes off
     Fence(FenceArgs),
     /// Make a key file for the heartbeats, or add a key to it
     ///
@@ -246,14 +246,14 @@ pub struct CheckArgs {
 /// Options of `fence`.
 #[derive(Clone, Debug, Args)]
 pub struct FenceArgs {
-    /// What
+    /// What about them
     #[command(subcommand)]
-    pub verb: FenceOrder,
+    pub verb: FenceVerb,
 }
 
 /// Verbs of `fence`.
 #[derive(Clone, Debug, Subcommand)]
-pub enum FenceOrder {
+pub enum FenceVerb {
     /// Ask every device whether its node is on, and turn nothing off
     ///
     /// Needs no daemon, but must be able to read the secrets of the devices. Run it on every node: each must reach the devices
@@ -263,18 +263,20 @@ pub enum FenceOrder {
         node: Option<String>,
     },
     /// Turn a node off through its devices, whatever it does
+    ///
+    /// The answer comes when it is known to be off. What it was ACTIVE for is taken over then.
     Now {
         /// The node
         node: String,
     },
-    /// Vouch that a node is off, where no device can: pull its power first
+    /// Vouch that a node is off: what it may have owned is taken over
     ///
-    /// This node takes over at once. If the other one was alive after all, there are two owners.
+    /// When its devices do not work. Say it only when you have seen to it yourself; a node that is heard is refused.
     Confirm {
         /// The node
         node: String,
     },
-    /// Let a node that was turned off take part again
+    /// Let a node that was fenced take part again
     Clear {
         /// The node
         node: String,

@@ -1,4 +1,4 @@
-//! `avamgr fence`: orders to the daemon about nodes that have to be off, and a test of the devices that needs no daemon.
+//! `avamgr fence`: the devices that turn nodes off, asked from here without a daemon.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,17 +6,18 @@ use std::time::Duration;
 use avamgr_core::cluster::NodeId;
 use avamgr_core::config::Config;
 use avamgr_core::control::words::duration;
-use avamgr_core::control::{Command, FenceVerb, Request};
+use avamgr_core::control::{Command, FenceVerb as Order, Request};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use tokio::runtime;
 use tokio::time::sleep;
 
-use crate::cli::args::{FenceArgs, FenceOrder};
+use crate::cli::CliError;
+use crate::cli::args::{FenceArgs, FenceVerb};
+use crate::cli::command;
 use crate::cli::output::{Styled, plural};
 use crate::cli::session::Session;
-use crate::cli::{CliError, command};
 use crate::clock;
 use crate::exit::Exit;
 use crate::fencing::{Agent, Fencer, Power};
@@ -46,13 +47,16 @@ struct Report {
 }
 
 pub(super) fn run(session: &Session, args: &FenceArgs) -> Result<Exit, CliError> {
-    let (node, verb) = match &args.verb {
-        FenceOrder::Test { node } => return test(session, node.as_deref()),
-        FenceOrder::Now { node } => (node, FenceVerb::Shoot),
-        FenceOrder::Confirm { node } => (node, FenceVerb::Confirm),
-        FenceOrder::Clear { node } => (node, FenceVerb::Clear),
-    };
-    command::order(session, &Request::Command(Command::Fence { node: node.clone(), verb }))
+    match &args.verb {
+        FenceVerb::Test { node } => test(session, node.as_deref()),
+        FenceVerb::Now { node } => order(session, node, Order::Shoot),
+        FenceVerb::Confirm { node } => order(session, node, Order::Confirm),
+        FenceVerb::Clear { node } => order(session, node, Order::Clear),
+    }
+}
+
+fn order(session: &Session, node: &str, verb: Order) -> Result<Exit, CliError> {
+    command::order(session, &Request::Command(Command::Fence { node: node.to_owned(), verb }))
 }
 
 fn test(session: &Session, node: Option<&str>) -> Result<Exit, CliError> {

@@ -50,7 +50,7 @@ fn deaf(config: &Arc<Config>, directory: &std::path::Path) -> Loop {
     let (inputs, queue) = inputs::channel();
     let (outbox, _words) = outbox::channel();
     let writer = Writer::start(directory.to_owned(), inputs).unwrap();
-    let (hands, _probes) = Hands::new(BTreeMap::new(), writer, outbox);
+    let (hands, _probes, _fences) = Hands::new(BTreeMap::new(), writer, outbox);
     let node = Node::new(Arc::clone(config), NodeId(0), Incarnation(1), 1, Durable::default(), clock::now());
     let status = watch::Sender::new(Arc::new(node.status(clock::now())));
     let (_, tunes) = mpsc::channel(1);

@@ -3,7 +3,6 @@
 use std::fs;
 use std::time::Duration;
 
-use avamgr::fencing::serve_fence;
 use avamgr_core::cluster::NodeId;
 use tokio::time::{Instant, sleep};
 
@@ -230,10 +229,10 @@ async fn who_asks_while_it_is_under_way_gets_the_same_answer() {
     let site = Site::new();
     site.agent("agent", &format!("sleep 0.3\n{GOOD}"));
     let fencer = std::sync::Arc::new(site.fencer(&[site.device("agent", "")]));
-    let both = tokio::join!(serve_fence(fencer.clone(), TARGET), serve_fence(fencer.clone(), TARGET));
+    let both = tokio::join!(fencer.fence(TARGET), fencer.fence(TARGET));
     assert!(both.0.is_ok() && both.0 == both.1, "{both:?}");
     assert_eq!(site.read("orders"), "action=off\naction=status\n");
-    serve_fence(fencer, TARGET).await.unwrap();
+    fencer.fence(TARGET).await.unwrap();
     assert_eq!(site.read("orders").matches("action=off").count(), 2, "a later one is one of its own");
 }
 
