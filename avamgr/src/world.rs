@@ -26,6 +26,7 @@ use crate::control::outbox::channel as word_channel;
 use crate::control::{Answers, ControlServer, Policy, Ports, Serving};
 use crate::daemon::{Daemon, Tune};
 use crate::fencing::Fencer;
+use crate::fencing::watchdog::{Keeper, Watchdog};
 use crate::guard::{self, Guard, Handle};
 use crate::hands::{Hands, serve_fences, serve_probes};
 use crate::history::History;
@@ -138,8 +139,7 @@ async fn serve(start: &Start) -> Result<()> {
     let right = Right::open(&runtime, &names)?;
     let resources = start_resources(&config, start.node, grip.as_ref(), &runtime, &inputs);
     let (hands, probes, fences) = Hands::new(resources, writer, outbox);
-    let questions = config.groups.iter().map(|group| group::questions(group, start.node)).collect();
-    tokio::spawn(serve_probes(probes, questions, inputs.clone()));
+    tokio::spawn(serve_probes(probes, questions(&config, start.node), inputs.clone()));
     tokio::spawn(serve_fences(fences, Fencer::new(&config), inputs.clone()));
     start_ready_checks(&config, &inputs);
 
@@ -153,7 +153,7 @@ async fn serve(start: &Start) -> Result<()> {
         keyring,
         guard: grip,
         inputs: inputs.clone(),
-        pulse,
+        pulse: pulse.clone(),
         right,
     };
     let node = plane.node()?;
@@ -162,13 +162,15 @@ async fn serve(start: &Start) -> Result<()> {
     let (serving, reloads) = serve_operators(&shared, server, snapshots)?;
     // Not before everything is open: the file of a daemon that runs must not be another's that cannot.
     let _pid_file = start.pid_file.as_deref().map(PidFile::write).transpose()?;
+    // Last of all: what cannot be opened must end this daemon, not reset the machine.
+    let watchdog = start_watchdog(&config, pulse)?;
     service::ready();
     tracing::info!(node = config.node_name(start.node), socket = %socket.display(), "avamgrd runs");
     let result = wait_for_the_end(&shared, ended).await;
     service::stopping(LAST_WORDS + LAST_HOOKS);
     // Only after an orderly end is everything down that it guards.
-    if let Some(guard) = guard.filter(|_| result.is_ok()) {
-        guard.end().context("the kernel's guard cannot be taken away")?;
+    if result.is_ok() {
+        end_guards(guard, watchdog)?;
     }
     // The relay ends with the last end of its queue.
     reloads.abort();
@@ -201,6 +203,19 @@ fn start_guard(config: &Config, node: NodeId) -> Result<Option<Guard>> {
     }
 }
 
+fn end_guards(guard: Option<Guard>, watchdog: Option<Keeper>) -> Result<()> {
+    guard.map_or(Ok(()), Guard::end).context("the kernel's guard cannot be taken away")?;
+    Ok(watchdog.map_or(Ok(()), Keeper::end)?)
+}
+
+fn start_watchdog(config: &Config, pulse: Pulse) -> Result<Option<Keeper>> {
+    let Some(settings) = &config.watchdog else { return Ok(None) };
+    let watchdog = Watchdog::open(&settings.device, settings.timeout)?;
+    let (identity, timeout) = (watchdog.identity().to_owned(), watchdog.timeout());
+    tracing::info!("watchdog {} ({identity}) resets this machine after {timeout:?}", settings.device.display());
+    Keeper::start(watchdog, pulse).map(Some).context("cannot start the thread of the watchdog")
+}
+
 fn start_resources(
     config: &Arc<Config>,
     node: NodeId,
@@ -229,6 +244,10 @@ fn start_resources(
         }
     }
     senders
+}
+
+fn questions(config: &Config, node: NodeId) -> Vec<Vec<group::Question>> {
+    config.groups.iter().map(|group| group::questions(group, node)).collect()
 }
 
 fn start_ready_checks(config: &Config, inputs: &Inputs) {

@@ -241,3 +241,23 @@ fn a_hook_hears_of_every_change_of_role_to_the_very_last() {
     ];
     assert_eq!(roles().lines().collect::<Vec<_>>(), expected);
 }
+
+#[test]
+fn a_watchdog_that_is_none_keeps_the_daemon_from_starting() {
+    with_namespaces("a_watchdog_that_is_none_keeps_the_daemon_from_starting", || {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path();
+        let text = format!(
+            "[cluster]\nname = \"c\"\nnodes = [\"hadev1\"]\nstandalone = true\n[watchdog]\ndevice = \"/dev/null\"\n\
+             timeout = \"1s\"\n[daemon]\nsocket = \"{0}/sock\"\nstate_dir = \"{0}/state\"\n[[group]]\nname = \"dre\"\n\
+             [[group.resource]]\nname = \"svc\"\nexec = \"sleep 1000\"\n",
+            place.display()
+        );
+        fs::write(place.join("avamgr.toml"), text).unwrap();
+        let (here, _there) = pair();
+        let mut running = Running(here.run(|| daemon(place).spawn()).unwrap());
+        eventually("its end", || running.0.try_wait().unwrap().is_some_and(|status| !status.success()));
+        let log = fs::read_to_string(place.join("log")).unwrap();
+        assert!(log.contains("watchdog /dev/null: is not a watchdog: correct `device` of [watchdog]"), "{log}");
+    });
+}

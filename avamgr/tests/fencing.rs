@@ -10,3 +10,8 @@ mod command;
 mod dummy;
 #[path = "fencing/site.rs"]
 mod site;
+#[path = "netlink/space.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod space;
+#[path = "fencing/takeover.rs"]
+mod takeover;

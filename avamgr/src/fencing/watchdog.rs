@@ -3,6 +3,8 @@
 //! Opening the device starts the timer; from then on only an orderly [`Watchdog::disarm`] stops it. A program that ends in any
 //! other way, or hangs, takes the machine with it: that is what it is for.
 
+mod keeper;
+
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -13,6 +15,8 @@ use std::time::Duration;
 
 use avamgr_core::control::words::duration;
 use thiserror::Error;
+
+pub use keeper::Keeper;
 
 /// Written before the device is closed: the end is meant.
 const MAGIC_CLOSE: &[u8] = b"V";

@@ -54,6 +54,11 @@ impl Pulse {
         self.0.the_loop.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How often the loop has beaten.
+    pub fn loop_beats(&self) -> u64 {
+        self.0.the_loop.load(Ordering::Relaxed)
+    }
+
     /// How often the hands plane has beaten.
     pub fn hands_beats(&self) -> u64 {
         self.0.hands.load(Ordering::Relaxed)
@@ -72,10 +77,10 @@ impl Pulse {
     pub async fn guard(self) {
         let Some(allowed) = sd_notify::watchdog_enabled() else { return };
         let mut pace = tokio::time::interval(allowed / FEEDS);
-        let mut seen = self.0.the_loop.load(Ordering::Relaxed);
+        let mut seen = self.loop_beats();
         loop {
             pace.tick().await;
-            let now = self.0.the_loop.load(Ordering::Relaxed);
+            let now = self.loop_beats();
             if now != seen {
                 notify(&[NotifyState::Watchdog]);
             }

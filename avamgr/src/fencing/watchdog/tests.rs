@@ -1,18 +1,20 @@
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::sleep;
 
 use super::*;
+use crate::journal::service::Pulse;
 
 /// A device of a driver that grants what it likes.
 #[derive(Clone)]
 struct Fake {
     options: u32,
     settable: bool,
-    timeout: Rc<Cell<i32>>,
+    timeout: Arc<AtomicI32>,
     /// Added to what is asked for.
     rounds_up: i32,
-    written: Rc<RefCell<Vec<u8>>>,
-    broken: Rc<Cell<bool>>,
+    written: Arc<Mutex<Vec<u8>>>,
+    broken: Arc<AtomicBool>,
 }
 
 impl Fake {
@@ -20,16 +22,20 @@ impl Fake {
         Self {
             options: CAN_DISARM,
             settable: true,
-            timeout: Rc::new(Cell::new(60)),
+            timeout: Arc::new(AtomicI32::new(60)),
             rounds_up: 0,
-            written: Rc::default(),
-            broken: Rc::default(),
+            written: Arc::default(),
+            broken: Arc::default(),
         }
     }
 
     fn arm(&self, seconds: u64) -> Result<Watchdog<Self>, String> {
         Watchdog::arm(self.clone(), Path::new("/dev/w"), Duration::from_secs(seconds))
             .map_err(|error| error.to_string())
+    }
+
+    fn written(&self) -> Vec<u8> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn refused(&self, seconds: u64) -> String {
@@ -48,19 +54,19 @@ impl Device for Fake {
         if !self.settable {
             return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
-        self.timeout.set(seconds + self.rounds_up);
+        self.timeout.store(seconds + self.rounds_up, Ordering::Relaxed);
         Ok(())
     }
 
     fn timeout(&self) -> io::Result<i32> {
-        Ok(self.timeout.get())
+        Ok(self.timeout.load(Ordering::Relaxed))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.broken.get() {
+        if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        self.written.borrow_mut().extend_from_slice(bytes);
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(())
     }
 }
@@ -71,12 +77,12 @@ fn it_is_set_fed_and_stopped_only_when_that_is_meant() {
     let mut watchdog = fake.arm(3).unwrap();
     assert_eq!((watchdog.identity(), watchdog.timeout().as_secs(), watchdog.can_disarm()), ("fake", 3, true));
     watchdog.feed().unwrap();
-    assert_eq!(*fake.written.borrow(), b"\0\0");
+    assert_eq!(fake.written(), b"\0\0");
     watchdog.disarm().unwrap();
-    assert_eq!(*fake.written.borrow(), b"\0\0V");
+    assert_eq!(fake.written(), b"\0\0V");
     // An end that is not meant: the machine must be reset.
     drop(fake.arm(3).unwrap());
-    assert_eq!(*fake.written.borrow(), b"\0\0V\0");
+    assert_eq!(fake.written(), b"\0\0V\0");
 }
 
 #[test]
@@ -84,7 +90,7 @@ fn one_that_waits_longer_than_it_may_is_refused_and_stopped() {
     let fake = Fake { rounds_up: 1, ..Fake::new() };
     let said = fake.refused(3);
     assert!(said.starts_with("watchdog /dev/w (fake): grants 4 s where 3 s was asked for"), "{said}");
-    assert_eq!(*fake.written.borrow(), b"V");
+    assert_eq!(fake.written(), b"V");
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn one_that_cannot_be_set_is_good_if_it_is_fast_enough() {
 fn one_that_cannot_be_fed_says_so() {
     let fake = Fake::new();
     let mut watchdog = fake.arm(3).unwrap();
-    fake.broken.set(true);
+    fake.broken.store(true, Ordering::Relaxed);
     let said = watchdog.feed().unwrap_err().to_string();
     assert!(said.starts_with("watchdog /dev/w: cannot be fed: "), "{said}");
 }
@@ -124,4 +130,48 @@ fn what_is_no_watchdog_is_not_used() {
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "text");
     assert!(open(Path::new("/nonexistent/watchdog")).contains("softdog"));
+}
+
+/// Waits for it on a busy machine.
+fn eventually(condition: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if condition() {
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    panic!("it never came true");
+}
+
+#[test]
+fn it_is_fed_while_the_loop_beats_and_stopped_at_an_orderly_end() {
+    let (fake, pulse) = (Fake::new(), Pulse::default());
+    let keeper = Keeper::start(fake.arm(1).unwrap(), pulse.clone()).unwrap();
+    eventually(|| {
+        pulse.beat();
+        fake.written().len() >= 4
+    });
+    keeper.end().unwrap();
+    assert_eq!(fake.written().iter().filter(|byte| **byte == b'V').count(), 1);
+    assert_eq!(fake.written().last(), Some(&b'V'));
+}
+
+#[test]
+fn a_loop_that_hangs_is_not_fed_for() {
+    let (fake, pulse) = (Fake::new(), Pulse::default());
+    let keeper = Keeper::start(fake.arm(1).unwrap(), pulse).unwrap();
+    sleep(Duration::from_secs(1));
+    assert_eq!(fake.written(), b"\0", "nothing since it was armed");
+    keeper.end().unwrap();
+}
+
+#[test]
+fn an_end_that_is_not_meant_stops_the_feeding_and_not_the_watchdog() {
+    let (fake, pulse) = (Fake::new(), Pulse::default());
+    let keeper = Keeper::start(fake.arm(1).unwrap(), pulse.clone()).unwrap();
+    drop(keeper);
+    // The thread ends and lets go of the device.
+    eventually(|| Arc::strong_count(&fake.written) == 1);
+    pulse.beat();
+    assert!(!fake.written().contains(&b'V'));
 }
