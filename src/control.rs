@@ -7,6 +7,7 @@ pub mod sentence;
 pub mod words;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,11 @@ pub enum Command {
         /// The order.
         verb: ResourceVerb,
     },
+    /// Let another program, or a new process of the same one, go on with everything as it is.
+    Upgrade {
+        /// The program; the daemon's own file if not named.
+        binary: Option<PathBuf>,
+    },
 }
 
 impl Command {
@@ -66,6 +72,8 @@ impl Command {
             Self::Online => "online".to_owned(),
             Self::Maintenance { on } => format!("maintenance {}", if *on { "on" } else { "off" }),
             Self::Resource { resource, verb } => format!("resource {} {resource}", words::verb(*verb)),
+            Self::Upgrade { binary: None } => "upgrade".to_owned(),
+            Self::Upgrade { binary: Some(path) } => format!("upgrade --binary {}", path.display()),
         }
     }
 }

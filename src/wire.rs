@@ -59,7 +59,12 @@ pub struct Heartbeat {
     pub request: Option<SwitchoverRequest>,
     /// How long the sender counts on a promise; zero when it wants none.
     pub lease: Duration,
+    /// The sender may be silent for this long from now on and is not dead then; zero as long as it means to go on speaking.
+    pub absence: Duration,
 }
+
+/// The longest absence that is believed: whoever is silent for longer may be dead, whatever it has said.
+pub const ABSENCE_MAX: Duration = Duration::from_secs(5);
 
 /// What a node says about one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -19,6 +19,7 @@ mod seams;
 mod session;
 mod shell;
 mod status;
+mod upgrade;
 mod why;
 
 use std::io;
@@ -116,6 +117,7 @@ fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
         Verb::Switchover(_) | Verb::Offline { .. } | Verb::Online | Verb::Maintenance { .. } | Verb::Reload => {
             command::run(session, verb)
         }
+        Verb::Upgrade { binary } => upgrade::run(session, binary.as_deref()),
         Verb::Resource(args) => resource::run(session, args),
         Verb::Check(args) => check::run(session, args),
         Verb::Keygen(args) => documents::keygen(session, args),

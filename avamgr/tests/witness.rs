@@ -148,6 +148,7 @@ impl Node {
             groups: vec![GroupState::nothing(0xd4e)],
             request: None,
             lease: LEASE,
+            absence: Duration::ZERO,
         };
         Self { socket, ring: ring(cluster, key), frame }
     }

@@ -3,6 +3,8 @@
 //! A sentence names what happened, where, and why, with the names of the config; figures are those of the moment of the
 //! event. Journal, history, CLI and web page all show these and no others.
 
+mod upgrade;
+
 use std::cmp::Ordering;
 use std::time::Duration;
 
@@ -69,6 +71,7 @@ impl Fact {
             | Self::NodeUnique { .. }
             | Self::Started { .. }
             | Self::Stopping { .. } => Severity::Info,
+            Self::Upgrade { step } => step.severity(),
             Self::ArbitratorUnreachable
             | Self::VipProbeFailed { .. }
             | Self::HookFailed { .. }
@@ -128,6 +131,7 @@ impl Fact {
             | Self::NodeUnique { .. }
             | Self::ClockOffset { .. }
             | Self::ClockAgrees { .. }
+            | Self::Upgrade { .. }
             | Self::Started { .. }
             | Self::Stopping { .. } => None,
         }
@@ -285,6 +289,7 @@ impl Speaker<'_> {
             Fact::NodeUnique { node } => format!("nobody else calls itself {} any more", self.node(*node)),
             Fact::ClockOffset { peer, offset_millis } => self.clock_offset(*peer, *offset_millis),
             Fact::ClockAgrees { peer } => format!("wall clock of {} agrees with ours again", self.node(*peer)),
+            Fact::Upgrade { step } => step.sentence(),
             Fact::Started { node } => format!("daemon started as {}", self.node(*node)),
             Fact::Stopping { reason } => format!("daemon is stopping: {reason}"),
         }

@@ -13,6 +13,7 @@ pub(super) enum Obstacle {
     Faulty,
     Held(HoldKind),
     ShuttingDown,
+    Leaving,
     ResourceUnable { resource: ResourceId, reason: String },
     ResourceNotSeen { resource: ResourceId },
     ResourceStuck { resource: ResourceId, reason: String },
@@ -43,7 +44,8 @@ impl Obstacle {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::ResourceNotSeen { .. } | Self::CheckNotSeen { .. } | Self::TermNotOnDisk { error: None } => true,
-            Self::Faulty | Self::Held(_) | Self::ShuttingDown | Self::TermNotOnDisk { error: Some(_) } => false,
+            Self::Faulty | Self::Held(_) | Self::ShuttingDown | Self::Leaving => false,
+            Self::TermNotOnDisk { error: Some(_) } => false,
             Self::ResourceUnable { .. } | Self::ResourceStuck { .. } => false,
             Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
             Self::PeerHasAddresses { .. } | Self::OtherConfig { .. } => false,
@@ -68,6 +70,7 @@ impl Obstacle {
             }
             Self::Held(HoldKind::Maintenance) => "maintenance is on (maintenance off ends it)".into(),
             Self::Held(HoldKind::Flap) => "too many automatic takeovers (online lifts the hold)".into(),
+            Self::Leaving => "the daemon is being upgraded".into(),
             Self::ShuttingDown => "the daemon is stopping".into(),
             Self::ResourceUnable { resource, reason } => format!("{}: {reason}", config.resource_name(*resource)),
             Self::ResourceNotSeen { resource } => {

@@ -143,7 +143,10 @@ impl Log {
                 (!told).then(|| phrase::fact(&self.config, &event.fact))
             }
             What::Did(
-                action @ (Action::Answer { .. } | Action::Exit | Action::Resource { order: Order::Announce, .. }),
+                action @ (Action::Answer { .. }
+                | Action::Exit
+                | Action::Continue
+                | Action::Resource { order: Order::Announce, .. }),
             ) => Some(phrase::action(&self.config, action)),
             What::Did(
                 Action::Send { .. }

@@ -28,6 +28,8 @@
 //! |   place of its group's record (1), holder (1), term (8),      |
 //! |   microseconds left (4)                                       |
 //! +---------------------------------------------------------------+
+//! | absence, if flagged: microseconds (4)                         |
+//! +---------------------------------------------------------------+
 //! | whatever a newer minor version appends to the body            |
 //! +---------------------------------------------------------------+
 //! | tag: see `seal`                                               |
@@ -66,6 +68,8 @@ const RECORD: usize = 25;
 const LEASE: usize = 5;
 /// Bytes of one promise.
 const PROMISE: usize = 14;
+/// Bytes of an absence.
+const ABSENCE: usize = 4;
 /// Longest datagram we send or take: one that passes every path unfragmented (1,280 bytes of IPv6, less 48 for the headers,
 /// rounded down for a tunnel's).
 pub const MAX_DATAGRAM: usize = 1200;
@@ -74,7 +78,8 @@ pub const MAX_DATAGRAM: usize = 1200;
 pub const MAX_GROUPS: usize = 20;
 
 const _: () = assert!(
-    HEADER + FIXED + REQUEST + LEASE + MAX_GROUPS * (RECORD + PROMISE) * 5 / 4 + super::seal::TAG <= MAX_DATAGRAM
+    HEADER + FIXED + REQUEST + LEASE + ABSENCE + MAX_GROUPS * (RECORD + PROMISE) * 5 / 4 + super::seal::TAG
+        <= MAX_DATAGRAM
 );
 
 // Flags of the body.
@@ -83,6 +88,7 @@ const PROBE: u8 = 1 << 1;
 const LEAVING: u8 = 1 << 2;
 const HAS_REQUEST: u8 = 1 << 3;
 const HAS_LEASE: u8 = 1 << 4;
+const HAS_ABSENCE: u8 = 1 << 5;
 
 // Flags of a record.
 const CLAIM: u8 = 1;
@@ -135,7 +141,8 @@ pub fn encode(
     let groups = u8::try_from(heartbeat.groups.len()).map_err(|_| too_many)?;
     let request = if heartbeat.request.is_some() { REQUEST } else { 0 };
     let lease = if has_lease(heartbeat) { LEASE + promises(heartbeat).count() * PROMISE } else { 0 };
-    let length = HEADER + FIXED + request + heartbeat.groups.len() * RECORD + lease + trailer;
+    let absence = if heartbeat.absence.is_zero() { 0 } else { ABSENCE };
+    let length = HEADER + FIXED + request + heartbeat.groups.len() * RECORD + lease + absence + trailer;
     out.reserve(length);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[MAJOR, MINOR, key, heartbeat.from.0, heartbeat.to.0, heartbeat.link.0]);
@@ -173,7 +180,8 @@ fn encode_body(heartbeat: &Heartbeat, groups: u8, out: &mut Vec<u8>) {
         | flag(heartbeat.probe, PROBE)
         | flag(heartbeat.leaving, LEAVING)
         | flag(heartbeat.request.is_some(), HAS_REQUEST)
-        | flag(has_lease(heartbeat), HAS_LEASE);
+        | flag(has_lease(heartbeat), HAS_LEASE)
+        | flag(!heartbeat.absence.is_zero(), HAS_ABSENCE);
     out.extend_from_slice(&[flags, groups, RECORD as u8]);
     out.extend_from_slice(&heartbeat.revision.to_be_bytes());
     out.extend_from_slice(&heartbeat.seen_revision.to_be_bytes());
@@ -198,6 +206,9 @@ fn encode_body(heartbeat: &Heartbeat, groups: u8, out: &mut Vec<u8>) {
     }
     if has_lease(heartbeat) {
         encode_lease(heartbeat, out);
+    }
+    if !heartbeat.absence.is_zero() {
+        out.extend_from_slice(&micros(heartbeat.absence).to_be_bytes());
     }
 }
 
@@ -306,6 +317,7 @@ impl Reader<'_> {
             groups: Vec::new(),
             request: None,
             lease: Duration::ZERO,
+            absence: Duration::ZERO,
         };
         if flags & HAS_REQUEST != 0 {
             heartbeat.request = Some(self.request()?);
@@ -313,6 +325,9 @@ impl Reader<'_> {
         heartbeat.groups = self.groups(usize::from(groups), usize::from(record))?;
         if flags & HAS_LEASE != 0 {
             heartbeat.lease = self.lease(&mut heartbeat.groups)?;
+        }
+        if flags & HAS_ABSENCE != 0 {
+            heartbeat.absence = self.micros()?;
         }
         Some(heartbeat)
     }

@@ -76,6 +76,7 @@ fn golden_heartbeat() -> Heartbeat {
         groups: vec![active, handed_over],
         request: Some(SwitchoverRequest { nonce: 0xabcd, group: GroupId(1), to: NodeId(0) }),
         lease: Duration::ZERO,
+        absence: Duration::ZERO,
     }
 }
 
@@ -127,6 +128,17 @@ fn a_heartbeat_becomes_the_golden_bytes() {
 #[test]
 fn the_golden_bytes_become_the_heartbeat() {
     assert_eq!(ring().open(&unhex(GOLDEN)), Ok(golden_heartbeat()));
+}
+
+#[test]
+fn an_absence_stands_behind_everything_else() {
+    let there = golden_heartbeat();
+    let absent = Heartbeat { absence: Duration::from_millis(2000), ..there.clone() };
+    assert_eq!(ring().open(&sealed(&absent)), Ok(absent.clone()));
+    let (there, absent) = (unsealed(&there), unsealed(&absent));
+    assert_eq!(absent[there.len()..], 2_000_000_u32.to_be_bytes());
+    assert_eq!(absent[HEADER], there[HEADER] | 0x20);
+    assert_eq!(ring().open(&forged(absent[..absent.len() - 1].to_vec())), Err(BadDatagram::Malformed));
 }
 
 #[test]
@@ -293,7 +305,7 @@ fn a_newer_minor_version_is_understood() {
     }
     newer.extend_from_slice(b"and something behind the records");
     // Flag bits that mean nothing yet.
-    newer[HEADER] |= 0xe0;
+    newer[HEADER] |= 0xc0;
     newer[records + 1] |= 0xc0;
     assert_eq!(ring().open(&forged(newer)), Ok(golden_heartbeat()));
 }
@@ -388,6 +400,7 @@ prop_compose! {
         groups in proptest::collection::vec(any_group(), 0..=MAX_GROUPS),
         request: Option<(u64, u8, u8)>,
         lease: u32,
+        absence: u32,
     ) -> Heartbeat {
         Heartbeat {
             from: NodeId(from),
@@ -409,6 +422,7 @@ prop_compose! {
             groups,
             request: request.map(|(nonce, group, to)| SwitchoverRequest { nonce, group: GroupId(group), to: NodeId(to) }),
             lease: Duration::from_micros(lease.into()),
+            absence: Duration::from_micros(absence.into()),
         }
     }
 }

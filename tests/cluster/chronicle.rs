@@ -233,6 +233,7 @@ impl Run {
             | Action::Persist { .. }
             | Action::Right { .. }
             | Action::Resource { .. }
+            | Action::Continue
             | Action::Exit => {}
         }
     }
@@ -259,7 +260,7 @@ impl Run {
             Command::Maintenance { on: false } => {
                 self.holds.remove(&HoldKind::Maintenance);
             }
-            Command::Switchover { .. } | Command::Resource { .. } => {}
+            Command::Switchover { .. } | Command::Resource { .. } | Command::Upgrade { .. } => {}
         }
     }
 

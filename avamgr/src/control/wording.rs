@@ -1,5 +1,7 @@
 //! What callers may say: names that could be somebody's, and nothing else, find their way into log and history.
 
+use std::path::Path;
+
 use avamgr_core::control::{Command, ResourceVerb};
 
 /// Longest name a caller may use, `group/resource` included.
@@ -12,6 +14,7 @@ pub(super) fn verb(command: &Command) -> &'static str {
         Command::Offline { .. } => "offline",
         Command::Online => "online",
         Command::Maintenance { .. } => "maintenance",
+        Command::Upgrade { .. } => "upgrade",
         Command::Resource { verb: ResourceVerb::Start, .. } => "resource start",
         Command::Resource { verb: ResourceVerb::Stop, .. } => "resource stop",
         Command::Resource { verb: ResourceVerb::Restart, .. } => "resource restart",
@@ -24,6 +27,7 @@ pub(super) fn nonsense(command: &Command) -> Option<String> {
     let names = match command {
         Command::Switchover { group, to, dry_run: _ } => [group.as_deref(), to.as_deref()],
         Command::Resource { resource, verb: _ } => [Some(resource.as_str()), None],
+        Command::Upgrade { binary } => [binary.as_deref().and_then(Path::to_str), None],
         Command::Offline { .. } | Command::Online | Command::Maintenance { .. } => [None, None],
     };
     let bad = |name: &&str| name.len() > NAME_BYTES_MAX || name.chars().any(is_unprintable);

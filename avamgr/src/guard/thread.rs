@@ -37,7 +37,9 @@ pub(super) fn spawn(
         if realtime {
             tracing::debug!("guard: {}", realtime::claim());
         }
-        let (done, mended) = (BTreeMap::new(), Instant::BOOT);
+        let open = mailbox.orders().filter(|(_, order)| order.until.is_some());
+        let done = open.map(|(group, order)| (group, Done { order, gate: Gate::Open })).collect();
+        let mended = Instant::BOOT;
         runtime.block_on(Keeper { kernel, interfaces, mailbox, notice, done, whole: true, mended, names }.run())
     })
 }

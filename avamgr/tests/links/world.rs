@@ -313,6 +313,7 @@ pub fn heartbeat(from: NodeId, to: NodeId, link: LinkId, sequence: u64) -> Heart
         groups: Vec::new(),
         request: None,
         lease: Duration::ZERO,
+        absence: Duration::ZERO,
     }
 }
 

@@ -124,7 +124,7 @@ impl Stage {
 fn guarded(node: &Space, plan: &Plan) -> (Guard, mpsc::Receiver<String>) {
     let (noticed, notices) = mpsc::channel();
     let notice = move |text| drop(noticed.send(text));
-    (node.run(|| Guard::start(plan, false, notice)).unwrap(), notices)
+    (node.run(|| Guard::start(plan, &BTreeMap::new(), false, notice)).unwrap(), notices)
 }
 
 /// Answers UDP on one address with the time just before the answer is sent.

@@ -64,6 +64,7 @@ impl Holder {
             groups: vec![group],
             request: None,
             lease: LEASE,
+            absence: Duration::ZERO,
         }
     }
 }

@@ -40,6 +40,7 @@ fn heartbeat(from: u8, to: u8, link: LinkId) -> Heartbeat {
         groups: Vec::new(),
         request: None,
         lease: Duration::ZERO,
+        absence: Duration::ZERO,
     }
 }
 

@@ -281,8 +281,7 @@ impl Stage {
         let mut service = Systemd::new(&config, &unit, Some(bus.address.clone()));
         service.unit.groups = ControlGroups::at(groups.path().to_owned());
         let mouth = Mouth { id: ID, inputs };
-        let driver =
-            Driver { service, orders, mouth, adopt: false, phase: Phase::Down, able: None, look_at: Instant::now() };
+        let driver = Driver { service, orders, mouth, phase: Phase::Down, able: None, look_at: Instant::now() };
         tokio::spawn(driver.run());
         Self { bus, groups, orders: OrderSender(sender), received }
     }
