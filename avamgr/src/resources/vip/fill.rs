@@ -98,7 +98,6 @@ impl Task {
 
     async fn take_on(&mut self) -> Result<(), String> {
         self.open_sockets().map_err(|error| error.to_string())?;
-        let gap = self.look().await?;
         self.put_on.extend(self.index());
         self.phase = Phase::Up;
         let now = clock::now();
@@ -106,10 +105,7 @@ impl Task {
         self.v6.hurry(now);
         self.begin_slow_rounds();
         self.mend_routes_soon();
-        if !gap.is_closed() {
-            self.mend_soon();
-        }
-        Ok(())
+        self.find_and_mend().await
     }
 
     /// What is announced before the kernel lets it answer would be lost.
