@@ -7,6 +7,7 @@ pub mod sentence;
 pub mod words;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,11 @@ pub enum Command {
         /// The order.
         verb: ResourceVerb,
     },
+    /// Let another program, or a new process of the same one, go on with everything as it is.
+    Upgrade {
+        /// The program; the daemon's own file if not named.
+        binary: Option<PathBuf>,
+    },
 }
 
 impl Command {
@@ -87,6 +93,8 @@ impl Command {
                 format!("term reset{}", group.as_ref().map_or(String::new(), |group| format!(" {group}")))
             }
             Self::Resource { resource, verb } => format!("resource {} {resource}", words::verb(*verb)),
+            Self::Upgrade { binary: None } => "upgrade".to_owned(),
+            Self::Upgrade { binary: Some(path) } => format!("upgrade --binary {}", path.display()),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! An input only changes what the node *knows*. Then every room judges the whole of it again (`evaluate`), so a decision
 //! never depends on which input came last, and a late wake-up does no harm.
 
+mod absence;
 pub mod action;
 mod arbitration;
 mod conflict;
@@ -26,6 +27,7 @@ mod peer;
 mod persistence;
 mod resources;
 pub mod role;
+mod saved;
 mod status;
 mod steer;
 mod takeover;
@@ -41,9 +43,14 @@ use std::time::Duration;
 pub use action::{Action, Durable, Order};
 pub use event::{Event, Fact};
 pub use input::{Input, Report};
+pub use saved::{Saved, SavedError};
+
+use serde::{Deserialize, Serialize};
 
 use crate::cluster::{CheckId, GroupId, Incarnation, LinkId, NodeId, Role, Term};
 use crate::config::{Authority, Config};
+use crate::lease::promised_until;
+use crate::node::absence::Absence;
 use crate::node::action::ProbeId;
 use crate::node::arbitration::Arbitrator;
 use crate::node::event::{AlarmKey, HoldKind};
@@ -53,6 +60,7 @@ use crate::node::input::BadDatagram;
 use crate::node::operator::PendingRequest;
 use crate::node::peer::Peer;
 use crate::node::persistence::Persistence;
+use crate::node::saved::Return;
 use crate::node::steer::Awaited;
 use crate::node::witness::Witness;
 use crate::sabotage::{Rule, broken};
@@ -60,7 +68,7 @@ use crate::time::Instant;
 use crate::wire::GroupState;
 
 /// The decision of one node. A plain value: clone it, compare it, hash it, run it anywhere.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Node {
     config: Arc<Config>,
     me: NodeId,
@@ -80,6 +88,8 @@ pub struct Node {
     voters_settled: bool,
     /// The longest promise anybody has asked us for.
     longest_promise: Duration,
+    /// No promise for longer than usual lasts beyond this.
+    long_promises_end: Instant,
     isolated: bool,
     groups: Vec<Group>,
     ready: BTreeMap<CheckId, (Instant, Result<(), String>)>,
@@ -93,19 +103,26 @@ pub struct Node {
     awaited: Vec<Awaited>,
     /// The daemon is asked to end.
     shutdown: Option<Shutdown>,
+    /// Another program is to go on with this node.
+    absence: Option<Absence>,
+    /// This program goes on with what another one had.
+    returned: Option<Return>,
     /// Number of what we tell about ourselves.
     revision: u32,
     told: Vec<GroupState>,
+    told_absence: Duration,
     next_heartbeat: Instant,
     next_probe: Instant,
     counter: u64,
     /// Standing alarms.
+    #[serde(with = "event::standing")]
     alarms: BTreeMap<AlarmKey, (Instant, Fact)>,
+    #[serde(skip)]
     outbox: VecDeque<Action>,
 }
 
 /// How far the daemon's end is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Shutdown {
     since: Instant,
     /// Goodbyes still to be said, once everything is down.
@@ -146,7 +163,12 @@ impl Node {
             witness: config.has_voter_outside().then(|| Witness::new(now)),
             voters: config.voters_digest(),
             voters_settled: config.standalone || known_voters,
-            longest_promise: config.timers.lease_time,
+            longest_promise: config.timers.lease_time.max(durable.promised),
+            long_promises_end: promised_until(
+                now,
+                config.timers.lease_time.max(durable.promised),
+                config.timers.clock_rate_ppm,
+            ),
             isolated: false,
             groups: config.group_ids().map(|id| Group::new(id, &config, floor(id), now)).collect(),
             ready: BTreeMap::new(),
@@ -158,8 +180,11 @@ impl Node {
             pending: None,
             awaited: Vec::new(),
             shutdown: None,
+            absence: None,
+            returned: None,
             revision: 1,
             told: Vec::new(),
+            told_absence: Duration::ZERO,
             next_heartbeat: now,
             next_probe: now,
             counter: 0,
@@ -175,6 +200,9 @@ impl Node {
 
     /// Takes note of an input and decides again. Time must not go backwards; if it does, the earlier `now` is not believed.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        if self.has_gone() {
+            return;
+        }
         self.notice_stall(now);
         self.now = self.now.max(now);
         match input {
@@ -212,6 +240,11 @@ impl Node {
         self.outbox.pop_front()
     }
 
+    /// The config in force.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
     /// The role of a group here.
     ///
     /// # Panics
@@ -247,6 +280,8 @@ impl Node {
         self.follow_shutdown();
         self.keep_durable();
         self.send_frames();
+        self.follow_absence();
+        self.follow_return();
         self.assert_right();
     }
 

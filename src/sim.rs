@@ -11,6 +11,7 @@
 mod clock;
 mod digest;
 mod driver;
+mod exec;
 mod fence;
 mod host;
 mod log;
@@ -313,6 +314,7 @@ fn new_host(config: &Arc<Config>, node: NodeId, rate_ppm: i32) -> Host {
         devices: all.map(|id| (id, new_device(config, id))).collect(),
         kernel: None,
         daemon: None,
+        exec_time: Duration::from_millis(20),
         run: 0,
         checks_last_word: (Instant::BOOT, Instant::BOOT),
         carriers_last_word: (Instant::BOOT, Instant::BOOT),

@@ -63,6 +63,8 @@ pub struct Heartbeat {
     pub voters: u32,
     /// Nodes that were turned off through a fence device on the sender's order, and that nobody has cleared since.
     pub fenced: Vec<Fenced>,
+    /// The sender may be silent for this long from now on and is not dead then; zero as long as it means to go on speaking.
+    pub absence: Duration,
 }
 
 /// A node that was turned off.
@@ -73,6 +75,9 @@ pub struct Fenced {
     /// The run that was heard last before; `None` = none was ever heard.
     pub run: Option<Incarnation>,
 }
+
+/// The longest absence that is believed: whoever is silent for longer may be dead, whatever it has said.
+pub const ABSENCE_MAX: Duration = Duration::from_secs(5);
 
 /// What a node says about one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -2,12 +2,14 @@
 //!
 //! In the library, so that `avamgr demo` can run the same daemon from its own file.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use avamgr_core::config::{self, Config};
+use avamgr_core::node::Saved;
 use clap::Parser;
 use thiserror::Error;
 
@@ -17,6 +19,7 @@ use crate::journal::{self, JournalError, Settings};
 use crate::links::etcd;
 use crate::process::shim;
 use crate::reload;
+use crate::upgrade;
 use crate::world::{self, Start};
 
 /// How long the log may take to be written at the end.
@@ -58,8 +61,17 @@ fn run(arguments: &DaemonArgs) -> Result<()> {
         etcd::check_certificates(&config)?;
         return Ok(());
     }
+    if arguments.try_continue {
+        let mut state = Vec::new();
+        std::io::stdin().read_to_end(&mut state).context("cannot read the state of the running daemon")?;
+        let start = prepare(arguments)?;
+        reload::keyring(&start.config)?;
+        reload::witness_keyring(&start.config)?;
+        Saved::read(&state, &start.config, start.node)?;
+        return Ok(());
+    }
     let journal = journal::init(&settings, "avamgrd")?;
-    let result = prepare(arguments).and_then(|start| world::run(&start));
+    let result = prepare(arguments).and_then(|start| continued(arguments, start)).and_then(|start| world::run(&start));
     if let Err(error) = &result {
         tracing::error!("{error:#}");
     }
@@ -83,7 +95,15 @@ fn prepare(arguments: &DaemonArgs) -> Result<Start> {
     let (state_dir, socket) = (arguments.state_dir.clone(), arguments.socket.clone());
     let pid_file = arguments.pid_file.clone();
     let read = |start: &Start| load(&start.file, start.standalone);
-    Ok(Start { file, config, node, read, state_dir, socket, standalone, pid_file })
+    Ok(Start { file, config, node, read, state_dir, socket, standalone, pid_file, continued: None })
+}
+
+/// With what the program before this one had, if there was one.
+fn continued(arguments: &DaemonArgs, start: Start) -> Result<Start> {
+    let Some(number) = arguments.continue_from else { return Ok(start) };
+    let state = upgrade::inherited(number).context("the state of the program before this one is not there")?;
+    let saved = Saved::read(&state, &start.config, start.node)?;
+    Ok(Start { continued: Some(saved), ..start })
 }
 
 /// The config cannot be used; the text says all that is wrong.

@@ -20,6 +20,7 @@ mod seams;
 mod session;
 mod shell;
 mod status;
+mod upgrade;
 mod why;
 
 use std::io;
@@ -121,6 +122,7 @@ fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
         | Verb::Voters { .. }
         | Verb::Term { .. }
         | Verb::Reload => command::run(session, verb),
+        Verb::Upgrade { binary } => upgrade::run(session, binary.as_deref()),
         Verb::Resource(args) => resource::run(session, args),
         Verb::Check(args) => check::run(session, args),
         Verb::Fence(args) => fence::run(session, args),

@@ -39,6 +39,7 @@ use crate::control::seats::{Crowd, Seat, Seats};
 use crate::control::shelf::Shelf;
 use crate::history::History;
 use crate::inputs::Inputs;
+use crate::upgrade;
 
 /// Pause after a failed accept (no file descriptors left): the next one would fail at once too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,6 +59,8 @@ pub struct Ports {
     pub history: Arc<History>,
     /// Where orders to read the config file again go.
     pub reload: mpsc::Sender<Reload>,
+    /// Where the program of an upgrade is looked at first.
+    pub upgrade: mpsc::Sender<upgrade::Order>,
 }
 
 /// An operator's order to read the config file again.

@@ -22,7 +22,7 @@ use std::time::Duration;
 use avamgr_core::cluster::{GroupId, Role};
 use avamgr_core::config::Config;
 use avamgr_core::control::{DriverStatus, Status};
-use avamgr_core::node::{Action, Input, Node, Order, Report};
+use avamgr_core::node::{Action, Input, Node, Order, Report, SavedError};
 use avamgr_core::time::Instant;
 use avamgr_core::wire::seal::Keyring;
 use tokio::sync::{mpsc, watch};
@@ -49,6 +49,17 @@ pub enum Tune {
     Keys(Arc<Keyring>, Option<Arc<Keyring>>),
     /// Take this config into use, if it differs only in what can change while running. Answered with what stands in the way.
     Config(Arc<Config>, tokio::sync::oneshot::Sender<Result<(), String>>),
+    /// Write the state of the decision down, for a look at it.
+    Save(tokio::sync::oneshot::Sender<Result<Vec<u8>, SavedError>>),
+}
+
+/// How the loop ends.
+#[derive(Debug)]
+pub enum End {
+    /// Everything is down.
+    Down,
+    /// Another program goes on with this state.
+    Continued(Vec<u8>),
 }
 
 /// What the loop owns.
@@ -92,7 +103,7 @@ struct Loop {
     published: Instant,
     hands_watch: HandsWatch,
     news: bool,
-    ended: bool,
+    ended: Option<End>,
 }
 
 impl Daemon {
@@ -100,7 +111,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When the kernel gives no timer.
-    pub async fn run(self) -> io::Result<()> {
+    pub async fn run(self) -> io::Result<End> {
         let alarm = Alarm::new()?;
         let published = Instant::BOOT;
         let mut this = Loop {
@@ -112,17 +123,19 @@ impl Daemon {
             published,
             hands_watch: HandsWatch::new(clock::now()),
             news: true,
-            ended: false,
+            ended: None,
         };
         this.drain();
-        while !this.ended {
+        loop {
+            if let Some(end) = this.ended.take() {
+                this.publish(clock::now());
+                return Ok(end);
+            }
             this.turn();
-            if !this.ended {
+            if this.ended.is_none() {
                 this.wait().await?;
             }
         }
-        this.publish(clock::now());
-        Ok(())
     }
 }
 
@@ -188,6 +201,9 @@ impl Loop {
                 self.drain();
                 // Who asked may have left.
                 let _ = answer.send(word);
+            }
+            Tune::Save(answer) => {
+                let _ = answer.send(self.daemon.node.save());
             }
         }
     }
@@ -278,7 +294,8 @@ impl Loop {
                 daemon.hands.event(event);
                 self.news = true;
             }
-            Action::Exit => self.ended = true,
+            Action::Exit => self.ended = Some(End::Down),
+            Action::Continue => self.ended = Some(continued(&daemon.node)),
         }
     }
 
@@ -303,6 +320,14 @@ impl Loop {
     fn hands_silence(&mut self, now: Instant, status: &Status) -> Option<Duration> {
         let silent = self.hands_watch.look(now, self.daemon.pulse.hands_beats());
         (silent > self.daemon.hands_patience && serves(status)).then_some(silent)
+    }
+}
+
+/// A state that cannot be written down is a defect: nothing may run on without a daemon.
+fn continued(node: &Node) -> End {
+    match node.save() {
+        Ok(state) => End::Continued(state),
+        Err(error) => die(&error.to_string()),
     }
 }
 
@@ -362,6 +387,7 @@ fn refused(order: Order) -> Option<Report> {
     match order {
         Order::Start => Some(Report::StartFailed(reason())),
         Order::Stop { .. } => Some(Report::StopFailed(reason())),
+        Order::Adopt => Some(Report::Failed(reason())),
         Order::Announce => None,
     }
 }

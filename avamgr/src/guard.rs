@@ -151,16 +151,28 @@ impl Guard {
     /// Installs the table in the network namespace of this thread, anew and with all groups closed, and starts the thread.
     /// Takes milliseconds for thousands of addresses.
     ///
+    /// `held` are the groups that pass already, by the grace of the program before, and until when they may: their VIPs go on to
+    /// be reached without a gap.
+    ///
     /// `realtime` asks for the same scheduling as the heartbeats have. `notice` is told, on that thread, what people should
     /// know: who has meddled, what does not work and works again. It must not wait.
     ///
     /// # Errors
     /// When this host has not got what it takes ([`support`]), or refuses.
-    pub fn start(plan: &Plan, realtime: bool, notice: impl FnMut(String) + Send + 'static) -> Result<Self, Error> {
+    pub fn start(
+        plan: &Plan,
+        held: &BTreeMap<GroupId, Instant>,
+        realtime: bool,
+        notice: impl FnMut(String) + Send + 'static,
+    ) -> Result<Self, Error> {
         let Support { egress } = support().map_err(Error::Unsupported)?;
         let interfaces: Vec<_> = plan.interfaces.iter().cloned().collect();
-        let kernel = Kernel::install(plan.ruleset(egress), &interfaces)?;
-        let mailbox = Arc::new(Mailbox::new(plan.groups.keys().copied(), promise(egress).into()));
+        let held: BTreeMap<GroupId, Instant> =
+            held.iter().filter(|(group, _)| plan.groups.contains_key(group)).map(|(g, until)| (*g, *until)).collect();
+        let numbers: Vec<(u32, Instant)> = held.iter().map(|(group, until)| (number(*group), *until)).collect();
+        let (kernel, taken) = Kernel::install(plan.ruleset(egress), &interfaces, &numbers)?;
+        let held = if taken { held } else { BTreeMap::new() };
+        let mailbox = Arc::new(Mailbox::new(plan.groups.keys().copied(), &held, promise(egress).into()));
         let served = Arc::clone(&mailbox);
         let names = plan.groups.iter().map(|(group, vips)| (*group, vips.name.clone())).collect();
         let thread = thread::spawn(kernel, interfaces, names, served, realtime, Box::new(notice))?;

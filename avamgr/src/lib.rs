@@ -36,6 +36,7 @@ pub mod resources;
 pub mod right;
 pub mod scribe;
 pub mod state_file;
+pub mod upgrade;
 pub mod witness;
 pub mod world;
 

@@ -13,7 +13,7 @@
 //! Nothing here decides whether something should run; nothing here waits without a bound, except for a child's exit.
 
 pub mod aside;
-mod birth;
+pub(crate) mod birth;
 pub mod family;
 mod output;
 mod program;

@@ -39,6 +39,9 @@ const DEPTH: usize = 16;
 /// How often what a resource needs is looked at again, while it is not started.
 const ABLE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Something that was started by the program before is gone.
+const LOST: &str = "it ended while the daemon was being replaced";
+
 /// How long the first look may keep the first order waiting.
 const FIRST_LOOK_TIME: Duration = Duration::from_millis(500);
 
@@ -69,8 +72,6 @@ pub struct Place {
     pub runtime: PathBuf,
     /// The program of the shims, the daemon's own.
     pub shim: PathBuf,
-    /// Whether a service that an earlier daemon has started is gone on with. If not, the first order to stop ends it.
-    pub adopt: bool,
 }
 
 /// What a service is called.
@@ -116,19 +117,19 @@ pub fn spawn(id: ResourceId, config: &ResourceConfig, place: &Place, inputs: Inp
                 resource: config.name.clone(),
                 grace: place.timers.stop_bound,
             };
-            drive(id, exec::Exec::new(config, exec, identity, post), place.adopt, orders, inputs);
+            drive(id, exec::Exec::new(config, exec, identity, post), orders, inputs);
         }
-        ResourceKind::Lsb(lsb) => drive(id, lsb::Lsb::new(config, lsb, identity), place.adopt, orders, inputs),
+        ResourceKind::Lsb(lsb) => drive(id, lsb::Lsb::new(config, lsb, identity), orders, inputs),
         ResourceKind::Systemd(unit) => {
-            drive(id, systemd::Systemd::new(config, unit, place.bus.clone()), place.adopt, orders, inputs);
+            drive(id, systemd::Systemd::new(config, unit, place.bus.clone()), orders, inputs);
         }
     }
     OrderSender(sender)
 }
 
-fn drive<S: Service + 'static>(id: ResourceId, service: S, adopt: bool, orders: mpsc::Receiver<Order>, inputs: Inputs) {
+fn drive<S: Service + 'static>(id: ResourceId, service: S, orders: mpsc::Receiver<Order>, inputs: Inputs) {
     let mouth = Mouth { id, inputs };
-    let driver = Driver { service, orders, mouth, adopt, phase: Phase::Down, able: None, look_at: Instant::now() };
+    let driver = Driver { service, orders, mouth, phase: Phase::Down, able: None, look_at: Instant::now() };
     tokio::spawn(driver.run());
 }
 
@@ -140,9 +141,7 @@ pub(crate) trait Service: Send {
 
     /// Goes on with what an earlier daemon has started and keeps running, so that it counts as started; answers whether it
     /// does. What was started otherwise than it would be today is ended. After an error, parts of it may run.
-    fn adopt(&mut self) -> impl Future<Output = Result<bool, String>> + Send {
-        async { Ok(false) }
-    }
+    fn adopt(&mut self) -> impl Future<Output = Result<bool, String>> + Send;
 
     /// Brings it up until ready. After an error, parts of it may run.
     fn start(&mut self) -> impl Future<Output = Result<(), String>> + Send;
@@ -193,8 +192,6 @@ struct Driver<S> {
     service: S,
     orders: mpsc::Receiver<Order>,
     mouth: Mouth,
-    /// To go on with what an earlier daemon has started.
-    adopt: bool,
     phase: Phase,
     /// What was said last about being able.
     able: Option<Result<(), String>>,
@@ -234,9 +231,6 @@ impl<S: Service> Driver<S> {
         if let Ok(able) = timeout(FIRST_LOOK_TIME, self.service.able()).await {
             self.tell_able(able).await;
         }
-        if self.adopt {
-            self.adopt().await;
-        }
         while let Ok(order) = self.idle().await {
             let mut next = Some(order);
             while let Some(order) = next {
@@ -246,15 +240,19 @@ impl<S: Service> Driver<S> {
         }
     }
 
-    /// Before the first order. Says so only when there is something to go on with.
-    async fn adopt(&mut self) {
-        let (phase, report) = match self.service.adopt().await {
-            Ok(true) => (Phase::Started, Report::Started),
-            Ok(false) => return,
-            Err(reason) => (Phase::Stuck, Report::StopFailed(reason)),
+    /// Goes on with what the program before has started. What is not there has failed meanwhile.
+    async fn adopt(&mut self) -> Result<Option<Order>, Gone> {
+        let replaces = |order: &Order| *order != Order::Announce;
+        let (phase, report) = match until_ordered(self.service.adopt(), &mut self.orders, replaces).await {
+            Step::Done(Ok(true)) => (Phase::Started, Report::Started),
+            Step::Done(Ok(false)) => (Phase::Failed, Report::Failed(LOST.to_owned())),
+            Step::Done(Err(reason)) => (Phase::Failed, Report::Failed(reason)),
+            Step::Ordered(order) => return Ok(Some(order)),
+            Step::Closed => return Err(Gone),
         };
         self.phase = phase;
         self.mouth.say(report).await;
+        Ok(None)
     }
 
     /// Looks at what there is to see until an order comes.
@@ -285,6 +283,7 @@ impl<S: Service> Driver<S> {
     async fn obey(&mut self, order: Order) -> Result<Option<Order>, Gone> {
         match (order, self.phase) {
             (Order::Announce, _) => Ok(None),
+            (Order::Adopt, _) => self.adopt().await,
             (Order::Stop { within }, _) => self.bring_down(Report::Stopped, deadline(within), false).await,
             (Order::Start, Phase::Down) => self.start().await,
             // Some of it may run. The answer is that of the start that follows.
@@ -327,7 +326,7 @@ impl<S: Service> Driver<S> {
                     start = false;
                     by = by.into_iter().chain(deadline(within)).min();
                 }
-                Step::Ordered(Order::Start | Order::Announce) => start = true,
+                Step::Ordered(Order::Start | Order::Announce | Order::Adopt) => start = true,
                 Step::Closed => return Err(Gone),
             }
         };

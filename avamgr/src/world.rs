@@ -3,6 +3,8 @@
 //! The calling thread becomes the hands plane: it lives as long as the daemon, so the children it forks do not lose their
 //! parent. The heartbeat plane gets a thread of its own, and so do those who ask on the control socket.
 
+mod end;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,10 +13,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use avamgr_core::cluster::{CheckId, Incarnation, NodeId, ResourceId};
+use avamgr_core::cluster::{CheckId, GroupId, Incarnation, NodeId, ResourceId};
 use avamgr_core::config::{Config, ResourceKind};
 use avamgr_core::control::{Answer, DriverStatus, Status};
-use avamgr_core::node::{Durable, Input, Node};
+use avamgr_core::node::{Durable, Input, Node, Saved};
+use avamgr_core::time::Instant;
 use avamgr_core::wire::seal::Keyring;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,8 +26,8 @@ use tokio::task::AbortHandle;
 
 use crate::arbitrators::ping::Pinger;
 use crate::control::outbox::channel as word_channel;
-use crate::control::{Answers, ControlServer, Policy, Ports, Serving};
-use crate::daemon::{Daemon, Tune};
+use crate::control::{Answers, ControlServer, Outbox, Policy, Ports, Serving};
+use crate::daemon::{Daemon, End, Tune};
 use crate::fencing::Fencer;
 use crate::fencing::watchdog::{Keeper, Watchdog};
 use crate::guard::{self, Guard, Handle};
@@ -43,7 +46,9 @@ use crate::resources::{self, OrderSender, Place};
 use crate::right::{Right, runtime_of};
 use crate::scribe::Scribe;
 use crate::state_file::{self, Writer};
+use crate::upgrade::{Offspring, Upgrader};
 use crate::{chance, checks, clock, die, hooks, realtime};
+use end::LastWords;
 
 /// Size of one history file; two are kept.
 const HISTORY_BYTES: u64 = 4 * 1024 * 1024;
@@ -51,6 +56,10 @@ const HISTORY_BYTES: u64 = 4 * 1024 * 1024;
 const RELOADS: usize = 4;
 /// How long the last words may take to be written at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Turns of other tasks before another program goes on: the relay writes down what is there.
+const LAST_TURNS: u32 = 8;
+/// How long its last words may take to be written then.
+const FAREWELL: Duration = Duration::from_millis(10);
 /// How long the end of the daemon waits for hooks.
 const LAST_HOOKS: Duration = Duration::from_secs(10);
 
@@ -76,11 +85,14 @@ pub struct Start {
     pub standalone: bool,
     /// Where to write the process number.
     pub pid_file: Option<PathBuf>,
+    /// What the program before this one had, when it goes on with that.
+    pub continued: Option<Saved>,
 }
 
 /// Everything the hands plane shares with its tasks.
 struct Shared {
     reloader: Arc<Reloader>,
+    upgrader: Arc<Upgrader>,
     inputs: Inputs,
     history: Arc<History>,
     answers: Answers,
@@ -110,7 +122,9 @@ fn hands_runtime() -> io::Result<runtime::Runtime> {
 async fn serve(start: &Start) -> Result<()> {
     let config = Arc::new(start.config.clone());
     let state_dir = start.state_dir.clone().unwrap_or_else(|| config.daemon.state_dir.clone());
-    let durable = state_file::load(&state_dir)?;
+    // What goes on knows what is on disk.
+    let durable = if start.continued.is_none() { state_file::load(&state_dir)? } else { Durable::default() };
+    let offspring = start.continued.as_ref().map_or_else(Offspring::default, |_| Offspring::inherited());
     let keyring = keyring(&config)?;
     let socket = start.socket.clone().unwrap_or_else(|| config.daemon.socket.clone());
     let server = ControlServer::bind(&socket, Policy::system())?;
@@ -118,11 +132,9 @@ async fn serve(start: &Start) -> Result<()> {
     let (inputs, input_queue) = inputs::channel();
     let (outbox, words) = word_channel();
     let (tunes, tune_queue) = mpsc::channel(RELOADS);
-    let again = start.clone();
-    let read = Box::new(move || (again.read)(&again));
-    let in_force = watch::Sender::new(Arc::clone(&config));
     let shared = Shared {
-        reloader: Arc::new(Reloader::new(read, in_force, tunes, outbox.clone())),
+        upgrader: Arc::new(Upgrader::new(tunes.clone(), outbox.clone())),
+        reloader: Arc::new(reloader(start, &config, tunes, outbox.clone())),
         inputs: inputs.clone(),
         history: Arc::new(History::open(&state_dir, HISTORY_BYTES)),
         answers: Answers::default(),
@@ -132,7 +144,8 @@ async fn serve(start: &Start) -> Result<()> {
     let runner = tokio::spawn(runner.run());
     let relay = tokio::spawn(words.relay(scribe, hooks, shared.answers.clone()));
     let writer = Writer::start(state_dir, inputs.clone()).context("cannot start the thread that writes the state")?;
-    let guard = start_guard(&config, start.node)?;
+    let held = start.continued.iter().flat_map(Saved::rights).collect();
+    let guard = start_guard(&config, start.node, &held)?;
     let grip = guard.as_ref().map(Guard::handle);
     let runtime = runtime_of(&socket);
     let names: Vec<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
@@ -142,14 +155,16 @@ async fn serve(start: &Start) -> Result<()> {
     tokio::spawn(serve_probes(probes, questions(&config, start.node), inputs.clone()));
     tokio::spawn(serve_fences(fences, Fencer::new(&config), inputs.clone()));
     start_ready_checks(&config, &inputs);
+    tokio::spawn(offspring.collect());
 
     let pulse = Pulse::default();
     tokio::spawn(pulse.clone().guard());
     tokio::spawn(pulse.clone().beat_for_hands());
-    let plane = Plane {
+    let mut plane = Plane {
         config: Arc::clone(&config),
         node: start.node,
         durable,
+        continued: start.continued.clone(),
         keyring,
         guard: grip,
         inputs: inputs.clone(),
@@ -159,41 +174,40 @@ async fn serve(start: &Start) -> Result<()> {
     let node = plane.node()?;
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
     let ended = plane.start(node, input_queue, tune_queue, hands, status)?;
-    let (serving, reloads) = serve_operators(&shared, server, snapshots)?;
+    let (serving, orders) = serve_operators(&shared, server, snapshots)?;
     // Not before everything is open: the file of a daemon that runs must not be another's that cannot.
     let _pid_file = start.pid_file.as_deref().map(PidFile::write).transpose()?;
     // Last of all: what cannot be opened must end this daemon, not reset the machine.
     let watchdog = start_watchdog(&config, pulse)?;
     service::ready();
     tracing::info!(node = config.node_name(start.node), socket = %socket.display(), "avamgrd runs");
-    let result = wait_for_the_end(&shared, ended).await;
-    service::stopping(LAST_WORDS + LAST_HOOKS);
-    // Only after an orderly end is everything down that it guards.
-    if result.is_ok() {
-        end_guards(guard, watchdog)?;
-    }
-    // The relay ends with the last end of its queue.
-    reloads.abort();
-    drop(shared.reloader);
-    let _ = tokio::time::timeout(LAST_WORDS, relay).await;
-    if tokio::time::timeout(LAST_HOOKS, runner).await.is_err() {
-        tracing::warn!("hooks are not done within {} s: they end with the daemon", LAST_HOOKS.as_secs());
-    }
-    shared.history.flush(LAST_WORDS);
+    let result = match wait_for_the_end(&shared, ended).await {
+        Ok(End::Continued(state)) => return Err(hand_over(&shared, &state).await),
+        Ok(End::Down) => Ok(()),
+        Err(error) => Err(error),
+    };
+    let (guard, watchdog) = (guard.filter(|_| result.is_ok()), watchdog.filter(|_| result.is_ok()));
+    LastWords { guard, watchdog, orders, relay, runner }.speak(shared).await?;
     drop(serving);
     result
 }
 
+fn reloader(start: &Start, config: &Arc<Config>, tunes: mpsc::Sender<Tune>, outbox: Outbox) -> Reloader {
+    let again = start.clone();
+    let read = Box::new(move || (again.read)(&again));
+    Reloader::new(read, watch::Sender::new(Arc::clone(config)), tunes, outbox)
+}
+
 /// Under leases the kernel guards the addresses, if it can: otherwise their lifetimes do, in seconds, and whoever takes
 /// over waits until they have gone.
-fn start_guard(config: &Config, node: NodeId) -> Result<Option<Guard>> {
+fn start_guard(config: &Config, node: NodeId, held: &BTreeMap<GroupId, Instant>) -> Result<Option<Guard>> {
     let plan = guard::Plan::of(config, node);
     if !config.leases() || plan.groups.is_empty() {
         // An earlier daemon may have left one behind that nobody would open any more.
         return guard::clear(&plan).map(|()| None).context("what is left of an earlier guard cannot be taken away");
     }
     let notice = |text: String| tracing::warn!("guard: {text}");
-    match Guard::start(&plan, config.daemon.realtime, notice) {
+    match Guard::start(&plan, held, config.daemon.realtime, notice) {
         Ok(guard) => Ok(Some(guard)),
         Err(guard::Error::Unsupported(reason)) => {
             tracing::warn!("the addresses are guarded by their lifetimes only: {reason}");
@@ -201,11 +215,6 @@ fn start_guard(config: &Config, node: NodeId) -> Result<Option<Guard>> {
         }
         Err(error @ (guard::Error::Netlink(_) | guard::Error::Thread(_))) => Err(error.into()),
     }
-}
-
-fn end_guards(guard: Option<Guard>, watchdog: Option<Keeper>) -> Result<()> {
-    guard.map_or(Ok(()), Guard::end).context("the kernel's guard cannot be taken away")?;
-    Ok(watchdog.map_or(Ok(()), Keeper::end)?)
 }
 
 fn start_watchdog(config: &Config, pulse: Pulse) -> Result<Option<Keeper>> {
@@ -235,7 +244,6 @@ fn start_resources(
             bus: None,
             runtime: runtime.to_owned(),
             shim: shim::OWN_PROGRAM.into(),
-            adopt: false,
         };
         for resource in config.resource_ids(id) {
             if let Some(settings) = config.resource(resource) {
@@ -257,13 +265,16 @@ fn start_ready_checks(config: &Config, inputs: &Inputs) {
     }
 }
 
-/// Starts to listen to operators; the task that reads the config again must end before the daemon does.
+/// Starts to listen to operators; the tasks that carry out what is not the decision's business must end before the daemon
+/// does.
 fn serve_operators(
     shared: &Shared,
     server: ControlServer,
     status: watch::Receiver<Arc<Status>>,
-) -> Result<(Serving, AbortHandle)> {
+) -> Result<(Serving, [AbortHandle; 2])> {
     let (reload, reloads) = mpsc::channel(RELOADS);
+    let (upgrade, upgrades) = mpsc::channel(1);
+    let upgrading = tokio::spawn(Arc::clone(&shared.upgrader).serve(upgrades)).abort_handle();
     let ports = Ports {
         inputs: shared.inputs.clone(),
         answers: shared.answers.clone(),
@@ -271,13 +282,26 @@ fn serve_operators(
         config: shared.reloader.config(),
         history: Arc::clone(&shared.history),
         reload,
+        upgrade,
     };
     let serving = server.start(ports).context("cannot start the thread of the control socket")?;
-    Ok((serving, tokio::spawn(Arc::clone(&shared.reloader).serve(reloads)).abort_handle()))
+    let reloading = tokio::spawn(Arc::clone(&shared.reloader).serve(reloads)).abort_handle();
+    Ok((serving, [reloading, upgrading]))
+}
+
+/// Becomes the next program, with the last words in the history, unless that takes long: everybody waits. Comes back only when
+/// no program can be run.
+async fn hand_over(shared: &Shared, state: &[u8]) -> anyhow::Error {
+    for _ in 0..LAST_TURNS {
+        tokio::task::yield_now().await;
+    }
+    shared.history.flush(FAREWELL);
+    let error = shared.upgrader.become_next(state);
+    anyhow::Error::from(error).context("no program can be run that goes on with this daemon")
 }
 
 /// Signals, and the end of the loop.
-async fn wait_for_the_end(shared: &Shared, ended: oneshot::Receiver<io::Result<()>>) -> Result<()> {
+async fn wait_for_the_end(shared: &Shared, ended: oneshot::Receiver<io::Result<End>>) -> Result<End> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -308,6 +332,7 @@ struct Plane {
     config: Arc<Config>,
     node: NodeId,
     durable: Durable,
+    continued: Option<Saved>,
     keyring: Arc<Keyring>,
     guard: Option<Handle>,
     inputs: Inputs,
@@ -316,7 +341,10 @@ struct Plane {
 }
 
 impl Plane {
-    fn node(&self) -> Result<Node> {
+    fn node(&mut self) -> Result<Node> {
+        if let Some(saved) = self.continued.take() {
+            return Ok(Node::resume(saved, Arc::clone(&self.config), clock::now()));
+        }
         let incarnation = Incarnation(chance::random()?.max(1));
         Ok(Node::new(
             Arc::clone(&self.config),
@@ -336,10 +364,10 @@ impl Plane {
         tunes: mpsc::Receiver<Tune>,
         hands: Hands,
         status: watch::Sender<Arc<Status>>,
-    ) -> Result<oneshot::Receiver<io::Result<()>>> {
+    ) -> Result<oneshot::Receiver<io::Result<End>>> {
         let (opened, is_open) = std::sync::mpsc::channel::<Result<()>>();
         let (ended, end) = oneshot::channel();
-        let run = move || -> io::Result<()> {
+        let run = move || -> io::Result<End> {
             let scheduling =
                 if self.config.daemon.realtime { realtime::claim() } else { "ordinary scheduling".to_owned() };
             let runtime = runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
@@ -349,7 +377,7 @@ impl Plane {
                     Ok(open) => open,
                     Err(error) => {
                         let _ = opened.send(Err(error));
-                        return Ok(());
+                        return Ok(End::Down);
                     }
                 };
                 let _ = opened.send(Ok(()));

@@ -125,7 +125,8 @@ async fn serve(
     tokio::spawn(words.relay(scribe, hooks, answers.clone()));
     tokio::spawn(core(commands, outbox));
     tokio::spawn(reloader(reloads));
-    server.serve(Ports { inputs, answers, status, config, history, reload }).await
+    let (upgrade, _upgrades) = mpsc::channel(1);
+    server.serve(Ports { inputs, answers, status, config, history, reload, upgrade }).await
 }
 
 /// Knows four commands; one of them it never answers.
@@ -144,6 +145,7 @@ async fn core(mut commands: mpsc::Receiver<Input>, outbox: Outbox) {
             Command::Maintenance { .. }
             | Command::Resource { .. }
             | Command::ConfirmVoters
+            | Command::Upgrade { .. }
             | Command::Fence { .. }
             | Command::ResetTerm { .. } => {}
         }
@@ -529,7 +531,8 @@ fn an_order_whose_caller_has_left_is_not_carried_out() {
     let (_status, status) = watch::channel(Arc::new(status::active()));
     let (_config, config) = watch::channel(Arc::new(fixture::pair()));
     let history = Arc::new(History::in_memory());
-    let ports = Ports { inputs, answers: Answers::default(), status, config, history, reload };
+    let (upgrade, _upgrades) = mpsc::channel(1);
+    let ports = Ports { inputs, answers: Answers::default(), status, config, history, reload, upgrade };
     runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async move {
         let patient = async {
             let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();

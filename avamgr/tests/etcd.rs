@@ -106,6 +106,7 @@ impl Node {
             lease: LEASE,
             voters: 1,
             fenced: Vec::new(),
+            absence: Duration::ZERO,
         };
         Self { path, answers, frame }
     }

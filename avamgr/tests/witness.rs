@@ -150,6 +150,7 @@ impl Node {
             lease: LEASE,
             voters: 1,
             fenced: Vec::new(),
+            absence: Duration::ZERO,
         };
         Self { socket, ring: ring(cluster, key), frame }
     }

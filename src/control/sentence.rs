@@ -4,6 +4,7 @@
 //! event. Journal, history, CLI and web page all show these and no others.
 
 mod fencing;
+mod upgrade;
 mod voting;
 
 use std::cmp::Ordering;
@@ -114,6 +115,7 @@ impl Speaker<'_> {
             Fact::NodeUnique { node } => format!("nobody else calls itself {} any more", self.node(*node)),
             Fact::ClockOffset { peer, offset_millis } => self.clock_offset(*peer, *offset_millis),
             Fact::ClockAgrees { peer } => format!("wall clock of {} agrees with ours again", self.node(*peer)),
+            Fact::Upgrade { step } => step.sentence(),
             Fact::Started { node } => format!("daemon started as {}", self.node(*node)),
             Fact::Stopping { reason } => format!("daemon is stopping: {reason}"),
         }

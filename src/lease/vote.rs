@@ -47,7 +47,7 @@ pub enum Wish {
 }
 
 /// The vote.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Vote {
     /// The last promise, over or not.
     last: Option<Promise>,

@@ -170,7 +170,8 @@ impl Witness {
         }
         if self.votes.len() < GROUPS_MAX || self.votes.contains_key(&group.digest) {
             let claimed = broken(Rule::PromiseCountsFromReceipt).then(|| Instant::from_nanos(request.sent_nanos));
-            let until = promised_until(claimed.unwrap_or(now), request.lease, self.ppm);
+            // What runs goes on for no longer than the next run knows of.
+            let until = promised_until(claimed.unwrap_or(now), request.lease.min(self.longest), self.ppm);
             let asker = Asker { node: request.from, run: request.incarnation };
             self.votes.entry(group.digest).or_default().hear(now, asker, wish, until, abstains);
         }
@@ -210,6 +211,7 @@ impl Witness {
             lease: Duration::ZERO,
             voters: 0,
             fenced: Vec::new(),
+            absence: Duration::ZERO,
         }
     }
 }

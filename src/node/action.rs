@@ -96,6 +96,9 @@ pub enum Action {
     Event(Event),
     /// Everything is down: the daemon may end.
     Exit,
+    /// Another program may go on with this node, which takes no input any more: [`Node::save`](crate::node::Node::save) it, leave
+    /// everything as it is, and [`Node::resume`](crate::node::Node::resume) it there.
+    Continue,
 }
 
 /// An order to a resource's task.
@@ -110,6 +113,9 @@ pub enum Order {
     },
     /// Tell the neighbours again where the addresses are (VIPs only).
     Announce,
+    /// The program before this one has started it: go on with it. Answered with `Started`, or with `Failed` when it is not as it
+    /// should be.
+    Adopt,
 }
 
 /// What must survive a restart of the daemon.

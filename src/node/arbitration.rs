@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{ArbitratorConfig, Timers};
 use crate::node::action::AskId;
 use crate::time::Instant;
@@ -11,7 +13,7 @@ use crate::time::Instant;
 const IN_FLIGHT_MAX: usize = 8;
 
 /// What we believe of the arbitrator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Reachability {
     Unknown,
     Reachable,
@@ -29,14 +31,14 @@ impl Reachability {
 }
 
 /// One address of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Address {
     pub(super) answered: Option<Instant>,
     pub(super) rtt: Option<Duration>,
 }
 
 /// The arbitrator as seen from here.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Arbitrator {
     pub(super) state: Reachability,
     pub(super) addresses: Vec<Address>,

@@ -42,6 +42,9 @@ impl Node {
         if self.shutdown.is_some_and(|shutdown| shutdown.exited) {
             return (earliest.at, "ended");
         }
+        if self.has_gone() {
+            return (earliest.at, "another program goes on");
+        }
         self.offer_peers(&mut earliest);
         if let Some(at) = self.witness_deadline() {
             earliest.offer(at, "witness");
@@ -66,6 +69,9 @@ impl Node {
         }
         if let Some(pending) = &self.pending {
             earliest.offer(pending.deadline, "switchover overdue");
+        }
+        if let Some(absence) = &self.absence {
+            earliest.offer(absence.deadline, "absence not acknowledged");
         }
         if let Some(at) = self.persistence.deadline() {
             earliest.offer(at, "write again");

@@ -15,6 +15,14 @@ impl Node {
         let Some(settings) = config.resource(id) else {
             return;
         };
+        match &report {
+            Report::Started => self.adopted(id, true),
+            Report::StartFailed(_) | Report::Stopped | Report::StopFailed(_) | Report::Failed(_) => {
+                self.adopted(id, false)
+            }
+            Report::Well(_) | Report::Stray(_) | Report::Gone(_) => {}
+            Report::Able | Report::Unable(_) | Report::Notice(_) => {}
+        }
         let now = self.now;
         let Some(group) = self.groups.get_mut(id.group.index()) else {
             return;

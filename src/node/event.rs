@@ -277,6 +277,11 @@ pub enum Fact {
         /// The peer.
         peer: NodeId,
     },
+    /// Another program goes on with this node, step by step.
+    Upgrade {
+        /// The step.
+        step: UpgradeStep,
+    },
     /// The daemon starts.
     Started {
         /// Our node.
@@ -393,6 +398,37 @@ pub enum SwitchoverStep {
     },
 }
 
+/// Steps of an upgrade.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "step")]
+pub enum UpgradeStep {
+    /// The other nodes are being told.
+    Announced {
+        /// The new program, unless it is the daemon's own file.
+        binary: Option<String>,
+        /// For how long this node may be silent.
+        absence: Duration,
+    },
+    /// Something came in between: nothing has changed.
+    GivenUp {
+        /// What.
+        reason: String,
+    },
+    /// Everybody knows: from now on this node is silent.
+    Begun,
+    /// The new program goes on.
+    Done {
+        /// Version of the program before.
+        from: String,
+        /// Version of this one.
+        to: String,
+        /// How long this node was silent.
+        silence: Duration,
+        /// Something was not as it had been left, or had to be brought down.
+        moved: bool,
+    },
+}
+
 /// Names a standing alarm, so that it is raised once and can be cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum AlarmKey {
@@ -409,6 +445,26 @@ pub(super) enum AlarmKey {
     OtherVoters(NodeId),
     VotersDoubted,
     Term(GroupId, NodeId),
+}
+
+/// Standing alarms as text: each fact names its own.
+pub(super) mod standing {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{AlarmKey, Fact, Instant};
+
+    type Alarms = BTreeMap<AlarmKey, (Instant, Fact)>;
+
+    pub(in crate::node) fn serialize<S: Serializer>(alarms: &Alarms, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(alarms.values())
+    }
+
+    pub(in crate::node) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Alarms, D::Error> {
+        let facts = Vec::<(Instant, Fact)>::deserialize(from)?;
+        Ok(facts.into_iter().filter_map(|(since, fact)| Some((fact.alarm_key()?, (since, fact)))).collect())
+    }
 }
 
 impl Fact {

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::{GroupId, Incarnation, NodeId, Role};
 use crate::config::Rejoin;
 use crate::control::{Answer, FenceVerb};
@@ -24,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
 /// What this node knows and does about turning others off.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Fencing {
     /// Under way.
     shots: BTreeMap<NodeId, Shot>,
@@ -37,7 +39,7 @@ pub(super) struct Fencing {
     wanted: BTreeMap<NodeId, Instant>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Shot {
     fence: FenceId,
     since: Instant,
@@ -45,7 +47,7 @@ struct Shot {
     request: Option<RequestId>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Failure {
     reason: String,
     attempts: u32,

@@ -151,7 +151,12 @@ impl Node {
         // Most frames say nothing new.
         let news = if frame.revision > peer.revision { self.groups.as_slice() } else { &[] };
         let before: Vec<_> = news.iter().map(|group| told(peer, group).map(|(role, _)| role)).collect();
+        let was_absent = !peer.absence.is_zero();
         let newer = peer.learn(frame, &self.groups);
+        if was_absent && peer.absence.is_zero() {
+            // It is back: on the other links its frames are on their way.
+            peer.links.values_mut().for_each(|link| link.excuse(now));
+        }
         for (group, before) in news.iter().zip(before) {
             if let Some((role, term)) = told(peer, group).filter(|(role, _)| Some(*role) != before) {
                 facts.push(Fact::PeerRole { group: group.id, peer: peer.id, role, term });
@@ -239,8 +244,10 @@ impl Node {
 
     /// Whether there is something new to tell of ourselves.
     pub(super) fn take_note_of_own_state(&mut self) -> bool {
-        let changed = !self.own_state().eq(self.told.iter().copied());
+        let absence = self.absence();
+        let changed = !self.own_state().eq(self.told.iter().copied()) || self.told_absence != absence;
         if changed {
+            self.told_absence = absence;
             self.told = self.own_state().collect();
             self.revision = self.revision.wrapping_add(1);
         }
@@ -273,7 +280,7 @@ impl Node {
     }
 
     /// One frame to each of these peers on each link that can be used.
-    fn send_to(&mut self, wanted: impl Fn(NodeId) -> bool, probe: bool) {
+    pub(super) fn send_to(&mut self, wanted: impl Fn(NodeId) -> bool, probe: bool) {
         let config = Arc::clone(&self.config);
         for peer in config.node_ids().filter(|peer| wanted(*peer)) {
             for link in config.link_ids() {
@@ -307,7 +314,7 @@ impl Node {
         let leaving = self.shutdown.is_some_and(|shutdown| shutdown.leaving);
         let request = self.pending.as_ref().and_then(|pending| pending.wire());
         let groups = self.told_now();
-        let lease = if self.leases() { self.config.timers.lease_time } else { Duration::ZERO };
+        let (lease, absence) = (self.wanted_lease(), self.absence());
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
         };
@@ -346,6 +353,7 @@ impl Node {
             lease,
             voters: self.voters,
             fenced: self.fencing.told(),
+            absence,
         };
         self.outbox.push_back(Action::Send { link: id, heartbeat });
     }

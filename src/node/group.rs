@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::{GroupId, NodeId, Role, Term};
 use crate::config::{Config, GroupConfig};
 use crate::lease::Vote;
@@ -14,7 +16,7 @@ use crate::time::Instant;
 use crate::wire::{Handover, HandoverStage};
 
 /// A group on this node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Group {
     pub(super) id: GroupId,
     /// What we mean by it.
@@ -64,7 +66,7 @@ pub(super) struct Group {
 }
 
 /// Giving the group to another node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Release {
     pub(super) to: NodeId,
     /// Names the operator's request; 0 = nobody asked for it.
@@ -81,7 +83,7 @@ pub(super) struct Release {
 }
 
 /// What the service network says about the VIPs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Probe {
     /// Under way: its name and when it is given up.
     pub(super) in_flight: Option<(ProbeId, Instant)>,

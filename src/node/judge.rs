@@ -5,7 +5,7 @@ use crate::config::LinkKind;
 use crate::node::action::AskId;
 use crate::node::arbitration::Reachability;
 use crate::node::event::{Fact, LinkDownCause};
-use crate::node::link::LinkState;
+use crate::node::link::{Link, LinkState};
 use crate::node::peer::PeerState;
 use crate::node::{Action, Node};
 use crate::time::Instant;
@@ -18,7 +18,12 @@ impl Node {
         }
     }
 
+    /// While it is absent nobody listens there: that says nothing.
     pub(super) fn on_refused(&mut self, link: LinkId, from: NodeId) {
+        let absent = |it: &Link| it.is_absent(self.now);
+        if self.peers.get(&from).and_then(|peer| peer.links.get(&link)).is_some_and(absent) {
+            return;
+        }
         self.links_down(link, Some(from), LinkDownCause::Refused);
     }
 

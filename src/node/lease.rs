@@ -9,6 +9,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::{GroupId, NodeId, Role, Term};
 use crate::lease::{Asker, LONGEST, Vote, Wish, abstains_until, held_until, held_until_by_plain_voter, promised_until};
 use crate::node::arbitration::Reachability;
@@ -19,20 +21,20 @@ use crate::node::peer::PeerState;
 use crate::node::role::Trigger;
 use crate::node::{Action, Node};
 use crate::sabotage::{Rule, broken};
-use crate::time::Instant;
+use crate::time::{Instant, shrink};
 use crate::wire::{GroupState, Heartbeat};
 
 /// A lease this node asks for or holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Tenure {
     /// Nobody asked for it: it counts towards the limit of takeovers when it is won.
     pub(super) automatic: bool,
-    /// Per other voter: when the newest renewal was sent that it has acknowledged.
+    /// Per other voter: until when we have its vote, by the newest renewal that it has acknowledged.
     acknowledged: BTreeMap<NodeId, Instant>,
 }
 
 /// A promise of another voter, as its last word says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Known {
     pub(super) holder: NodeId,
     pub(super) term: Term,
@@ -61,20 +63,16 @@ impl Node {
         self.leases() && self.config.nodes_vote()
     }
 
-    /// When this node's lease of a group is over: as long after the sending of the last renewal that a majority has
-    /// acknowledged as a lease lasts. `None` = it has none.
+    /// When this node's lease of a group is over: when so many votes have run out that the rest is no majority. `None` = it
+    /// has none.
     pub(super) fn lease_end(&self, id: GroupId) -> Option<Instant> {
         let tenure = self.group(id).tenure.as_ref()?;
         // Our own vote may be one of them.
         let others = self.config.majority() - usize::from(self.votes()) - usize::from(broken(Rule::MajorityDecides));
         let acknowledged = || tenure.acknowledged.values();
-        let newest =
-            acknowledged().filter(|sent| acknowledged().filter(|other| other >= sent).count() >= others).max()?;
-        if broken(Rule::LeaseEnds) {
-            return Some(Instant::NEVER);
-        }
-        let counted = if self.votes() { held_until } else { held_until_by_plain_voter };
-        Some(counted(*newest, self.config.timers.lease_time, self.config.timers.clock_rate_ppm))
+        let end =
+            acknowledged().filter(|until| acknowledged().filter(|other| other >= until).count() >= others).max()?;
+        Some(if broken(Rule::LeaseEnds) { Instant::NEVER } else { *end })
     }
 
     /// The lease runs.
@@ -107,9 +105,13 @@ impl Node {
         if !self.votes() || lease.is_zero() || lease > LONGEST {
             return;
         }
-        self.longest_promise = self.longest_promise.max(lease);
-        let now = self.now;
-        let until = promised_until(received, lease, self.config.timers.clock_rate_ppm);
+        let (now, ppm) = (self.now, self.config.timers.clock_rate_ppm);
+        if lease > self.config.timers.lease_time {
+            self.longest_promise = self.longest_promise.max(lease);
+            self.long_promises_end = self.long_promises_end.max(promised_until(now, lease, ppm));
+        }
+        // What runs goes on for no longer than the next run knows of.
+        let until = promised_until(received, lease.min(self.persistence.promised()), ppm);
         // How long a promise may last is on disk before it is made, so that the next run knows how long to abstain.
         let abstains =
             now < self.abstains_until(lease) || lease > self.persistence.promised() || !self.votes_for(frame);
@@ -136,7 +138,9 @@ impl Node {
         if !self.leases() || strange {
             return;
         }
-        let (now, me) = (self.now, self.me);
+        let (now, me, ppm) = (self.now, self.me, self.config.timers.clock_rate_ppm);
+        let usual = self.config.timers.lease_time;
+        let delay = Duration::from_nanos(frame.echo_delay_nanos);
         let sent = Instant::from_nanos(frame.echo_nanos);
         let counted = if broken(Rule::LeaseCountsFromSending) { arrived } else { sent };
         for group in &mut self.groups {
@@ -160,8 +164,15 @@ impl Node {
             // What was never sent, or not yet, is a lie.
             let is_plausible = frame.echo_nanos != 0 && sent <= now;
             if let Some(tenure) = group.tenure.as_mut().filter(|_| ours && is_plausible) {
-                let newest = tenure.acknowledged.entry(voter).or_insert(counted);
-                *newest = counted.max(*newest);
+                // A renewal asks for a lease at least. One that asked for more has got what the voter says: it counts from the
+                // receipt of that renewal, which was not before its sending.
+                let told = shrink(promise.left.saturating_add(delay).min(LONGEST), ppm);
+                let until = match alone {
+                    true => held_until_by_plain_voter(counted, usual, ppm),
+                    false => held_until(counted, usual.max(told), ppm),
+                };
+                let newest = tenure.acknowledged.entry(voter).or_insert(until);
+                *newest = until.max(*newest);
             }
         }
     }
@@ -224,7 +235,7 @@ impl Node {
     }
 
     /// The other voters that answer.
-    fn voters_present(&self) -> Vec<NodeId> {
+    pub(super) fn voters_present(&self) -> Vec<NodeId> {
         let peers = self.peers.values().filter(|peer| self.votes() && peer.state.is_alive()).map(|peer| peer.id);
         let witness = self.witness.iter().filter(|witness| witness.state == Reachability::Reachable);
         peers.chain(witness.map(|_| NodeId::WITNESS)).collect()

@@ -3,8 +3,11 @@
 //! A link is *up* when we hear the peer and the peer says it hears us. It becomes *suspect* at the first late frame and
 //! *down* after the dead time, or at once when the carrier or the peer's port is gone.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::Timers;
 use crate::node::event::LinkDownCause;
@@ -15,7 +18,7 @@ use crate::wire::Heartbeat;
 const LOSS_WINDOW: u32 = 100;
 
 /// Up or not, and why not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum LinkState {
     /// Both sides hear each other.
     Up,
@@ -26,12 +29,16 @@ pub(super) enum LinkState {
 }
 
 /// One link to one peer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Link {
     pub(super) state: LinkState,
     pub(super) since: Instant,
     /// Arrival of the last fresh frame.
     pub(super) heard: Option<Instant>,
+    /// The peer may be silent for this long after it, and is not dead then.
+    pub(super) absence: Duration,
+    /// One of us was absent until then, as announced: what was heard before is heard still.
+    pub(super) excused: Instant,
     /// Fresh frames since the link went down.
     streak: u32,
     pub(super) peer_hears_us: bool,
@@ -39,7 +46,7 @@ pub(super) struct Link {
     pub(super) received: u64,
     pub(super) late: u64,
     /// Refused frames by cause.
-    pub(super) refused: BTreeMap<&'static str, u64>,
+    pub(super) refused: BTreeMap<Cow<'static, str>, u64>,
     /// Highest sequence taken from the peer's present incarnation.
     last_sequence: u64,
     /// `sent_nanos` of the last fresh frame, to be echoed.
@@ -61,6 +68,8 @@ impl Link {
             state: LinkState::Down(LinkDownCause::Silence),
             since: now,
             heard: None,
+            absence: Duration::ZERO,
+            excused: Instant::BOOT,
             streak: 0,
             peer_hears_us: false,
             sent: 0,
@@ -88,7 +97,8 @@ impl Link {
 
     /// What we tell the peer: "I hear you here".
     pub(super) fn hears(&self, now: Instant, timers: &Timers) -> bool {
-        self.heard.is_some_and(|heard| now.since(heard) < timers.dead_time)
+        let last = |heard: Instant| heard.max(self.excused) + self.absence;
+        self.heard.is_some_and(|heard| now.since(last(heard)) < timers.dead_time)
     }
 
     /// Whether a frame of this number has not been taken yet.
@@ -98,6 +108,7 @@ impl Link {
 
     /// The peer's daemon is a new one: its numbers start again.
     pub(super) fn restart(&mut self) {
+        self.absence = Duration::ZERO;
         self.last_sequence = 0;
         self.echo_nanos = 0;
         self.arrivals = 0;
@@ -110,13 +121,13 @@ impl Link {
     }
 
     pub(super) fn refuse(&mut self, cause: &'static str) {
-        *self.refused.entry(cause).or_insert(0) += 1;
+        *self.refused.entry(Cow::Borrowed(cause)).or_insert(0) += 1;
     }
 
     /// Takes note of a fresh frame. Returns whether the link came up or went down by it.
     pub(super) fn on_frame(&mut self, arrived: Instant, frame: &Heartbeat, timers: &Timers) -> Option<LinkState> {
         self.measure(arrived, frame);
-        let silence = self.heard.map_or(Duration::ZERO, |heard| arrived.since(heard));
+        let silence = self.heard.map_or(Duration::ZERO, |heard| arrived.since(heard.max(self.excused) + self.absence));
         if silence > timers.suspect_time {
             self.late += 1;
         }
@@ -171,6 +182,18 @@ impl Link {
         if self.is_alive() { self.turn(LinkState::Down(cause), now) } else { None }
     }
 
+    /// The peer has said that it may be silent now.
+    pub(super) fn is_absent(&self, now: Instant) -> bool {
+        self.heard.is_some_and(|heard| now < heard + self.absence)
+    }
+
+    /// One of us was absent until now, as announced: nobody is blamed for the silence.
+    pub(super) fn excuse(&mut self, now: Instant) {
+        if self.is_alive() {
+            self.excused = now;
+        }
+    }
+
     /// Share of frames lost, of the last 100 expected.
     pub(super) fn loss_percent(&self) -> Option<u8> {
         let window = self.expected.min(LOSS_WINDOW);
@@ -183,7 +206,7 @@ impl Link {
     }
 
     fn basis(&self, floor: Instant) -> Instant {
-        self.heard.unwrap_or(self.since).max(floor)
+        (self.heard.unwrap_or(self.since) + self.absence).max(self.excused).max(floor)
     }
 
     fn turn(&mut self, state: LinkState, now: Instant) -> Option<LinkState> {

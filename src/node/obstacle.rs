@@ -34,6 +34,7 @@ pub(super) enum Obstacle {
     Faulty,
     Held(HoldKind),
     ShuttingDown,
+    Leaving,
     ResourceUnable { resource: ResourceId, reason: String },
     ResourceNotSeen { resource: ResourceId },
     ResourceStuck { resource: ResourceId, reason: String },
@@ -68,7 +69,8 @@ impl Obstacle {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::ResourceNotSeen { .. } | Self::CheckNotSeen { .. } | Self::TermNotOnDisk { error: None } => true,
-            Self::Faulty | Self::Held(_) | Self::ShuttingDown | Self::TermNotOnDisk { error: Some(_) } => false,
+            Self::Faulty | Self::Held(_) | Self::ShuttingDown | Self::Leaving => false,
+            Self::TermNotOnDisk { error: Some(_) } => false,
             Self::ResourceUnable { .. } | Self::ResourceStuck { .. } => false,
             Self::CheckNotReady { .. } | Self::PeerHolds { .. } => false,
             Self::PeerHasAddresses { .. } | Self::OtherConfig { .. } => false,
@@ -107,6 +109,7 @@ impl Obstacle {
                 "a resource failed here and its failures are not forgotten yet (resource clear forgets them)".into()
             }
             Self::Held(hold) => held(*hold).into(),
+            Self::Leaving => "the daemon is being upgraded".into(),
             Self::ShuttingDown => "the daemon is stopping".into(),
             Self::ResourceUnable { resource, reason } => format!("{}: {reason}", config.resource_name(*resource)),
             Self::ResourceNotSeen { resource } => {

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::{GroupId, NodeId, Role};
 use crate::control::{Answer, Command};
 use crate::node::action::{Offline, RequestId};
@@ -16,7 +18,7 @@ use crate::time::Instant;
 use crate::wire::{Handover, HandoverStage, SwitchoverRequest};
 
 /// An operator's wish that another node has to carry out.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct PendingRequest {
     request: RequestId,
     wish: SwitchoverRequest,
@@ -46,6 +48,7 @@ impl Node {
                 done.map(|text| Some(Answer::Done { text }))
             }
             Command::Resource { resource, verb } => self.steer_resource(request, &resource, verb),
+            Command::Upgrade { binary } => self.upgrade(request, binary.as_deref()),
         };
         let refused = result.as_ref().err().cloned();
         self.tell(Fact::Command { who: who.to_owned(), command: words, refused });

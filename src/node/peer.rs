@@ -1,19 +1,22 @@
 //! A peer, judged over all its links.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role, Term};
 use crate::config::{Config, LinkKind, Timers};
 use crate::node::group::Group;
 use crate::node::link::{Link, LinkState};
 use crate::time::Instant;
-use crate::wire::{GroupState, Heartbeat, SwitchoverRequest};
+use crate::wire::{ABSENCE_MAX, GroupState, Heartbeat, SwitchoverRequest};
 
 /// Runs of one peer's daemon we remember as ended, so that their frames are never believed again.
 const RETIRED_MAX: usize = 256;
 
 /// What we believe of a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum PeerState {
     /// Never heard since our start.
     Unknown,
@@ -55,7 +58,7 @@ impl PeerState {
 }
 
 /// Another node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Peer {
     pub(super) id: NodeId,
     pub(super) state: PeerState,
@@ -68,6 +71,8 @@ pub(super) struct Peer {
     pub(super) retired: Vec<Incarnation>,
     /// Arrival of the last fresh frame on any link.
     pub(super) heard: Option<Instant>,
+    /// It may be silent for this long after that, as its last word says.
+    pub(super) absence: Duration,
     /// Number of its state as we know it.
     pub(super) revision: u32,
     /// Our revision it has taken note of.
@@ -99,6 +104,7 @@ impl Peer {
             incarnation: None,
             retired: Vec::new(),
             heard: None,
+            absence: Duration::ZERO,
             revision: 0,
             seen_revision: 0,
             groups: Vec::new(),
@@ -123,6 +129,7 @@ impl Peer {
         self.request = None;
         self.handled_nonce = 0;
         self.left = false;
+        self.absence = Duration::ZERO;
         for link in self.links.values_mut() {
             link.restart();
         }
@@ -195,8 +202,9 @@ impl Peer {
 
     /// Any frame within the dead time, whether or not it hears us.
     fn is_heard(&self, now: Instant, floor: Instant, timers: &Timers) -> bool {
-        let recent = |heard: Instant| now.since(heard.max(floor)) < timers.dead_time;
-        self.links.values().any(|link| link.heard.is_some_and(|heard| recent(heard) && link.state_allows_hearing()))
+        let recent = |last: Instant| now.since(last.max(floor)) < timers.dead_time;
+        let heard = |link: &Link| link.heard.is_some_and(|heard| recent(heard + link.absence));
+        self.links.values().any(|link| heard(link) && link.state_allows_hearing())
     }
 
     /// Takes over what the frame says about the sender, unless a newer frame was here before (links reorder).
@@ -204,6 +212,8 @@ impl Peer {
         let newer = frame.revision > self.revision;
         if frame.revision >= self.revision {
             self.revision = frame.revision;
+            self.absence = frame.absence.min(ABSENCE_MAX);
+            self.links.values_mut().for_each(|link| link.absence = self.absence);
             let word = |group: &Group| frame.groups.iter().find(|state| state.digest == group.digest).copied();
             self.groups.clear();
             self.groups.extend(ours.iter().map(word));
@@ -258,9 +268,10 @@ mod tests {
             seen_revision: revision,
             groups: vec![state],
             request: None,
-            lease: std::time::Duration::ZERO,
+            lease: Duration::ZERO,
             voters: 0,
             fenced: Vec::new(),
+            absence: Duration::ZERO,
         }
     }
 

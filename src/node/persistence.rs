@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::{GroupId, Term};
 use crate::node::Node;
 use crate::node::action::{Action, Durable};
@@ -19,7 +21,7 @@ const RESERVE: u64 = 16;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The state on disk and the write under way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Persistence {
     on_disk: Durable,
     in_flight: Option<(u64, Durable)>,
@@ -38,9 +40,15 @@ impl Persistence {
         self.on_disk.terms.get(&group).copied().unwrap_or_default()
     }
 
-    /// The longest promise that may be made: the next run will know of it.
+    /// The longest promise that may be made: the next run will know of it, whether or not the write under way gets to the disk.
     pub(super) fn promised(&self) -> Duration {
-        self.on_disk.promised
+        let written = self.in_flight.as_ref().map(|(_, durable)| durable.promised);
+        written.map_or(self.on_disk.promised, |written| written.min(self.on_disk.promised))
+    }
+
+    /// The answer to the write under way will not come: it is ordered again.
+    pub(super) fn forget_write(&mut self) {
+        self.in_flight = None;
     }
 
     /// The term on disk is damaged: what is used next is written anew first.
@@ -56,6 +64,9 @@ impl Persistence {
 impl Node {
     /// Orders a write when what should be on disk is not.
     pub(super) fn keep_durable(&mut self) {
+        if self.now >= self.long_promises_end {
+            self.longest_promise = self.config.timers.lease_time;
+        }
         let waiting = self.persistence.failed.is_some() && self.now < self.persistence.retry;
         if self.persistence.in_flight.is_some() || waiting {
             return;
@@ -65,7 +76,7 @@ impl Node {
         let on_disk = &self.persistence.on_disk;
         let offline = self.offline.map(|(_, offline)| offline);
         let maintenance = self.maintenance.is_some();
-        let promised = if self.votes() { on_disk.promised.max(self.longest_promise) } else { on_disk.promised };
+        let promised = if self.votes() { self.longest_promise } else { on_disk.promised };
         let counted = self.voters_settled && !self.config.standalone;
         let contradicted = self.peers.values().any(|peer| peer.voters_match == Some(false));
         let voters = match (counted, contradicted) {

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{GroupConfig, ResourceConfig, ResourceKind, RestartConfig};
 use crate::node::action::Order;
 use crate::node::event::ResourceChange;
@@ -16,7 +18,7 @@ const FAILURES_MAX: usize = 64;
 const STOP_RETRY: Duration = Duration::from_secs(5);
 
 /// What we believe of a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum RunState {
     /// Nothing of it runs.
     Stopped,
@@ -49,7 +51,7 @@ impl RunState {
 }
 
 /// One resource.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Resource {
     pub(super) state: RunState,
     pub(super) since: Instant,

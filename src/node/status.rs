@@ -82,7 +82,7 @@ impl Node {
             sent: link.sent,
             received: link.received,
             late: link.late,
-            refused: link.refused.iter().map(|(cause, count)| ((*cause).to_owned(), *count)).collect(),
+            refused: link.refused.iter().map(|(cause, count)| (cause.to_string(), *count)).collect(),
         })
     }
 

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::{ResourceId, Role};
 use crate::control::{Answer, ResourceVerb};
 use crate::node::action::RequestId;
@@ -17,7 +19,7 @@ use crate::time::Instant;
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// An order to one resource whose end an operator waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Awaited {
     request: RequestId,
     resource: ResourceId,
@@ -26,7 +28,7 @@ pub(super) struct Awaited {
     pub(super) deadline: Instant,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Goal {
     Up,
     Down,

@@ -43,6 +43,9 @@ impl Node {
         if self.shutdown.is_some() {
             obstacles.push(Obstacle::ShuttingDown);
         }
+        if self.absence.is_some() {
+            obstacles.push(Obstacle::Leaving);
+        }
         let holds = [
             (HoldKind::Offline, self.offline.is_some()),
             // What this node gives back to itself is nothing that maintenance is to prevent.
@@ -270,7 +273,7 @@ impl Node {
 
     /// The last moment at which a peer may have been well: silence that was our own fault does not count.
     pub(super) fn last_sign(&self, peer: &Peer) -> Instant {
-        peer.heard.unwrap_or(self.started).max(self.floor)
+        peer.heard.map_or(self.started, |heard| heard + peer.absence).max(self.floor)
     }
 
     /// Everything that stands in the way, for humans.

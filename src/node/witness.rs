@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster::{GroupId, Incarnation, LinkId, NodeId, Role};
 use crate::node::arbitration::Reachability;
 use crate::node::event::Fact;
@@ -16,7 +18,7 @@ const MISSES: u32 = 3;
 const RETIRED_MAX: usize = 64;
 
 /// What is known of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Witness {
     pub(super) state: Reachability,
     pub(super) since: Instant,
@@ -69,6 +71,11 @@ impl Witness {
         let new = frame.sequence > self.sequence;
         self.sequence = self.sequence.max(frame.sequence);
         new
+    }
+
+    /// After a pause of our own, unanswered requests blame nobody.
+    pub(super) fn forgive(&mut self) {
+        self.unanswered = 0;
     }
 
     fn turn(&mut self, state: Reachability, now: Instant) {
@@ -150,6 +157,7 @@ impl Node {
         let (now, pace) = (self.now, self.witness_pace());
         let name_digests: Vec<u32> = self.groups.iter().map(|group| group.name_digest).collect();
         let groups = self.told_now();
+        let (lease, absence) = (self.wanted_lease(), self.absence());
         let Some(witness) = &mut self.witness else { return };
         witness.next = witness.next.min(now + pace);
         if !at_once && now < witness.next {
@@ -181,9 +189,10 @@ impl Node {
             seen_revision: 0,
             groups: groups.into_iter().zip(name_digests).map(named).collect(),
             request: None,
-            lease: self.config.timers.lease_time,
+            lease,
             voters: self.voters,
             fenced: self.fencing.told(),
+            absence,
         };
         self.outbox.push_back(Action::Send { link: LinkId::WITNESS, heartbeat });
     }

@@ -26,8 +26,8 @@ impl Hash for Host {
 
 impl Hash for Daemon {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { node, started, paused, paused_since, late, deadline: _ } = self;
-        (node, started, paused, paused_since, late).hash(state);
+        let Self { node, started, paused, paused_since, late, saved, deadline: _ } = self;
+        (node, started, paused, paused_since, late, saved).hash(state);
     }
 }
 

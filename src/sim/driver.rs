@@ -32,14 +32,16 @@ impl World {
         let Some(daemon) = self.host_mut(at).and_then(|host| host.daemon.as_mut()) else {
             return;
         };
-        if daemon.paused.is_some() {
+        if daemon.saved.is_some() {
+            // Those who would have told are gone.
+        } else if daemon.paused.is_some() {
             daemon.keep(Late::Input(input));
         } else {
             self.handle(at, input);
         }
     }
 
-    fn handle(&mut self, at: NodeId, input: Input) {
+    pub(super) fn handle(&mut self, at: NodeId, input: Input) {
         self.note(Some(at), What::Handled(input.clone()));
         let local = self.local(at);
         if let Some(daemon) = self.daemon_mut(at) {
@@ -67,6 +69,7 @@ impl World {
             Action::Fence { fence, target } => self.use_fence_device(at, fence, target),
             Action::Answer { .. } | Action::Event(_) => {}
             Action::Exit => self.end_daemon(at, DaemonChange::Exited),
+            Action::Continue => self.replace_program(at),
         }
     }
 
@@ -176,10 +179,11 @@ impl World {
             return;
         }
         let Some(host) = self.host(to) else { return };
-        if host.daemon.is_none() && from == NodeId::WITNESS {
+        let listens = host.daemon.as_ref().is_some_and(|daemon| daemon.saved.is_none());
+        if !listens && from == NodeId::WITNESS {
             return;
         }
-        if host.daemon.is_none() {
+        if !listens {
             let back = self.quality(link, to, from).latency;
             if self.link_open(link, to, from) {
                 self.queue.push(self.now + back, Happening::Refused { link, at: from, from: to });
@@ -317,7 +321,7 @@ impl World {
     }
 
     /// What the daemon's tasks say unasked when they begin.
-    fn first_words(&mut self, at: NodeId) {
+    pub(super) fn first_words(&mut self, at: NodeId) {
         let Some(host) = self.host(at) else { return };
         let words: Vec<_> = host.devices.iter().map(|(id, device)| (*id, device.behaviour.unable.clone())).collect();
         let checks: Vec<_> = host.ready.clone();
@@ -392,6 +396,9 @@ impl World {
         let missed_deadline = daemon.deadline.is_none();
         self.note(Some(at), What::Daemon(DaemonChange::Resumed));
         self.refresh_again(at, still);
+        if self.daemon_mut(at).is_some_and(|daemon| daemon.saved.is_some()) {
+            return self.next_program(at);
+        }
         // The driver drains its sockets and tasks first, so that the decision judges by arrival times.
         for late in late {
             match late {

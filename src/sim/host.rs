@@ -105,13 +105,15 @@ pub(super) struct Daemon {
     /// When it began to stand still.
     pub(super) paused_since: Instant,
     pub(super) late: Vec<Late>,
+    /// Its program is being replaced: what the next one gets.
+    pub(super) saved: Option<Vec<u8>>,
     /// The entry in the queue for its deadline.
     pub(super) deadline: Option<Key>,
 }
 
 impl Daemon {
     pub(super) fn new(node: Node, started: Instant) -> Self {
-        Self { node, started, paused: None, paused_since: started, late: Vec::new(), deadline: None }
+        Self { node, started, paused: None, paused_since: started, late: Vec::new(), saved: None, deadline: None }
     }
 
     /// Keeps something for later; frames only as long as the socket has room.
@@ -137,6 +139,8 @@ pub(super) struct Host {
     pub(super) kernel: Option<Kernel>,
     /// `None` while no daemon runs.
     pub(super) daemon: Option<Daemon>,
+    /// How long the next program takes to begin.
+    pub(super) exec_time: Duration,
     /// Number of the last run of the daemon: what an older run still had under way is void.
     pub(super) run: u32,
     /// The same of the ready checks.

@@ -146,6 +146,7 @@ impl Log {
                 action @ (Action::Answer { .. }
                 | Action::Exit
                 | Action::Fence { .. }
+                | Action::Continue
                 | Action::Resource { order: Order::Announce, .. }),
             ) => Some(phrase::action(&self.config, action)),
             What::Did(

@@ -83,6 +83,13 @@ impl World {
         }
     }
 
+    /// How long the program of a host's daemon takes to be replaced, from the next time on.
+    pub fn set_exec_time(&mut self, node: NodeId, time: Duration) {
+        if let Some(host) = self.host_mut(node) {
+            host.exec_time = time;
+        }
+    }
+
     /// The wall clock of a host is this much off.
     pub fn set_wall_error(&mut self, node: NodeId, millis: i64) {
         self.order(Some(node), &format!("wall clock off by {millis} ms"));

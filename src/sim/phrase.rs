@@ -3,7 +3,7 @@
 use crate::cluster::{NodeId, ResourceId};
 use crate::config::Config;
 use crate::control::Answer;
-use crate::node::event::{Cause, Fencing, LinkDownCause, ResourceChange, SwitchoverStep, Voting};
+use crate::node::event::{Cause, Fencing, LinkDownCause, ResourceChange, SwitchoverStep, UpgradeStep, Voting};
 use crate::node::{Action, Fact, Input, Order, Report};
 use crate::wire::Heartbeat;
 
@@ -18,9 +18,7 @@ pub(super) fn fact(config: &Config, fact: &Fact) -> String {
             format!("{}: hook for {to} failed: {reason}", config.group_name(*group))
         }
         Fact::LinkUp { link, peer } => format!("{} to {} up", config.link_name(*link), node(*peer)),
-        Fact::LinkSuspect { link, peer, .. } => {
-            format!("{} to {} late", config.link_name(*link), node(*peer))
-        }
+        Fact::LinkSuspect { link, peer, .. } => format!("{} to {} late", config.link_name(*link), node(*peer)),
         Fact::LinkDown { link, peer, cause } => {
             format!("{} to {} down: {}", config.link_name(*link), node(*peer), link_cause(*cause))
         }
@@ -76,6 +74,7 @@ pub(super) fn fact(config: &Config, fact: &Fact) -> String {
         Fact::Voting(it) => voting(config, it),
         Fact::ClockOffset { peer, offset_millis } => format!("clock of {} is OFF by {offset_millis} ms", node(*peer)),
         Fact::ClockAgrees { peer } => format!("clock of {} agrees", node(*peer)),
+        Fact::Upgrade { step } => upgrade_step(step),
         Fact::Started { node: me } => format!("{} starts", node(*me)),
         Fact::Stopping { reason } => format!("stopping: {reason}"),
     }
@@ -176,6 +175,17 @@ fn switchover_step(step: &SwitchoverStep) -> String {
     }
 }
 
+fn upgrade_step(step: &UpgradeStep) -> String {
+    match step {
+        UpgradeStep::Announced { absence, .. } => format!("upgrade: absence of {absence:?} announced"),
+        UpgradeStep::GivenUp { reason } => format!("upgrade given up: {reason}"),
+        UpgradeStep::Begun => "upgrade: silent from now on".to_owned(),
+        UpgradeStep::Done { silence, moved, .. } => {
+            format!("upgraded: silent for {silence:?}, {}", if *moved { "MOVED" } else { "nothing moved" })
+        }
+    }
+}
+
 fn resource_change(config: &Config, resource: ResourceId, change: &ResourceChange) -> String {
     let name = config.resource_name(resource);
     match change {
@@ -212,6 +222,7 @@ pub(super) fn action(config: &Config, action: &Action) -> String {
                 Order::Start => format!("start {name}"),
                 Order::Stop { within } => format!("stop {name} within {within:?}"),
                 Order::Announce => format!("announce {name}"),
+                Order::Adopt => format!("adopt {name}"),
             }
         }
         Action::Right { group, until } => format!("right to {} until {until}", config.group_name(*group)),
@@ -226,6 +237,7 @@ pub(super) fn action(config: &Config, action: &Action) -> String {
         Action::Event(event) => fact(config, &event.fact),
         Action::Fence { target, .. } => format!("fence {}", config.node_name(*target)),
         Action::Exit => "exit".to_owned(),
+        Action::Continue => "another program goes on".to_owned(),
     }
 }
 

@@ -27,7 +27,7 @@ impl World {
         match order {
             // Said and done: nothing of it is under way afterwards.
             Order::Announce => return,
-            Order::Start => device.wanted = true,
+            Order::Start | Order::Adopt => device.wanted = true,
             Order::Stop { .. } => device.wanted = false,
         }
         device.order += 1;
@@ -42,6 +42,7 @@ impl World {
         let config = self.config.resource(resource)?;
         Some(match order {
             Order::Announce => Duration::ZERO,
+            Order::Adopt => NOTICED,
             Order::Start => match behaviour.start {
                 Conduct::Well | Conduct::Fails => behaviour.start_time,
                 Conduct::Hangs => config.start_timeout,
@@ -100,6 +101,8 @@ impl World {
                     Report::Stopped
                 }
             },
+            Order::Adopt if self.owns(at, resource) => Report::Started,
+            Order::Adopt => Report::Failed("it is not there any more".to_owned()),
             Order::Announce => return,
         };
         self.later(at, NOTICED, Input::Report { resource, report });

@@ -31,6 +31,8 @@
 //! | fenced nodes, if flagged: their number (1), then each:        |
 //! |   node (1), run (8, 0 = none)                                 |
 //! +---------------------------------------------------------------+
+//! | absence, if flagged: microseconds (4)                         |
+//! +---------------------------------------------------------------+
 //! | whatever a newer minor version appends to the body            |
 //! +---------------------------------------------------------------+
 //! | tag: see `seal`                                               |
@@ -73,6 +75,8 @@ const PROMISE: usize = 14;
 const FENCED: usize = 9;
 /// Most fenced nodes a frame tells of; a cluster that has lost more of them needs a human anyway.
 pub const MAX_FENCED: usize = 8;
+/// Bytes of an absence.
+const ABSENCE: usize = 4;
 /// Longest datagram we send or take: one that passes every path unfragmented (1,280 bytes of IPv6, less 48 for the headers,
 /// rounded down for a tunnel's).
 pub const MAX_DATAGRAM: usize = 1200;
@@ -85,6 +89,7 @@ const _: () = assert!(
         + FIXED
         + REQUEST
         + LEASE
+        + ABSENCE
         + MAX_GROUPS * (RECORD + PROMISE) * 5 / 4
         + (1 + MAX_FENCED * FENCED)
         + super::seal::TAG
@@ -98,6 +103,7 @@ const LEAVING: u8 = 1 << 2;
 const HAS_REQUEST: u8 = 1 << 3;
 const HAS_LEASE: u8 = 1 << 4;
 const HAS_FENCED: u8 = 1 << 5;
+const HAS_ABSENCE: u8 = 1 << 6;
 
 // Flags of a record.
 const CLAIM: u8 = 1;
@@ -151,7 +157,8 @@ pub fn encode(
     let request = if heartbeat.request.is_some() { REQUEST } else { 0 };
     let lease = if has_lease(heartbeat) { LEASE + promises(heartbeat).count() * PROMISE } else { 0 };
     let fenced = if heartbeat.fenced.is_empty() { 0 } else { 1 + told_fenced(heartbeat).count() * FENCED };
-    let length = HEADER + FIXED + request + heartbeat.groups.len() * RECORD + lease + fenced + trailer;
+    let absence = if heartbeat.absence.is_zero() { 0 } else { ABSENCE };
+    let length = HEADER + FIXED + request + heartbeat.groups.len() * RECORD + lease + fenced + absence + trailer;
     out.reserve(length);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[MAJOR, MINOR, key, heartbeat.from.0, heartbeat.to.0, heartbeat.link.0]);
@@ -203,7 +210,8 @@ fn encode_body(heartbeat: &Heartbeat, groups: u8, out: &mut Vec<u8>) {
         | flag(heartbeat.leaving, LEAVING)
         | flag(heartbeat.request.is_some(), HAS_REQUEST)
         | flag(has_lease(heartbeat), HAS_LEASE)
-        | flag(!heartbeat.fenced.is_empty(), HAS_FENCED);
+        | flag(!heartbeat.fenced.is_empty(), HAS_FENCED)
+        | flag(!heartbeat.absence.is_zero(), HAS_ABSENCE);
     out.extend_from_slice(&[flags, groups, RECORD as u8]);
     out.extend_from_slice(&heartbeat.revision.to_be_bytes());
     out.extend_from_slice(&heartbeat.seen_revision.to_be_bytes());
@@ -231,6 +239,9 @@ fn encode_body(heartbeat: &Heartbeat, groups: u8, out: &mut Vec<u8>) {
     }
     if !heartbeat.fenced.is_empty() {
         encode_fenced(heartbeat, out);
+    }
+    if !heartbeat.absence.is_zero() {
+        out.extend_from_slice(&micros(heartbeat.absence).to_be_bytes());
     }
 }
 
@@ -341,6 +352,7 @@ impl Reader<'_> {
             lease: Duration::ZERO,
             voters: 0,
             fenced: Vec::new(),
+            absence: Duration::ZERO,
         };
         if flags & HAS_REQUEST != 0 {
             heartbeat.request = Some(self.request()?);
@@ -353,6 +365,9 @@ impl Reader<'_> {
         }
         if flags & HAS_FENCED != 0 {
             heartbeat.fenced = self.fenced()?;
+        }
+        if flags & HAS_ABSENCE != 0 {
+            heartbeat.absence = self.micros()?;
         }
         Some(heartbeat)
     }

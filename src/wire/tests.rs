@@ -78,6 +78,7 @@ fn golden_heartbeat() -> Heartbeat {
         lease: Duration::ZERO,
         voters: 0,
         fenced: Vec::new(),
+        absence: Duration::ZERO,
     }
 }
 
@@ -129,6 +130,17 @@ fn a_heartbeat_becomes_the_golden_bytes() {
 #[test]
 fn the_golden_bytes_become_the_heartbeat() {
     assert_eq!(ring().open(&unhex(GOLDEN)), Ok(golden_heartbeat()));
+}
+
+#[test]
+fn an_absence_stands_behind_everything_else() {
+    let there = golden_heartbeat();
+    let absent = Heartbeat { absence: Duration::from_millis(2000), ..there.clone() };
+    assert_eq!(ring().open(&sealed(&absent)), Ok(absent.clone()));
+    let (there, absent) = (unsealed(&there), unsealed(&absent));
+    assert_eq!(absent[there.len()..], 2_000_000_u32.to_be_bytes());
+    assert_eq!(absent[HEADER], there[HEADER] | 0x20);
+    assert_eq!(ring().open(&forged(absent[..absent.len() - 1].to_vec())), Err(BadDatagram::Malformed));
 }
 
 #[test]
@@ -313,7 +325,7 @@ fn a_newer_minor_version_is_understood() {
     }
     newer.extend_from_slice(b"and something behind the records");
     // Flag bits that mean nothing yet.
-    newer[HEADER] |= 0xc0;
+    newer[HEADER] |= 0x80;
     newer[records + 1] |= 0xc0;
     assert_eq!(ring().open(&forged(newer)), Ok(golden_heartbeat()));
 }
@@ -409,6 +421,7 @@ prop_compose! {
         request: Option<(u64, u8, u8)>,
         [lease, voters] in any::<[u32; 2]>(),
         fenced in proptest::collection::vec((any::<u8>(), proptest::option::of(1u64..)), 0..=MAX_FENCED),
+        absence: u32,
     ) -> Heartbeat {
         Heartbeat {
             from: NodeId(from),
@@ -432,6 +445,7 @@ prop_compose! {
             lease: Duration::from_micros(lease.into()),
             voters,
             fenced: fenced.into_iter().map(|(node, run)| Fenced { node: NodeId(node), run: run.map(Incarnation) }).collect(),
+            absence: Duration::from_micros(absence.into()),
         }
     }
 }

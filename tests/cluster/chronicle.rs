@@ -257,6 +257,7 @@ impl Run {
             | Action::Persist { .. }
             | Action::Right { .. }
             | Action::Resource { .. }
+            | Action::Continue
             | Action::Exit => {}
         }
     }
@@ -283,11 +284,11 @@ impl Run {
             Command::Maintenance { on: false } => {
                 self.holds.remove(&HoldKind::Maintenance);
             }
-            Command::Switchover { .. } | Command::Resource { .. } => {}
             Command::Fence { node, verb: FenceVerb::Confirm } => {
                 self.vouched.insert(node.clone(), at);
             }
             Command::ConfirmVoters | Command::ResetTerm { .. } | Command::Fence { .. } => {}
+            Command::Switchover { .. } | Command::Resource { .. } | Command::Upgrade { .. } => {}
         }
     }
 

@@ -44,6 +44,7 @@ pub(crate) enum Fault {
     Online,
     Maintenance,
     ResourceOrder,
+    Upgrade,
     WallClock,
     Witness,
     WayToWitness,
@@ -51,7 +52,7 @@ pub(crate) enum Fault {
     FenceDevice,
 }
 
-const ALL: [Fault; 36] = [
+const ALL: [Fault; 37] = [
     Fault::CutOneWay,
     Fault::CutLink,
     Fault::MendLink,
@@ -83,6 +84,7 @@ const ALL: [Fault; 36] = [
     Fault::Online,
     Fault::Maintenance,
     Fault::ResourceOrder,
+    Fault::Upgrade,
     Fault::WallClock,
     Fault::Witness,
     Fault::WayToWitness,
@@ -136,10 +138,18 @@ pub(crate) fn strike(world: &mut World, random: &mut Random, kinds: &[Fault]) {
         Fault::ServiceDies | Fault::Stray | Fault::Behaviour | Fault::ReadyCheck => {
             strike_resource(world, random, fault, node)
         }
+        Fault::Upgrade => upgrade(world, random, node),
         Fault::Switchover | Fault::Offline | Fault::Online | Fault::Maintenance | Fault::ResourceOrder => {
             world.command(node, random_command(&config, random, fault));
         }
     }
+}
+
+/// Rarely for longer than was announced.
+fn upgrade(world: &mut World, random: &mut Random, node: NodeId) {
+    let longest = if random.chance(800_000) { Duration::from_millis(300) } else { Duration::from_secs(4) };
+    world.set_exec_time(node, random.up_to(longest));
+    world.command(node, Command::Upgrade { binary: None });
 }
 
 fn strike_network(world: &mut World, random: &mut Random, fault: Fault, node: NodeId, link: LinkId) {

@@ -63,6 +63,8 @@ impl Owners {
                     let seen = could_see(world, sight, chronicle, node, *resource);
                     self.taken.insert((node, *resource), Taken { at: note.at, seen });
                 }
+                // What it finds it had before.
+                Order::Adopt => {}
                 Order::Announce => self.due.retain(|due| (due.0, due.1) != (node, *resource)),
                 Order::Stop { .. } => {
                     // One that does not work takes all the time it has, and goes on when it would work by now.

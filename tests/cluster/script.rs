@@ -12,6 +12,7 @@
 //! > lose n1 dre-svc   bring-up n1 dre-vip1   start-of n1 dre-svc fails|hangs|well   stop-of ...
 //! > unable n1 dre-svc   able n1 dre-svc
 //! > ready n1 fails|well   disk n1 full|ok   clock n1 +5000   config n1 other|other-group|other-voters   damaged-term n1 5
+//! > upgrade n1 [3s]                  its program is replaced, which takes 20 ms or as long as it says
 //! > switchover n1 [to n2] [dry-run]   offline n1 [2s]   online n1   maintenance n1 on|off
 //! > fence-device n1 well|fails|hangs|lies   fence n1 now|confirm|clear n2
 //! > voters n1 confirm   term n1 reset
@@ -105,6 +106,11 @@ pub(crate) fn order(world: &mut Checked, line: &str) -> Told {
         }
         [verb @ ("cut" | "mend" | "unplug" | "plug" | "lossy"), name, rest @ ..] => {
             wire(world, verb, link(world, name), rest);
+        }
+        ["upgrade", name, rest @ ..] => {
+            let node = node(world, name);
+            world.set_exec_time(node, rest.first().map_or(Duration::from_millis(20), |time| duration(time)));
+            world.command(node, Command::Upgrade { binary: None });
         }
         [
             verb @ ("switchover" | "offline" | "online" | "maintenance" | "resource" | "voters" | "term" | "fence"),

@@ -108,6 +108,15 @@ pub enum Verb {
     },
     /// Read the config file again and take it into use; a bad one changes nothing
     Reload,
+    /// Replace the program of the running daemon, or restart it in place: nothing is stopped or moved
+    ///
+    /// The new program is asked first whether it can go on with everything as it is; if it cannot, nothing happens. Each step is
+    /// shown as it happens.
+    Upgrade {
+        /// The new avamgrd [default: the file that the daemon was started from, as it is now]
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+    },
     /// Validate the config, print every timer and rule, and look at this host before it hurts
     ///
     /// Needs no daemon and no root, but sees more with them. Exit code 5 when the config is invalid, 1 when the host has
@@ -369,6 +378,12 @@ pub struct DaemonArgs {
     /// File for the process number
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
+    /// Only say whether it could go on with the state on the standard input
+    #[arg(long, hide = true)]
+    pub try_continue: bool,
+    /// Go on with the state in this file descriptor
+    #[arg(long, value_name = "NUMBER", hide = true)]
+    pub continue_from: Option<i32>,
 }
 
 impl DaemonArgs {

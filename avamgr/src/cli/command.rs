@@ -63,6 +63,7 @@ fn request(verb: &Verb) -> Option<Request> {
         | Verb::Why { .. }
         | Verb::History(_)
         | Verb::Resource(_)
+        | Verb::Upgrade { .. }
         | Verb::Check(_)
         | Verb::Fence(_)
         | Verb::Keygen(_)
@@ -76,7 +77,7 @@ fn request(verb: &Verb) -> Option<Request> {
 }
 
 /// Shows progress until the answer; `None` = Ctrl-C.
-fn last_word(
+pub(super) fn last_word(
     session: &Session,
     connection: &mut Connection,
     interrupt: Option<&Interrupt>,
@@ -112,7 +113,7 @@ fn last_word(
     }
 }
 
-fn show(session: &Session, answer: &Answer, took: Duration) -> Result<Exit, CliError> {
+pub(super) fn show(session: &Session, answer: &Answer, took: Duration) -> Result<Exit, CliError> {
     if session.json() {
         session.print_json(&Outcome { answer, elapsed_millis: took.as_millis() })?;
     } else {

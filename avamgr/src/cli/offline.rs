@@ -47,7 +47,6 @@ pub(super) fn act(
         bus: None,
         runtime: runtime_of(&config.daemon.socket),
         shim: shim::OWN_PROGRAM.into(),
-        adopt: false,
     };
     let patience = settings.start_timeout + settings.stop_timeout + MARGIN;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;

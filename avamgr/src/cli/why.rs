@@ -167,6 +167,11 @@ fn relevant(entries: &[HistoryEntry], group: GroupId) -> Vec<&HistoryEntry> {
 fn is_order(fact: &Fact) -> bool {
     matches!(
         fact,
-        Fact::Command { .. } | Fact::Hold { .. } | Fact::NotIsolated | Fact::Started { .. } | Fact::Stopping { .. }
+        Fact::Command { .. }
+            | Fact::Hold { .. }
+            | Fact::NotIsolated
+            | Fact::Started { .. }
+            | Fact::Stopping { .. }
+            | Fact::Upgrade { .. }
     )
 }

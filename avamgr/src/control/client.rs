@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::control::seats::Seat;
 use crate::control::shelf::{self, Line, Shelf};
 use crate::control::wording;
 use crate::control::{Ports, Reload};
+use crate::upgrade;
 
 /// A client that takes no byte for this long is dropped.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
@@ -114,6 +116,11 @@ impl Client {
                     return self.send(&Reply::Answer { answer: Answer::Refused { reason } }).await;
                 }
                 let what = command.words();
+                if let Command::Upgrade { binary } = &command
+                    && let Some(reason) = self.unfit(binary.clone(), &what).await?
+                {
+                    return self.send(&Reply::Answer { answer: Answer::Refused { reason } }).await;
+                }
                 self.command(command, &what).await
             }
             Request::Reload => {
@@ -168,6 +175,17 @@ impl Client {
                 read = self.read() => return read,
             }
         }
+    }
+
+    /// Why the program of an upgrade cannot go on with this daemon.
+    async fn unfit(&mut self, binary: Option<PathBuf>, what: &str) -> Result<Option<String>, Gone> {
+        self.still_there(what)?;
+        let (sender, answer) = oneshot::channel();
+        let order = upgrade::Order { who: self.caller.who.clone(), binary, words: what.to_owned(), answer: sender };
+        if self.ports.upgrade.try_send(order).is_err() {
+            return Ok(Some("another upgrade is under way".to_owned()));
+        }
+        Ok(answer.await.unwrap_or_else(|_forgotten| Err("the daemon is stopping".to_owned())).err())
     }
 
     async fn command(&mut self, command: Command, what: &str) -> Result<(), Gone> {

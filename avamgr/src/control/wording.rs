@@ -1,5 +1,7 @@
 //! What callers may say: names that could be somebody's, and nothing else, find their way into log and history.
 
+use std::path::Path;
+
 use avamgr_core::control::{Command, FenceVerb, ResourceVerb};
 
 /// Longest name a caller may use, `group/resource` included.
@@ -17,6 +19,7 @@ pub(super) fn verb(command: &Command) -> &'static str {
         Command::Fence { verb: FenceVerb::Clear, .. } => "fence clear",
         Command::ConfirmVoters => "voters confirm",
         Command::ResetTerm { .. } => "term reset",
+        Command::Upgrade { .. } => "upgrade",
         Command::Resource { verb: ResourceVerb::Start, .. } => "resource start",
         Command::Resource { verb: ResourceVerb::Stop, .. } => "resource stop",
         Command::Resource { verb: ResourceVerb::Restart, .. } => "resource restart",
@@ -29,6 +32,7 @@ pub(super) fn nonsense(command: &Command) -> Option<String> {
     let names = match command {
         Command::Switchover { group, to, dry_run: _ } => [group.as_deref(), to.as_deref()],
         Command::Resource { resource, verb: _ } => [Some(resource.as_str()), None],
+        Command::Upgrade { binary } => [binary.as_deref().and_then(Path::to_str), None],
         Command::Fence { node, verb: _ } => [Some(node.as_str()), None],
         Command::ResetTerm { group } => [group.as_deref(), None],
         Command::Offline { .. } | Command::Online | Command::Maintenance { .. } | Command::ConfirmVoters => {

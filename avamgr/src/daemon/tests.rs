@@ -73,7 +73,7 @@ fn deaf(config: &Arc<Config>, directory: &std::path::Path) -> Loop {
     let alarm = Alarm::new().unwrap();
     let (waiting, published) = (Vec::new(), clock::now());
     let hands_watch = HandsWatch::new(clock::now());
-    Loop { daemon, alarm, waiting, tune: None, deadline: None, published, hands_watch, news: false, ended: false }
+    Loop { daemon, alarm, waiting, tune: None, deadline: None, published, hands_watch, news: false, ended: None }
 }
 
 #[tokio::test]

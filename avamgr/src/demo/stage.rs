@@ -134,6 +134,7 @@ fn is_worth_a_line(entry: &HistoryEntry) -> bool {
         Fact::LinkSuspect { .. }
             | Fact::PeerRole { .. }
             | Fact::Started { .. }
+            | Fact::Upgrade { .. }
             | Fact::Resource {
                 change: ResourceChange::Able | ResourceChange::Stopped | ResourceChange::Notice { .. },
                 ..

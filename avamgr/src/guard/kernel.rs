@@ -15,6 +15,8 @@ use crate::netlink::nft::{Message, Nft, Refused};
 /// How long a request may take from the look at the clock until the kernel carries it out, in ticks: the kernel counts it,
 /// and the first one has already begun. One that takes longer is refused by the kernel, and done once more.
 const REQUEST_TICKS: u32 = 1;
+/// Each one allows twice as long as the one before.
+const TAKE_OVER_ATTEMPTS: u32 = 5;
 /// The element of the lease that counts it; no group has this number.
 const COUNTDOWN: u32 = 0;
 /// The kernel takes a time of less than a tick for a whole one; a lease that short is over.
@@ -51,11 +53,47 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// Puts the table there, all groups closed.
-    pub(super) fn install(ruleset: Ruleset, wanted: &[String]) -> Result<Self, Error> {
+    /// Puts the table there, all groups closed but those that are `held` until then. Answers whether these pass on without a
+    /// gap: they are closed too where there is no such table yet.
+    pub(super) fn install(ruleset: Ruleset, wanted: &[String], held: &[(u32, Instant)]) -> Result<(Self, bool), Error> {
         let mut kernel = Self { nft: Nft::open()?, ruleset, interfaces: Vec::new(), generation: 0, tick: tick() };
-        kernel.reinstall(wanted)?;
-        Ok(kernel)
+        let taken = !held.is_empty() && kernel.take_over(wanted, held)?;
+        if !taken {
+            kernel.reinstall(wanted)?;
+        }
+        Ok((kernel, taken))
+    }
+
+    /// Puts the table in the place of the one that is there, in one step, if that is one of ours. As in [`Self::give`], the
+    /// kernel refuses a request that it comes to late.
+    fn take_over(&mut self, wanted: &[String], held: &[(u32, Instant)]) -> Result<bool, Error> {
+        let what = "take the table of the guard over";
+        let mut allowance = self.tick * REQUEST_TICKS;
+        for _ in 0..TAKE_OVER_ATTEMPTS {
+            self.generation = self.nft.generation()?;
+            if self.commit(what, self.ruleset.open(COUNTDOWN, allowance))?.is_err() {
+                return Ok(false);
+            }
+            let interfaces = existing(wanted);
+            let now = clock::now();
+            let mut transaction = self.ruleset.close(COUNTDOWN);
+            transaction.extend(self.ruleset.installation(&names(&interfaces)));
+            for (number, until) in held {
+                let time = until.since(now + self.tick + allowance);
+                if time >= LEAST {
+                    transaction.extend(self.ruleset.open(*number, time));
+                }
+            }
+            match self.commit(what, transaction)? {
+                Ok(()) => {
+                    self.interfaces = interfaces;
+                    return Ok(true);
+                }
+                Err(Refused { place: 0, .. }) => allowance *= 2,
+                Err(Refused { place: _, refusal }) => return Err(Error::Refused { what, refusal }),
+            }
+        }
+        Ok(false)
     }
 
     /// Puts the table there once more, all groups closed, on those of the interfaces that exist.

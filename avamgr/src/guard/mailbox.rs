@@ -62,9 +62,27 @@ struct Slot {
     held: AtomicU64,
 }
 
+impl Slot {
+    fn open(until: Instant) -> Self {
+        Self {
+            opening: AtomicU64::new(1),
+            until: AtomicU64::new(until.as_nanos()),
+            served: AtomicU64::new(1),
+            gate: AtomicU8::new(Gate::Open as u8),
+            held: AtomicU64::new(until.as_nanos()),
+        }
+    }
+}
+
 impl Mailbox {
-    pub(super) fn new(groups: impl Iterator<Item = GroupId>, bound: Arc<str>) -> Self {
-        let slots = groups.map(|group| (group, Slot::default())).collect();
+    /// Those `held` are open already.
+    pub(super) fn new(
+        groups: impl Iterator<Item = GroupId>,
+        held: &BTreeMap<GroupId, Instant>,
+        bound: Arc<str>,
+    ) -> Self {
+        let slot = |group: GroupId| held.get(&group).map_or_else(Slot::default, |until| Slot::open(*until));
+        let slots = groups.map(|group| (group, slot(group))).collect();
         let changes = watch::channel(None).0;
         Self { slots, wake: Notify::new(), end: AtomicU8::new(GOES_ON), changes, bound }
     }

@@ -33,11 +33,14 @@ pub(super) fn spawn(
     notice: Notice,
 ) -> io::Result<JoinHandle<Result<(), Error>>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anybody can order anything: what is open now is so in the kernel.
+    let open = mailbox.orders().filter(|(_, order)| order.until.is_some());
+    let done = open.map(|(group, order)| (group, Done { order, gate: Gate::Open })).collect();
     Builder::new().name("guard".to_owned()).spawn(move || {
         if realtime {
             tracing::debug!("guard: {}", realtime::claim());
         }
-        let (done, mended) = (BTreeMap::new(), Instant::BOOT);
+        let mended = Instant::BOOT;
         runtime.block_on(Keeper { kernel, interfaces, mailbox, notice, done, whole: true, mended, names }.run())
     })
 }

@@ -120,7 +120,7 @@ fn reset_scheduling() -> io::Result<()> {
 
 /// What the daemon itself was handed down must not stay open for as long as a service lives. Best effort: kernels before 5.11
 /// refuse.
-fn close_at_exec() {
+pub(crate) fn close_at_exec() {
     const FIRST: libc::c_uint = 3;
     // SAFETY: marks descriptors, closes none.
     unsafe {

@@ -27,6 +27,7 @@ fn reload(timers: &str, word: Result<(), String>) -> (Answer, Vec<&'static str>,
         let mut told = Vec::new();
         while let Some(tune) = queue.recv().await {
             match tune {
+                Tune::Save(_) => told.push("save"),
                 Tune::Keys(..) => told.push("keys"),
                 Tune::Config(_, answer) => {
                     told.push("config");

@@ -210,6 +210,12 @@ impl Service for Lsb {
         self.script.look().await.map_err(|error| error.to_string())
     }
 
+    async fn adopt(&mut self) -> Result<bool, String> {
+        let (status, _) = self.script.status(STATUS_TIME).await.map_err(|error| error.to_string())?;
+        self.monitors.reset();
+        Ok(status == Status::Running)
+    }
+
     async fn start(&mut self) -> Result<(), String> {
         self.try_start().await.map_err(|error| error.to_string())
     }

@@ -78,6 +78,11 @@ impl Service for Systemd {
         self.unit.look().await.map_err(|error| error.to_string())
     }
 
+    async fn adopt(&mut self) -> Result<bool, String> {
+        self.monitors.reset();
+        self.unit.is_up().await.map_err(|error| error.to_string())
+    }
+
     async fn start(&mut self) -> Result<(), String> {
         self.monitors.reset();
         self.unit.start(self.start_timeout).await.map_err(|error| error.to_string())
@@ -149,6 +154,10 @@ impl Unit {
 
     async fn look(&mut self) -> Result<(), SystemdError> {
         self.connect().await?.loaded().await
+    }
+
+    async fn is_up(&mut self) -> Result<bool, SystemdError> {
+        Ok(self.connect().await?.state().await?.up())
     }
 
     async fn start(&mut self, time: Duration) -> Result<(), SystemdError> {

@@ -150,7 +150,8 @@ async fn an_order_to_a_task_that_is_gone_is_refused() {
 
 #[tokio::test]
 async fn what_is_adopted_counts_as_started_and_is_watched() {
-    let mut stage = Stage::new(Script { adopt: Some(Ok(true)), ..Script::default() }).await;
+    let mut stage = Stage::new(Script { adopt: Ok(true), ..Script::default() }).await;
+    stage.order(Order::Adopt);
     assert_eq!((stage.first.clone(), stage.report().await), (Report::Able, Report::Started));
     stage.see(Seen::Failed("exited".into()));
     assert_eq!(stage.report().await, Report::Failed("exited".into()));
@@ -160,17 +161,15 @@ async fn what_is_adopted_counts_as_started_and_is_watched() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_adopted_nothing_is_said_and_what_cannot_be_ended_is() {
-    let mut stage = Stage::new(Script { adopt: Some(Ok(false)), ..Script::default() }).await;
-    stage.quiet().await;
-    stage.order(Order::Start);
-    assert_eq!(stage.report().await, Report::Started);
-    assert_eq!(stage.calls(), ["adopt", "start"]);
-    let mut stuck = Stage::new(Script { adopt: Some(Err("stuck".into())), ..Script::default() }).await;
-    assert_eq!(stuck.report().await, Report::StopFailed("stuck".into()));
-    stuck.order(Order::Start);
-    assert_eq!(stuck.report().await, Report::Started);
-    assert_eq!(stuck.calls(), ["adopt", "stop", "start"]);
+async fn what_cannot_be_adopted_has_failed_and_is_stopped_before_it_is_started() {
+    for (adopt, reason) in [(Ok(false), LOST), (Err("not asked".to_owned()), "not asked")] {
+        let mut stage = Stage::new(Script { adopt, ..Script::default() }).await;
+        stage.order(Order::Adopt);
+        assert_eq!(stage.report().await, Report::Failed(reason.to_owned()));
+        stage.order(Order::Start);
+        assert_eq!(stage.report().await, Report::Started);
+        assert_eq!(stage.calls(), ["adopt", "stop", "start"]);
+    }
 }
 
 // --- helpers ---
@@ -180,8 +179,8 @@ async fn where_nothing_is_adopted_nothing_is_said_and_what_cannot_be_ended_is() 
 struct Script {
     able: Result<(), String>,
     able_later: Result<(), String>,
-    /// What comes of an adoption; it is not asked for unless set.
-    adopt: Option<Result<bool, String>>,
+    /// What comes of an adoption.
+    adopt: Result<bool, String>,
     start: Result<(), String>,
     stop: Result<(), String>,
     start_hangs: bool,
@@ -197,7 +196,7 @@ impl Default for Script {
         Self {
             able: Ok(()),
             able_later: Ok(()),
-            adopt: None,
+            adopt: Ok(false),
             start: Ok(()),
             stop: Ok(()),
             start_hangs: false,
@@ -221,7 +220,7 @@ impl Service for Actor {
 
     async fn adopt(&mut self) -> Result<bool, String> {
         self.script.calls.lock().unwrap().push("adopt");
-        self.script.adopt.clone().unwrap()
+        self.script.adopt.clone()
     }
 
     async fn start(&mut self) -> Result<(), String> {
@@ -263,7 +262,7 @@ impl Stage {
         let (sender, orders) = mpsc::channel(DEPTH);
         let (sights, seen) = mpsc::unbounded_channel();
         let (inputs, received) = inputs::channel();
-        drive(ID, Actor { script: script.clone(), sights: seen }, script.adopt.is_some(), orders, inputs);
+        drive(ID, Actor { script: script.clone(), sights: seen }, orders, inputs);
         let mut stage = Self { script, orders: OrderSender(sender), sights, received, first: Report::Able };
         stage.first = stage.report().await;
         stage

@@ -8,6 +8,8 @@
 //!   listed, and those the kernel does not answer for (duplicates, undecided ones) are removed and put on once more. An
 //!   address that is there already becomes ours, with a notice when somebody else had put it there. A start that fails
 //!   takes everything off again; where that fails too, it says that it could not be stopped.
+//! * *Adopt*: the program before this one has put them on. They are looked for and looked after from then on; what is missing is
+//!   put back, and only that is announced.
 //! * *Stop*: takes off every address of the config, whoever put it there, looks whether they are gone, and only then says
 //!   so; under another name of the interface, and on every other one, it takes off what carries our mark ([`everywhere`]).
 //!   A stop is always carried through. Addresses of others that go with ours are put back. Connections to the addresses
@@ -113,6 +115,7 @@ async fn serve_orders(basis: Basis, mut orders: mpsc::Receiver<Order>) {
                 match order {
                     Order::Start => inputs.report(id, Report::StartFailed(error.clone())).await,
                     Order::Stop { within: _ } => inputs.report(id, Report::StopFailed(error.clone())).await,
+                    Order::Adopt => inputs.report(id, Report::Failed(error.clone())).await,
                     Order::Announce => {}
                 }
             }
@@ -270,6 +273,7 @@ impl Task {
             match event {
                 Event::Order(None) => return,
                 Event::Order(Some(Order::Start)) => self.start().await,
+                Event::Order(Some(Order::Adopt)) => self.adopt().await,
                 Event::Order(Some(Order::Stop { within })) => self.stop(within).await,
                 Event::Order(Some(Order::Announce)) => {
                     self.announce_all();

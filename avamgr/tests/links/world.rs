@@ -315,6 +315,7 @@ pub fn heartbeat(from: NodeId, to: NodeId, link: LinkId, sequence: u64) -> Heart
         lease: Duration::ZERO,
         voters: 0,
         fenced: Vec::new(),
+        absence: Duration::ZERO,
     }
 }
 

@@ -104,6 +104,39 @@ in_namespaces! {
         later.silent_for(Duration::from_millis(50));
     }
 
+    fn what_the_program_before_has_put_on_is_adopted_without_a_word_to_anybody() {
+        let (node, peer) = pair();
+        let earlier = vip(&node, &BOTH);
+        earlier.start();
+        earlier.kill();
+        let ear = Ear::new(&peer);
+        let later = vip(&node, &BOTH);
+        later.order(Order::Adopt);
+        later.expect(Report::Started);
+        assert_eq!(ear.until_quiet(Duration::from_millis(300)), []);
+        // Longer than their lifetime.
+        later.silent_for(Duration::from_secs(3));
+        assert!(BOTH.iter().all(|address| node.has("eth1", address)));
+        later.stop();
+        assert!(!BOTH.iter().any(|address| node.has("eth1", address)));
+    }
+
+    fn what_is_missing_at_an_adoption_is_put_back_and_only_that_is_announced() {
+        let (node, peer) = pair();
+        let earlier = vip(&node, &BOTH);
+        earlier.start();
+        earlier.kill();
+        node.ip(&format!("address delete {} dev eth1", BOTH[0]));
+        let ear = Ear::new(&peer);
+        let later = vip(&node, &BOTH);
+        later.order(Order::Adopt);
+        assert_eq!(later.expect_text(Report::Notice), "172.16.9.61/24: taken off eth1 by somebody else, put back");
+        later.expect(Report::Started);
+        eventually("put back", || BOTH.iter().all(|address| node.has("eth1", address)));
+        let claims = ear.until_quiet(Duration::from_millis(300));
+        assert!(!claims.is_empty() && claims.iter().all(|(_, claim)| claim.address.is_ipv4()), "{claims:?}");
+    }
+
     fn an_address_of_somebody_else_becomes_ours_with_a_notice() {
         let (node, _peer) = pair();
         for address in BOTH {

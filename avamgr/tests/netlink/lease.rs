@@ -65,7 +65,7 @@ impl Stage {
             }
             eventually("link-local", || space.ip("-6 address show dev eth1 tentative").is_empty());
         }
-        let (guard, notices) = guarded(&node, plan);
+        let (guard, notices) = guarded(&node, plan, &BTreeMap::new());
         Self { guard: Some(guard), notices, node, peer }
     }
 
@@ -121,10 +121,11 @@ impl Stage {
     }
 }
 
-fn guarded(node: &Space, plan: &Plan) -> (Guard, mpsc::Receiver<String>) {
+/// Those `held` pass already.
+fn guarded(node: &Space, plan: &Plan, held: &BTreeMap<GroupId, Instant>) -> (Guard, mpsc::Receiver<String>) {
     let (noticed, notices) = mpsc::channel();
     let notice = move |text| drop(noticed.send(text));
-    (node.run(|| Guard::start(plan, false, notice)).unwrap(), notices)
+    (node.run(|| Guard::start(plan, held, false, notice)).unwrap(), notices)
 }
 
 /// Answers UDP on one address with the time just before the answer is sent.
@@ -224,6 +225,36 @@ in_namespaces! {
         stage.expect(&SECOND, true);
         stage.expect(&OWN, true);
         assert_eq!(stage.notices.try_iter().count(), 0);
+    }
+
+    fn the_next_program_takes_the_table_over_without_a_gap() {
+        let plan = plan([vips(&FIRST, &[]), vips(&SECOND, &[])]);
+        let mut stage = Stage::new(&plan);
+        let until = stage.open(ONE, LONG);
+        let mut guard = stage.guard.take();
+        let echo = Echo::new(&stage.node, FIRST[0]);
+        let (done, node) = (AtomicBool::new(false), &stage.node);
+        let held = BTreeMap::from([(ONE, until)]);
+        let (asked, answers) = std::thread::scope(|scope| {
+            let questions = scope.spawn(|| stream(&stage.peer, FIRST[0], || !done.load(Ordering::Relaxed)));
+            for _ in 0..20 {
+                std::thread::sleep(Duration::from_millis(20));
+                drop(guard.take());
+                guard = Some(guarded(node, &plan, &held).0);
+                assert_eq!(guard.as_ref().unwrap().handle().gate(ONE), Gate::Open);
+            }
+            done.store(true, Ordering::Relaxed);
+            questions.join().unwrap()
+        });
+        assert_eq!(u64::try_from(answers.len()).unwrap(), asked, "every question is answered");
+        drop(echo);
+        stage.guard = guard;
+        stage.expect(&SECOND, false);
+        // Goes on as any other: it ends with its lease, and only the one who has it opens it again.
+        let end = clock::now() + Duration::from_millis(200);
+        stage.handle().hold(ONE, end);
+        eventually("dark", || stage.handle().gate(ONE) == Gate::Lapsed);
+        stage.expect(&FIRST, false);
     }
 
     fn what_comes_in_for_a_vip_is_not_even_seen() {
@@ -520,7 +551,7 @@ in_namespaces! {
         assert!(stage.has_rules());
         stage.expect(&FIRST, true);
         // The next daemon begins with all groups closed.
-        let (guard, _notices) = guarded(&stage.node, &plan([vips(&FIRST, &[]), vips(&SECOND, &[])]));
+        let (guard, _notices) = guarded(&stage.node, &plan([vips(&FIRST, &[]), vips(&SECOND, &[])]), &BTreeMap::new());
         stage.guard = Some(guard);
         stage.expect(&FIRST, false);
         stage.guard.take().unwrap().end().unwrap();

@@ -52,6 +52,22 @@ async fn a_start_of_what_runs_already_is_a_success_and_leaves_it_alone() {
 }
 
 #[tokio::test]
+async fn what_runs_is_adopted_without_a_start_and_what_does_not_has_failed() {
+    let mut stage = script();
+    stage.started().await;
+    let (pid, calls) = (stage.files().read("pid"), stage.files().read("calls"));
+    stage.readopt().await;
+    stage.expect(Report::Started).await;
+    assert_eq!(stage.files().read("pid"), pid);
+    assert_eq!(stage.files().read("calls"), calls + "status\n");
+    stage.files().write("status.do", "exit 3");
+    stage.readopt().await;
+    assert!(reason(stage.report().await).contains("ended while"));
+    stage.files().write("status.do", "");
+    stage.stopped(None).await;
+}
+
+#[tokio::test]
 async fn stop_may_answer_that_nothing_runs() {
     let mut stage = script();
     stage.expect(Report::Able).await;

@@ -13,7 +13,7 @@ use avamgr::resources::Place;
 use avamgr::right::{Right, RightOf};
 use avamgr_core::cluster::NodeId;
 use avamgr_core::config::{self, Config};
-use avamgr_core::node::Report;
+use avamgr_core::node::{Order, Report};
 use avamgr_core::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -165,11 +165,11 @@ async fn what_a_killed_daemon_has_started_is_adopted_by_the_next_with_its_output
         bus: None,
         runtime: node.runtime(),
         shim: env!("CARGO_BIN_EXE_avamgrd").into(),
-        adopt: true,
     };
     let resource = node.config.groups[0].resources[0].clone();
     let mut stage = Stage::at(tempfile::tempdir().unwrap(), resource, place);
     stage.expect(Report::Able).await;
+    stage.order(Order::Adopt);
     stage.expect(Report::Started).await;
     // Longer than it would have lived alone.
     stage.quiet(Duration::from_secs(3)).await;

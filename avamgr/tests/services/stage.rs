@@ -74,7 +74,6 @@ impl Stage {
             bus: None,
             runtime: directory.path().join("run"),
             shim: env!("CARGO_BIN_EXE_avamgrd").into(),
-            adopt: false,
         };
         Self::at(directory, config, place)
     }
@@ -93,9 +92,9 @@ impl Stage {
 
     /// The daemon is restarted, and goes on with what runs.
     pub(crate) async fn readopt(&mut self) {
-        self.place.adopt = true;
         self.restart_daemon();
         self.expect(Report::Able).await;
+        self.order(Order::Adopt);
     }
 
     /// The daemon is restarted: a new task for the same resource.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::cluster::{CheckId, GroupId, LinkId, ResourceId, Role};
 use crate::control::frame::{MAX_REPLY_BYTES, decode, encode};
-use crate::node::event::Severity;
+use crate::node::event::{Severity, UpgradeStep};
 use crate::time::Instant;
 
 #[path = "fixture.rs"]
@@ -312,6 +312,10 @@ fn orders_and_the_daemon_itself_are_told() {
     use SwitchoverStep as S;
     let hold = |hold, on| Fact::Hold { hold, on, by: "root".into() };
     let step = |step| Fact::Switchover { group: DRE, from: ME, to: PEER, step };
+    let upgrade = |step| Fact::Upgrade { step };
+    let done = |from: &str, to: &str, moved| {
+        upgrade(UpgradeStep::Done { from: from.into(), to: to.into(), silence: millis(43), moved })
+    };
     let command = |refused| Fact::Command { who: "root".into(), command: "online".into(), refused };
     check_all(&[
         (hold(HoldKind::Offline, true), "Warning offline (by root): this node takes nothing over"),
@@ -342,6 +346,17 @@ fn orders_and_the_daemon_itself_are_told() {
             "Alarm terms and holds cannot be written to disk: No space left on device",
         ),
         (Fact::PersistRecovered, "Info terms and holds can be written to disk again"),
+        (
+            upgrade(UpgradeStep::Announced { binary: Some("/tmp/new".into()), absence: millis(2000) }),
+            "Info upgrade to /tmp/new: the others are told that this daemon may be silent for 2 s",
+        ),
+        (upgrade(UpgradeStep::GivenUp { reason: why() }), "Warning upgrade given up: exit code 3; nothing has changed"),
+        (upgrade(UpgradeStep::Begun), "Info upgrade: everybody knows; the program is replaced, everything runs on"),
+        (done("0.1.0", "0.2.0", false), "Info upgraded from version 0.1.0 to 0.2.0: silent for 43 ms, nothing moved"),
+        (
+            done("0.1.0", "0.1.0", true),
+            "Warning restarted in place, version 0.1.0: silent for 43 ms, not everything was as it had been left",
+        ),
         (Fact::Started { node: ME }, "Info daemon started as hadev1"),
         (Fact::Stopping { reason: "SIGTERM".into() }, "Info daemon is stopping: SIGTERM"),
     ]);

@@ -13,6 +13,7 @@ impl Fact {
             Self::Hold { hold, on, .. } => hold_severity(*hold, *on),
             Self::Switchover { step, .. } => step_severity(step),
             Self::Fencing(fencing) => fencing.severity(),
+            Self::Upgrade { step } => step.severity(),
             Self::Voting(voting) => voting.severity(),
             Self::Command { refused, .. } => {
                 if refused.is_some() {
@@ -93,6 +94,7 @@ impl Fact {
             | Self::PersistFailed { .. }
             | Self::PersistRecovered
             | Self::Fencing(_)
+            | Self::Upgrade { .. }
             | Self::ConfigMismatch { .. }
             | Self::ConfigMatches { .. }
             | Self::DuplicateNode { .. }

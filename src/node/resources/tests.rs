@@ -63,7 +63,7 @@ fn obey(resources: &mut [Resource], config: &GroupConfig, up: bool) -> Vec<Strin
             let (state, report) = match order {
                 Order::Start => (RunState::Starting, Report::Started),
                 Order::Stop { .. } => (RunState::Stopping, Report::Stopped),
-                Order::Announce => unreachable!("never ordered here"),
+                Order::Announce | Order::Adopt => unreachable!("never ordered here"),
             };
             resources[index].turn(state, now);
             resources[index].on_report(now, report, up, &RESTART);
@@ -76,6 +76,7 @@ fn letter(order: Order) -> char {
         Order::Start => '+',
         Order::Stop { .. } => '-',
         Order::Announce => '!',
+        Order::Adopt => '=',
     }
 }
 

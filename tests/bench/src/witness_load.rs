@@ -66,6 +66,7 @@ impl Holder {
             lease: LEASE,
             voters: 1,
             fenced: Vec::new(),
+            absence: Duration::ZERO,
         }
     }
 }

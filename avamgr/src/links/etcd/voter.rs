@@ -198,6 +198,7 @@ impl Voter {
             lease: Duration::ZERO,
             voters: 0,
             fenced: Vec::new(),
+            absence: Duration::ZERO,
         }
     }
 }

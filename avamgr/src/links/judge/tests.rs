@@ -42,6 +42,7 @@ fn heartbeat(from: u8, to: u8, link: LinkId) -> Heartbeat {
         lease: Duration::ZERO,
         voters: 0,
         fenced: Vec::new(),
+        absence: Duration::ZERO,
     }
 }
 

@@ -36,6 +36,22 @@ async fn a_unit_starts_and_stops_and_may_be_asked_twice() {
 }
 
 #[tokio::test]
+async fn a_unit_that_is_up_is_adopted_and_watched_and_one_that_is_not_has_failed() {
+    let mut stage = Stage::new(Fake::default()).await;
+    stage.expect(Report::Able).await;
+    stage.order(Order::Adopt);
+    assert!(matches!(stage.report().await, Report::Failed(reason) if reason.contains("ended while")));
+    stage.order(Order::Start);
+    stage.expect(Report::Started).await;
+    let starts = || stage.bus.calls().iter().filter(|call| *call == "StartUnit").count();
+    assert_eq!(starts(), 1);
+    stage.order(Order::Adopt);
+    stage.expect(Report::Started).await;
+    assert_eq!(stage.bus.calls().iter().filter(|call| *call == "StartUnit").count(), 1);
+    stage.quiet().await;
+}
+
+#[tokio::test]
 async fn a_job_that_fails_says_what_systemd_says() {
     let fake = Fake { start_ends_as: ("failed", "failed", "exit-code"), ..Fake::default() };
     let mut stage = Stage::new(fake).await;
@@ -281,8 +297,7 @@ impl Stage {
         let mut service = Systemd::new(&config, &unit, Some(bus.address.clone()));
         service.unit.groups = ControlGroups::at(groups.path().to_owned());
         let mouth = Mouth { id: ID, inputs };
-        let driver =
-            Driver { service, orders, mouth, adopt: false, phase: Phase::Down, able: None, look_at: Instant::now() };
+        let driver = Driver { service, orders, mouth, phase: Phase::Down, able: None, look_at: Instant::now() };
         tokio::spawn(driver.run());
         Self { bus, groups, orders: OrderSender(sender), received }
     }

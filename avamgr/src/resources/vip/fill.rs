@@ -83,6 +83,31 @@ impl Task {
         }
     }
 
+    /// Goes on with what the program before has put on.
+    pub(super) async fn adopt(&mut self) {
+        self.say_ability().await;
+        let taken = match self.obstacle() {
+            Some(why) => Err(why),
+            None => self.take_on().await,
+        };
+        match taken {
+            Ok(()) => self.report(Report::Started).await,
+            Err(why) => self.report(Report::Failed(why)).await,
+        }
+    }
+
+    async fn take_on(&mut self) -> Result<(), String> {
+        self.open_sockets().map_err(|error| error.to_string())?;
+        self.put_on.extend(self.index());
+        self.phase = Phase::Up;
+        let now = clock::now();
+        self.v4.hurry(now);
+        self.v6.hurry(now);
+        self.begin_slow_rounds();
+        self.mend_routes_soon();
+        self.find_and_mend().await
+    }
+
     /// What is announced before the kernel lets it answer would be lost.
     async fn wait_for_the_guard(&self) -> Result<(), String> {
         let Some(guard) = &self.guard else { return Ok(()) };

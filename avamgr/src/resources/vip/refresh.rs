@@ -46,6 +46,12 @@ impl Refresh {
         self.due = (!self.all.is_empty()).then(|| since + self.rhythm.refresh);
     }
 
+    /// When the addresses got their lifetime is not known.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.begin(now);
+        self.due = self.due.map(|_| now);
+    }
+
     pub(super) fn end(&mut self) {
         self.due = None;
     }

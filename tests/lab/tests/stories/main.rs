@@ -18,3 +18,4 @@ mod scripts;
 mod second_phase;
 mod strangers;
 mod three;
+mod upgrade;
