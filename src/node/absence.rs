@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::{NodeId, Role};
 use crate::control::Answer;
 use crate::node::action::RequestId;
+use crate::node::arbitration::Reachability;
 use crate::node::event::{Fact, UpgradeStep};
 use crate::node::group::Group;
 use crate::node::resources::RunState;
@@ -89,6 +90,9 @@ impl Node {
         }
         if self.isolated {
             return Some("this node is isolated".to_owned());
+        }
+        if !self.leases() && self.arbitrator.as_ref().is_some_and(|it| it.state == Reachability::Unreachable) {
+            return Some("the arbitrator does not answer".to_owned());
         }
         self.groups.iter().find_map(|group| self.change_under_way(group)).or_else(|| self.missing_voters())
     }

@@ -98,7 +98,8 @@ impl Node {
             PeerState::Unknown | PeerState::Degraded | PeerState::Suspect | PeerState::OneWay | PeerState::Silent => {
                 true
             }
-            PeerState::Alive | PeerState::Left => false,
+            PeerState::Alive => !peer.absence.is_zero(),
+            PeerState::Left => false,
         })
     }
 
@@ -122,7 +123,9 @@ impl Node {
             self.outbox.push_back(Action::Ask { ask: id, timeout });
         }
         self.alarm(state == Reachability::Unreachable, Fact::ArbitratorUnreachable, Fact::ArbitratorReachable);
-        let alone = !self.peers.values().any(|peer| peer.state.is_alive());
+        // Who is absent may be back unheard, and take over: that it was expected to be silent is no proof that we are not cut off.
+        let (floor, dead_time) = (self.floor, self.config.timers.dead_time);
+        let alone = !self.peers.values().any(|peer| peer.state.is_alive() && !peer.is_away(now, floor, dead_time));
         let missed = self.peers.values().any(|peer| peer.state != PeerState::Left);
         // Under leases it decides nothing.
         self.isolated = alone && missed && state == Reachability::Unreachable && !self.leases();

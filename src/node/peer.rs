@@ -200,6 +200,12 @@ impl Peer {
         }
     }
 
+    /// It has announced that it may be silent, and is.
+    pub(super) fn is_away(&self, now: Instant, floor: Instant, dead_time: Duration) -> bool {
+        let silent = |heard: Instant| now.since(heard.max(floor)) >= dead_time;
+        !self.absence.is_zero() && self.heard.is_none_or(silent)
+    }
+
     /// Any frame within the dead time, whether or not it hears us.
     fn is_heard(&self, now: Instant, floor: Instant, timers: &Timers) -> bool {
         let recent = |last: Instant| now.since(last.max(floor)) < timers.dead_time;
