@@ -14,7 +14,8 @@ use crate::config::Rejoin;
 use crate::control::{Answer, FenceVerb};
 use crate::lease::Asker;
 use crate::node::action::{Action, FenceId, RequestId};
-use crate::node::event::Fencing as Told;
+use crate::node::event::{Fencing as Told, LinkDownCause};
+use crate::node::link::LinkState;
 use crate::node::obstacle::{FenceStanding, Obstacle};
 use crate::node::peer::{Peer, PeerState};
 use crate::node::{Fact, Node};
@@ -249,7 +250,10 @@ impl Node {
     /// Without votes the other one may be about to shoot at us: the ACTIVE node is first.
     fn is_threatened(&self, id: GroupId, peer: &Peer) -> bool {
         let sure = self.arbitrator.as_ref().is_none_or(|arbitrator| arbitrator.vouches_since(self.last_sign(peer)));
-        !self.leases() && sure && peer.state == PeerState::Silent && self.group(id).serves()
+        // Where nobody listens there is nobody who could.
+        let gone = peer.links.values().any(|link| link.state == LinkState::Down(LinkDownCause::Refused));
+        let threatens = peer.state == PeerState::Silent && !gone;
+        !self.leases() && sure && threatens && self.group(id).serves()
     }
 
     /// How long a shot at a node waits for one of its own.
