@@ -1,10 +1,10 @@
-//! SABOTAGE: the safety rules of the lease, each of which a test can break on purpose.
+//! SABOTAGE: the safety rules of lease and fencing, each of which a test can break on purpose.
 //!
 //! A checker is worth what it catches. With the feature `sabotage` a test says which rule does not count on its thread, and
 //! the checker has to find out. Without the feature no rule can be broken, and the compiler removes the question.
 #![cfg_attr(not(feature = "sabotage"), expect(unreachable_pub, reason = "nobody outside may know of it then"))]
 
-/// A rule that keeps two nodes from having a lease at once, or a node from serving without one.
+/// A rule that keeps two nodes from having a lease at once, or a node from serving without one or beside a silent owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// A holder counts its lease from the sending of the renewal, not from the arrival of the acknowledgement.
@@ -33,6 +33,10 @@ pub enum Rule {
     LapsedHolderStops,
     /// The kernel is told when the lease is over, and closes the addresses by itself.
     LeaseEnds,
+    /// What a silent node may own is not taken over before the node is known to be off.
+    SilentNodesAreFenced,
+    /// A fence device that has failed has not turned anything off.
+    OnlyAProofFences,
 }
 
 #[cfg(feature = "sabotage")]
@@ -42,7 +46,7 @@ mod switch {
 
     impl Rule {
         /// All of them.
-        pub const ALL: [Self; 13] = [
+        pub const ALL: [Self; 15] = [
             Self::LeaseCountsFromSending,
             Self::PromiseCountsFromReceipt,
             Self::ClocksAreWrong,
@@ -56,6 +60,8 @@ mod switch {
             Self::ClaimIsGrantedFirst,
             Self::LapsedHolderStops,
             Self::LeaseEnds,
+            Self::SilentNodesAreFenced,
+            Self::OnlyAProofFences,
         ];
     }
 

@@ -19,6 +19,7 @@ use crate::node::link::LinkState;
 use crate::node::obstacle::{FenceStanding, Obstacle};
 use crate::node::peer::{Peer, PeerState};
 use crate::node::{Fact, Node};
+use crate::sabotage::{Rule, broken};
 use crate::time::Instant;
 use crate::wire::{Fenced, Heartbeat};
 
@@ -89,7 +90,8 @@ impl Node {
             PeerState::Unknown | PeerState::Silent | PeerState::OneWay => true,
             PeerState::Alive | PeerState::Degraded | PeerState::Suspect | PeerState::Left => false,
         };
-        if !doubtful || !self.config.fences(peer.id) || self.is_off(peer) {
+        let unasked = broken(Rule::SilentNodesAreFenced);
+        if !doubtful || !self.config.fences(peer.id) || self.is_off(peer) || unasked {
             return None;
         }
         let standing = if let Some(shot) = self.fencing.shots.get(&peer.id) {
@@ -165,6 +167,10 @@ impl Node {
         let Some((node, request)) = found.map(|(node, shot)| (*node, shot.request)) else { return };
         self.fencing.shots.remove(&node);
         let answer = match result {
+            Err(how) if broken(Rule::OnlyAProofFences) => {
+                self.believe_off(node, how.clone());
+                Answer::Done { text: how }
+            }
             Ok(how) => {
                 let name = self.config.node_name(node);
                 let text = format!("{name} is off: {how}");

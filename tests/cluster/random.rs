@@ -128,7 +128,11 @@ pub(crate) fn one_random_run_under_leases(
     run_plan(seed, random, plan, slot, detail)
 }
 
-fn one_random_run_with_fencing(seed: u64, slot: &mut Option<Checked>, detail: Option<Detail>) -> Result<(), String> {
+pub(crate) fn one_random_run_with_fencing(
+    seed: u64,
+    slot: &mut Option<Checked>,
+    detail: Option<Detail>,
+) -> Result<(), String> {
     let mut random = Random::new(seed);
     let lease = random.chance(400_000);
     let shape = random_shape(&mut random);

@@ -1,4 +1,4 @@
-//! Every safety rule of the lease is broken on purpose once: a checker that does not notice has checked nothing.
+//! Every safety rule of lease and fencing is broken on purpose once: a checker that does not notice has checked nothing.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::Instant;
 use avamgr_core::sabotage::{Rule, break_rule};
 
 use crate::explore::{explore, under_leases};
-use crate::random::{attempt, one_random_run_under_leases};
+use crate::random::{RunSeed, attempt, one_random_run_under_leases, one_random_run_with_fencing};
 
 /// A broken rule is caught within so many seeds, and none of them fails when no rule is broken.
 const SEEDS: u64 = 1_000;
@@ -19,6 +19,8 @@ enum Catcher {
     Explorer,
     /// It takes more nodes, or no special moment.
     Seeds,
+    /// It takes fence devices.
+    FencingSeeds,
 }
 
 fn catcher(rule: Rule) -> Catcher {
@@ -33,6 +35,7 @@ fn catcher(rule: Rule) -> Catcher {
         | Rule::PromiseIsOurs
         | Rule::ReleaseWhenDown => Catcher::Explorer,
         Rule::MajorityDecides | Rule::ClaimIsGrantedFirst | Rule::LapsedHolderStops | Rule::LeaseEnds => Catcher::Seeds,
+        Rule::SilentNodesAreFenced | Rule::OnlyAProofFences => Catcher::FencingSeeds,
     }
 }
 
@@ -42,7 +45,8 @@ fn sabotage_of_any_rule_is_caught() {
         let began = Instant::now();
         let (tried, sentence) = match catcher(rule) {
             Catcher::Explorer => by_exploring(rule),
-            Catcher::Seeds => by_seeds(Some(rule)),
+            Catcher::Seeds => by_seeds(Some(rule), one_random_run_under_leases),
+            Catcher::FencingSeeds => by_seeds(Some(rule), one_random_run_with_fencing),
         };
         let seconds = began.elapsed().as_secs_f64();
         let sentence = sentence.unwrap_or_else(|| panic!("{rule:?} is broken, and nobody notices: {tried}"));
@@ -53,8 +57,10 @@ fn sabotage_of_any_rule_is_caught() {
 
 #[test]
 fn sabotage_of_nothing_is_not_noticed() {
-    let (tried, sentence) = by_seeds(None);
-    assert_eq!(sentence, None, "{tried}");
+    for run in [one_random_run_under_leases as RunSeed, one_random_run_with_fencing] {
+        let (tried, sentence) = by_seeds(None, run);
+        assert_eq!(sentence, None, "{tried}");
+    }
 }
 
 /// The slowest clock holds the lease first: there a mistake of a clock matters most.
@@ -67,10 +73,10 @@ fn by_exploring(rule: Rule) -> (String, Option<String>) {
 }
 
 /// Seeds on every processor until one of them fails.
-fn by_seeds(rule: Option<Rule>) -> (String, Option<String>) {
+fn by_seeds(rule: Option<Rule>, run: RunSeed) -> (String, Option<String>) {
     let (next, found) = (AtomicU64::new(1), Mutex::new(None::<(u64, String)>));
     let try_one = |seed| {
-        if let (Err(error), _) = attempt(seed, None, one_random_run_under_leases)
+        if let (Err(error), _) = attempt(seed, None, run)
             && (rule.is_none() || is_about_safety(&error))
         {
             let mut found = found.lock().expect("no worker panics");
