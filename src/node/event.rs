@@ -5,6 +5,7 @@
 mod cause;
 mod fencing;
 mod severity;
+pub(super) mod standing;
 mod voting;
 
 use std::time::Duration;
@@ -445,26 +446,6 @@ pub(super) enum AlarmKey {
     OtherVoters(NodeId),
     VotersDoubted,
     Term(GroupId, NodeId),
-}
-
-/// Standing alarms as text: each fact names its own.
-pub(super) mod standing {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::{AlarmKey, Fact, Instant};
-
-    type Alarms = BTreeMap<AlarmKey, (Instant, Fact)>;
-
-    pub(in crate::node) fn serialize<S: Serializer>(alarms: &Alarms, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(alarms.values())
-    }
-
-    pub(in crate::node) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Alarms, D::Error> {
-        let facts = Vec::<(Instant, Fact)>::deserialize(from)?;
-        Ok(facts.into_iter().filter_map(|(since, fact)| Some((fact.alarm_key()?, (since, fact)))).collect())
-    }
 }
 
 impl Fact {

@@ -206,7 +206,8 @@ impl Node {
         }
         if owner.is_some() {
             probe.answered = now;
-        } else if probe.owner.is_some() && asked < probe.answered + patience {
+        } else if probe.answered > Instant::BOOT && asked < probe.answered + patience {
+            // Also when nobody wanted to know of it meanwhile.
             return;
         }
         // That the owner answers while its frames are merely late is as it should be.

@@ -139,7 +139,7 @@ fn an_absence_stands_behind_everything_else() {
     assert_eq!(ring().open(&sealed(&absent)), Ok(absent.clone()));
     let (there, absent) = (unsealed(&there), unsealed(&absent));
     assert_eq!(absent[there.len()..], 2_000_000_u32.to_be_bytes());
-    assert_eq!(absent[HEADER], there[HEADER] | 0x20);
+    assert_eq!(absent[HEADER], there[HEADER] | 0x40);
     assert_eq!(ring().open(&forged(absent[..absent.len() - 1].to_vec())), Err(BadDatagram::Malformed));
 }
 

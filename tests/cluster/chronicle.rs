@@ -27,6 +27,8 @@ pub(crate) struct Run {
     pub(crate) incarnation: Option<Incarnation>,
     /// The last fresh frame of each peer, by link: when it arrived, in the world's time.
     pub(crate) heard: BTreeMap<(NodeId, LinkId), Instant>,
+    /// Until when a peer has said that it may be silent.
+    absent: BTreeMap<NodeId, Instant>,
     /// The runs of peers that have said goodbye: it is the last word of a run.
     pub(crate) left: BTreeMap<NodeId, Incarnation>,
     /// Whom it has ordered to be turned off, and since when each is known to be.
@@ -141,6 +143,9 @@ impl Run {
                 let arrived = world.world_time(node, *arrived);
                 let heard = self.heard.entry((heartbeat.from, *link)).or_insert(arrived);
                 *heard = arrived.max(*heard);
+                if !heartbeat.absence.is_zero() {
+                    self.absent.insert(heartbeat.from, arrived + heartbeat.absence);
+                }
                 if heartbeat.leaving {
                     self.left.insert(heartbeat.from, heartbeat.incarnation);
                 } else if self.left.get(&heartbeat.from) != Some(&heartbeat.incarnation) {
@@ -295,6 +300,11 @@ impl Run {
     /// When a peer was heard last, on any link.
     pub(crate) fn last_heard(&self, peer: NodeId) -> Option<Instant> {
         self.heard.iter().filter(|((from, _), _)| *from == peer).map(|(_, at)| *at).max()
+    }
+
+    /// Whether this peer has said that it may be silent now, or a moment ago.
+    pub(crate) fn is_absent(&self, now: Instant, peer: NodeId, time: Duration) -> bool {
+        self.absent.get(&peer).is_some_and(|until| now.since(*until) <= time)
     }
 
     /// Whether this peer was heard within `time`.

@@ -52,7 +52,8 @@ pub(crate) enum Fault {
     FenceDevice,
 }
 
-const ALL: [Fault; 37] = [
+/// What can happen to every cluster.
+const USUAL: [Fault; 35] = [
     Fault::CutOneWay,
     Fault::CutLink,
     Fault::MendLink,
@@ -84,20 +85,19 @@ const ALL: [Fault; 37] = [
     Fault::Online,
     Fault::Maintenance,
     Fault::ResourceOrder,
-    Fault::Upgrade,
     Fault::WallClock,
     Fault::Witness,
     Fault::WayToWitness,
     Fault::BadWayToWitness,
-    Fault::FenceDevice,
 ];
 
-/// The kinds of fault of one seed.
-pub(crate) fn choose_kinds(random: &mut Random) -> Vec<Fault> {
+/// The kinds of fault of one seed; `special` ones are always among them.
+pub(crate) fn choose_kinds(random: &mut Random, special: &[Fault]) -> Vec<Fault> {
     let share = 100_000 + u32::try_from(random.below(700_000)).unwrap_or(0);
-    let mut kinds: Vec<Fault> = ALL.into_iter().filter(|_| random.chance(share)).collect();
+    let mut kinds: Vec<Fault> = USUAL.into_iter().filter(|_| random.chance(share)).collect();
     // What is broken should sometimes be mended.
     kinds.extend([Fault::HealNetwork, Fault::StartDaemon]);
+    kinds.extend(special);
     kinds
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use avamgr_core::cluster::{GroupId, NodeId, ResourceId, Role, Term};
+use avamgr_core::cluster::{GroupId, LinkId, NodeId, ResourceId, Role, Term};
 use avamgr_core::node::event::HoldKind;
 use avamgr_core::node::{Action, Fact, Input, Order};
 use avamgr_core::sim::{DaemonChange, Note, What, World};
@@ -376,7 +376,8 @@ fn the_silent_are_off(world: &World, node: NodeId, run: &Run) -> Result<(), Stri
         let heard = run.last_heard(peer);
         let confirmed = run.off.get(&peer).max(run.vouched.get(config.node_name(peer)));
         let off = confirmed.is_some_and(|since| heard.is_none_or(|heard| heard <= *since));
-        if !off && !run.left.contains_key(&peer) && !run.heard_within(world.now(), peer, company) {
+        let there = run.heard_within(world.now(), peer, company) || run.is_absent(world.now(), peer, company);
+        if !off && !there && !run.left.contains_key(&peer) {
             return Err(format!("{peer:?}, last heard {heard:?}, was not turned off"));
         }
     }
@@ -415,6 +416,8 @@ fn a_stalled_node_asks_before_it_speaks(world: &World, notes: &[Note]) -> Result
         match &note.what {
             What::Did(Action::Ask { .. } | Action::Resource { order: Order::Stop { .. }, .. }) => return Ok(()),
             What::Did(Action::Send { heartbeat, .. }) if heartbeat.probe => return Ok(()),
+            // To the witness every frame is a question.
+            What::Did(Action::Send { link: LinkId::WITNESS, .. }) => return Ok(()),
             What::Did(Action::Send { heartbeat, .. }) => {
                 let serves = heartbeat.groups.iter().any(|group| group.role == Role::Active);
                 if serves && stalled && !world.config().standalone {

@@ -20,6 +20,7 @@ pub(crate) fn end_faults(world: &mut Checked) -> Result<(), String> {
         world.set_disk_full(node, false);
         world.set_disk_delay(node, Duration::from_millis(2));
         world.set_wall_error(node, 0);
+        world.set_exec_time(node, Duration::from_millis(20));
         world.set_fence_device(node, FenceDevice::GOOD);
         for resource in all_resources(&world.config().clone()) {
             let Some(behaviour) = world.behaviour(node, resource).cloned() else {

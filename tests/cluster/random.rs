@@ -12,7 +12,7 @@ use std::time::Duration;
 use avamgr_core::sim::{Cable, Detail, Noise, Plan, Random};
 
 use crate::checked::Checked;
-use crate::faults::{choose_kinds, strike};
+use crate::faults::{Fault, choose_kinds, strike};
 use crate::liveness::{
     await_service, end_faults, help_of_an_operator, nobody_waits_without_a_reason, nothing_moves_for, recovery_bound,
 };
@@ -36,7 +36,12 @@ fn random_faults_under_leases_break_no_rule_and_end_well() {
 
 #[test]
 fn random_faults_with_fencing_break_no_rule_and_end_well() {
-    try_seeds("random-fencing", RUNS / 2, one_random_run_with_fencing);
+    try_seeds("random-fencing", 3_000, one_random_run_with_fencing);
+}
+
+#[test]
+fn random_faults_with_upgrades_break_no_rule_and_end_well() {
+    try_seeds("random-upgrade", 3_000, one_random_run_with_upgrades);
 }
 
 /// Tries seeds on every processor; the first one that fails is played again with everything written down.
@@ -110,7 +115,7 @@ pub(crate) fn number(name: &str) -> Option<u64> {
 fn one_random_run(seed: u64, slot: &mut Option<Checked>, detail: Option<Detail>) -> Result<(), String> {
     let mut random = Random::new(seed);
     let plan = random_plan(&mut random);
-    run_plan(seed, random, plan, slot, detail)
+    run_plan(seed, random, plan, &[], slot, detail)
 }
 
 pub(crate) fn one_random_run_under_leases(
@@ -125,7 +130,7 @@ pub(crate) fn one_random_run_under_leases(
     let etcd = random.chance(200_000);
     let shape = Shape { nodes, lease: !etcd, witness: witness && !etcd, etcd, ..shape };
     let plan = plan_of(&shape, &mut random);
-    run_plan(seed, random, plan, slot, detail)
+    run_plan(seed, random, plan, &[], slot, detail)
 }
 
 pub(crate) fn one_random_run_with_fencing(
@@ -140,13 +145,22 @@ pub(crate) fn one_random_run_with_fencing(
     let fence_delay_ms = (!lease).then_some(400);
     let shape = Shape { lease, witness: lease, fenced: true, rejoin: true, fence_delay_ms, ..shape };
     let plan = plan_of(&shape, &mut random);
-    run_plan(seed, random, plan, slot, detail)
+    run_plan(seed, random, plan, &[Fault::FenceDevice], slot, detail)
+}
+
+fn one_random_run_with_upgrades(seed: u64, slot: &mut Option<Checked>, detail: Option<Detail>) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let lease = random.chance(500_000);
+    let shape = random_shape(&mut random);
+    let plan = plan_of(&Shape { lease, witness: lease, ..shape }, &mut random);
+    run_plan(seed, random, plan, &[Fault::Upgrade], slot, detail)
 }
 
 fn run_plan(
     seed: u64,
     mut random: Random,
     plan: Plan,
+    special: &[Fault],
     slot: &mut Option<Checked>,
     detail: Option<Detail>,
 ) -> Result<(), String> {
@@ -154,7 +168,7 @@ fn run_plan(
     world.watch_strangers(seed);
     world.boot_all();
     let step = world.config().timers.hold_time * 2;
-    let kinds = choose_kinds(&mut random);
+    let kinds = choose_kinds(&mut random, special);
     if random.chance(800_000) {
         // Most clusters have settled before the first fault.
         world.run_ms(1_500)?;
