@@ -93,16 +93,9 @@ impl Vote {
         }
     }
 
-    /// Ends what one run of a node was promised: it is known to be off.
-    pub fn release_of(&mut self, now: Instant, off: Asker) {
-        if self.promise(now).is_some_and(|promise| promise.is_of(off)) {
-            self.give_back(now);
-        }
-    }
-
-    /// Ends what `holder` was promised.
-    pub fn release(&mut self, now: Instant, holder: NodeId) {
-        if self.promise(now).is_some_and(|promise| promise.holder == holder) {
+    /// Ends what one run of a node was promised: it gives it back, or is known to be off.
+    pub fn release(&mut self, now: Instant, whose: Asker) {
+        if self.promise(now).is_some_and(|promise| promise.is_of(whose)) {
             self.give_back(now);
         }
     }
@@ -150,7 +143,7 @@ mod tests {
     fn a_promise_given_back_is_free_at_once_and_only_its_holder_gives_it_back() {
         let mut vote = promised();
         vote.hear(at(1), B, Wish::Nothing, at(31), false);
-        vote.release(at(1), B.node);
+        vote.release(at(1), B);
         vote.hear(at(2), A, Wish::Wait, at(32), false);
         assert_eq!(held(&vote, 2), Some((A, 5)));
         vote.hear(at(3), A, Wish::Nothing, at(33), false);
@@ -162,10 +155,10 @@ mod tests {
     #[test]
     fn only_the_run_that_is_off_is_released() {
         let mut vote = promised();
-        vote.release_of(at(1), Asker { run: Incarnation(8), ..A });
-        vote.release_of(at(1), B);
+        vote.release(at(1), Asker { run: Incarnation(8), ..A });
+        vote.release(at(1), B);
         assert_eq!(held(&vote, 1), Some((A, 5)));
-        vote.release_of(at(1), A);
+        vote.release(at(1), A);
         assert_eq!(held(&vote, 1), None);
     }
 

@@ -152,7 +152,7 @@ impl Witness {
             let heard = self.callers.get(&fenced.node).map(|caller| caller.heard);
             if heard.is_none_or(|heard| now.since(heard) >= request.lease) {
                 let off = Asker { node: fenced.node, run };
-                self.votes.values_mut().for_each(|vote| vote.release_of(now, off));
+                self.votes.values_mut().for_each(|vote| vote.release(now, off));
             }
         }
     }

@@ -129,7 +129,7 @@ impl Node {
             // Whom we have heard ourselves meanwhile is not off, whoever says so.
             if heard.is_none_or(|heard| now.since(heard) >= frame.lease) && self.votes_for(frame) {
                 let off = Asker { node: fenced.node, run };
-                self.groups.iter_mut().for_each(|group| group.vote.release_of(now, off));
+                self.groups.iter_mut().for_each(|group| group.vote.release(now, off));
             }
         }
     }

@@ -264,10 +264,10 @@ impl Node {
 
     /// Gives every vote back, our own among them.
     pub(super) fn end_tenure(&mut self, id: GroupId) {
-        let (now, me) = (self.now, self.me);
+        let (now, own) = (self.now, Asker { node: self.me, run: self.incarnation });
         let group = self.group_mut(id);
         group.tenure = None;
-        group.vote.release(now, me);
+        group.vote.release(now, own);
     }
 
     /// The claim of a candidate: won with a majority, given up when it takes too long. Then others may try, and the first in

@@ -54,6 +54,8 @@ impl Persistence {
     /// The term on disk is damaged: what is used next is written anew first.
     pub(super) fn forget_term(&mut self, group: GroupId) {
         self.on_disk.terms.remove(&group);
+        // What is being written has it too, and would be believed when it is there.
+        self.forget_write();
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
