@@ -41,6 +41,7 @@ mod power;
 mod probe;
 mod process;
 mod scratch;
+mod steady;
 mod story;
 mod switch;
 mod sysctl;
@@ -64,6 +65,7 @@ pub use plan::{ARBITRATOR, Cidr, HostKind, HostPlan, NetworkPlan, NicPlan, Plan,
 pub use power::PowerOff;
 pub use probe::{Pace, Probe};
 pub use process::{HostCommand, Process};
+pub use steady::on_a_steady_machine;
 pub use story::story;
 pub use usage::Usage;
 pub use userns::{enter_user_namespace, explain, within_user_namespace};

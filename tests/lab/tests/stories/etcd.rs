@@ -26,7 +26,8 @@ impl Held {
         let config = format!("{}\n{table}\n{GROUP}{SLEEPER}\n", cluster(PAIR, "", &V4_AND_V6));
         let pair = Pair::install_all(Plan::pair().switched(), &config)?;
         let answers = Answers::start(&pair.node("client")?, VIP.parse()?, pair.lab.nodes())?;
-        let mut held = Self { leased: Leased { pair, witness: None, answers }, etcd: None };
+        // A switchover there and back is sooner than a lease here.
+        let mut held = Self { leased: Leased { pair, witness: None, answers, lease: LEASE / 10 }, etcd: None };
         held.start_etcd()?;
         for (node, role) in PAIR.iter().zip(["active", "standby"]) {
             held.pair_mut().start_daemon(node)?;

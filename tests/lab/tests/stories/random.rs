@@ -15,10 +15,11 @@ use crate::lease::Leased;
 use crate::pair::{Outcome, PAIR};
 
 /// Half of what is usual, so that more happens in the time; and a run is nothing but failovers.
-const TIMERS: &str = "heartbeat_interval = \"50ms\"\n[limits]\nfailovers = 1000";
+const INTERVAL: Duration = Duration::from_millis(50);
+const LIMITS: &str = "[limits]\nfailovers = 1000";
 
 /// The lease that follows from it.
-const LEASE_MILLIS: u64 = 175;
+const LEASE_MILLIS: u64 = 150;
 
 /// One node serves by then when nothing is wrong any more, on a machine that is busy.
 const HEALED_WITHIN: Duration = Duration::from_secs(30);
@@ -229,7 +230,7 @@ fn two_hundred_random_faults() {
         let seed = number("SEED").unwrap_or(clock.into());
         let faults = usize::try_from(number("FAULTS").unwrap_or(200))?;
         println!("SEED={seed} FAULTS={faults}");
-        let leased = Leased::start(Plan::pair().switched(), TIMERS)?;
+        let leased = Leased::start_at(Plan::pair().switched(), INTERVAL, LIMITS)?;
         let mut run = Run { leased, chance: Chance(seed), struck: Vec::new() };
         for number in 1..=faults {
             run.one()?;

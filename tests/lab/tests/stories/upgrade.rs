@@ -5,9 +5,9 @@ use std::fs;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use avamgr_lab::{Answers, Plan, VIP, mark, story};
+use avamgr_lab::{Answers, Plan, VIP, mark, on_a_steady_machine, story};
 
-use crate::lease::Leased;
+use crate::lease::{Leased, SHORT};
 use crate::pair::{Outcome, PAIR, Pair, SLEEPER, config};
 
 /// What a busy lab may be late by: at an interval of 10 ms the guard closes for a moment whenever the machine stands still.
@@ -82,8 +82,8 @@ fn upgrade(pair: &Pair, node: &str) -> Outcome {
 }
 
 /// A pair under leases, both of whose programs are replaced, the ACTIVE one twice.
-fn upgrades_under_leases(interval: &str) -> Outcome {
-    let leased = Leased::start(Plan::pair().switched(), &format!("heartbeat_interval = \"{interval}\""))?;
+fn upgrades_under_leases(interval: Duration) -> Outcome {
+    let leased = Leased::start_at(Plan::pair().switched(), interval, "")?;
     let calm = Calm::look(&leased.pair, &leased.answers)?;
     for node in ["hadev1", "hadev2", "hadev1"] {
         upgrade(&leased.pair, node)?;
@@ -99,12 +99,12 @@ fn upgrades_under_leases(interval: &str) -> Outcome {
 
 #[test]
 fn under_leases_nothing_moves_at_the_usual_interval() {
-    story(|| upgrades_under_leases("100ms"));
+    story(|| upgrades_under_leases(Duration::from_millis(100)));
 }
 
 #[test]
 fn under_leases_nothing_moves_at_ten_milliseconds() {
-    story(|| upgrades_under_leases("10ms"));
+    story(|| on_a_steady_machine(SHORT, || upgrades_under_leases(SHORT)));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn with_an_arbitrator_nothing_moves_either() {
 #[test]
 fn a_program_that_cannot_go_on_is_refused_and_nothing_happens() {
     story(|| {
-        let leased = Leased::start(Plan::pair().switched(), "")?;
+        let leased = Leased::start(Plan::pair().switched())?;
         let pair = &leased.pair;
         let node = pair.node("hadev1")?;
         node.write("/run/unfit", "#!/bin/sh\necho 'format 7 is not known here' >&2\nexit 1\n")?;
