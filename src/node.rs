@@ -34,6 +34,7 @@ mod takeover;
 mod terms;
 mod vip_probe;
 mod voters;
+mod watchdog;
 mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -274,6 +275,8 @@ impl Node {
         for id in self.config.clone().group_ids() {
             self.decide_group(id);
         }
+        self.judge_outcast();
+        self.judge_watchdog();
         self.judge_fencing();
         self.follow_pending_request();
         self.follow_awaited();

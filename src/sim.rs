@@ -22,6 +22,7 @@ mod phrase;
 mod queue;
 mod random;
 mod resources;
+mod watchdog;
 mod witness;
 
 use std::sync::Arc;
@@ -185,6 +186,7 @@ impl World {
             Happening::Deadline { at, run } => self.deadline(at, run),
             Happening::Expiry { at, resource, due } => self.expiry(at, resource, due),
             Happening::Fenced { by, run, fence, target } => self.fence_device_done(by, run, fence, target),
+            Happening::Reset { at, due } => self.watchdog_is_due(at, due),
             Happening::Resume { at, run, due } => self.resume(at, run, due),
             Happening::Thaw { at, due } => self.thaw(at, due),
         }

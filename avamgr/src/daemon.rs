@@ -171,6 +171,9 @@ impl Loop {
             }
         }
         self.daemon.pulse.beat();
+        if self.daemon.node.feeds_watchdog() {
+            self.daemon.pulse.beat_for_machine();
+        }
         let now = clock::now();
         if self.news || now >= self.published + PUBLISH {
             self.publish(now);

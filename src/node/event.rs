@@ -443,6 +443,7 @@ pub(super) enum AlarmKey {
     Fenced(NodeId),
     FenceFailed(NodeId),
     Outcast(NodeId),
+    Unfed,
     OtherVoters(NodeId),
     VotersDoubted,
     Term(GroupId, NodeId),

@@ -14,7 +14,7 @@ use crate::config::Rejoin;
 use crate::control::{Answer, FenceVerb};
 use crate::lease::Asker;
 use crate::node::action::{Action, FenceId, RequestId};
-use crate::node::event::{Fencing as Told, LinkDownCause};
+use crate::node::event::{AlarmKey, Fencing as Told, LinkDownCause};
 use crate::node::link::LinkState;
 use crate::node::obstacle::{FenceStanding, Obstacle};
 use crate::node::peer::{Peer, PeerState};
@@ -121,8 +121,7 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(&frame.from) {
             peer.fenced_us = outcast;
         }
-        let (by, now) = (frame.from, self.now);
-        self.alarm(outcast, Told::Outcast { by }, Told::Readmitted { by });
+        let now = self.now;
         for fenced in frame.fenced.iter().filter(|fenced| fenced.node != self.me) {
             let Some(run) = fenced.run else { continue };
             let heard = self.peers.get(&fenced.node).and_then(|peer| peer.heard);
@@ -131,6 +130,15 @@ impl Node {
                 let off = Asker { node: fenced.node, run };
                 self.groups.iter_mut().for_each(|group| group.vote.release(now, off));
             }
+        }
+    }
+
+    /// Nobody who is there keeps this node out: nobody who is gone does.
+    pub(super) fn judge_outcast(&mut self) {
+        for by in self.config.clone().node_ids() {
+            let Some(peer) = self.peers.get(&by) else { continue };
+            let outcast = peer.fenced_us && peer.state.is_alive();
+            self.alarm(outcast, Told::Outcast { by }, Told::Readmitted { by });
         }
     }
 
@@ -143,6 +151,12 @@ impl Node {
                 self.note_failure(node, "its device says that it is off, but it is heard".to_owned());
                 self.alarm(true, Told::Lied { node }, Told::Recovered { node });
             }
+        }
+        if let Some((_, Fact::Fencing(failed @ Told::Failed { .. }))) = self.alarms.get(&AlarmKey::FenceFailed(node)) {
+            // It need not be turned off any more; should it fall silent again, nobody waits because of this.
+            let failed = failed.clone();
+            self.fencing.failures.remove(&node);
+            self.alarm(false, failed, Told::Recovered { node });
         }
         let back = self.fencing.outcasts.get(&node).is_some_and(|off| *off != Some(run));
         if back && self.config.fencing.rejoin == Rejoin::Auto {
@@ -180,7 +194,7 @@ impl Node {
             Err(reason) => {
                 self.note_failure(node, reason.clone());
                 // A new reason is news.
-                self.alarms.remove(&crate::node::event::AlarmKey::FenceFailed(node));
+                self.alarms.remove(&AlarmKey::FenceFailed(node));
                 let raised = Told::Failed { node, reason: reason.clone() };
                 self.alarm(true, raised, Told::Recovered { node });
                 Answer::Failed { reason }
@@ -309,6 +323,7 @@ impl Node {
                 Err(format!("{name} is being turned off now"))
             }
             FenceVerb::Shoot => {
+                self.not_in_announced_absence(node)?;
                 self.shoot(node, Some(request));
                 Ok(None)
             }
@@ -323,8 +338,20 @@ impl Node {
         }
     }
 
+    /// The promises that a node has for the time of its absence are not given back on anybody's word.
+    fn not_in_announced_absence(&self, node: NodeId) -> Result<(), String> {
+        match self.peers.get(&node).filter(|peer| !peer.absence.is_zero() && peer.state.is_alive()) {
+            Some(_) => Err(format!(
+                "{} is changing its program: it is back, or counts as silent, in a moment",
+                self.config.node_name(node)
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// An operator vouches that a node is off.
     fn confirm_off(&mut self, node: NodeId, who: &str) -> Result<String, String> {
+        self.not_in_announced_absence(node)?;
         let name = self.config.node_name(node).to_owned();
         let heard = self.peers.get(&node).and_then(|peer| peer.heard);
         if let Some(heard) = heard.filter(|heard| self.now.since(*heard) < self.config.timers.dead_time) {

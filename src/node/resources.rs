@@ -117,6 +117,11 @@ impl Resource {
         matches!(self.state, RunState::Stuck(_)) && self.stop_failure.is_none()
     }
 
+    /// It could not be stopped, whether or not that is being tried again.
+    pub(super) fn cannot_be_stopped(&self) -> bool {
+        matches!(self.state, RunState::Stuck(_) | RunState::Stopping) && self.stop_failure.is_some()
+    }
+
     /// What could not be stopped is tried again as soon as orders are given. Returns whether it is that.
     pub(super) fn hurry(&mut self, now: Instant) -> bool {
         let unstoppable = matches!(self.state, RunState::Stuck(_)) && self.stop_failure.is_some();

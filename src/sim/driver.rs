@@ -51,6 +51,7 @@ impl World {
             self.note(Some(at), What::Did(action.clone()));
             self.perform(at, action);
         }
+        self.feed_watchdog(at);
         self.set_deadline(at);
     }
 

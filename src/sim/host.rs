@@ -71,6 +71,8 @@ pub(super) struct Kernel {
     pub(super) up: BTreeMap<ResourceId, Up>,
     /// Until when it lets the addresses of a group answer, on the host's clock.
     pub(super) rights: BTreeMap<GroupId, Instant>,
+    /// When its watchdog, which is not fed, resets it.
+    pub(super) reset: Option<Instant>,
     /// The whole machine stands still (a virtual machine on hold) until then.
     pub(super) frozen: Option<Instant>,
 }

@@ -91,6 +91,8 @@ fn fencing(config: &Config, fencing: &Fencing) -> String {
         Fencing::Cleared { node: it } => format!("{} cleared", node(*it)),
         Fencing::Outcast { by } => format!("FENCED by {}", node(*by)),
         Fencing::Readmitted { by } => format!("readmitted by {}", node(*by)),
+        Fencing::Unfed { resource, .. } => format!("{} stays up: watchdog NOT FED", config.resource_name(*resource)),
+        Fencing::Fed => "watchdog fed again".to_owned(),
     }
 }
 

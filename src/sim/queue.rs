@@ -30,6 +30,8 @@ pub(super) enum Happening {
     Expiry { at: NodeId, resource: ResourceId, due: Instant },
     /// The fence device of a host has done its work, or has not.
     Fenced { by: NodeId, run: u32, fence: FenceId, target: NodeId },
+    /// The watchdog of a host resets it, unless it was fed again.
+    Reset { at: NodeId, due: Instant },
     /// A daemon that stood still goes on.
     Resume { at: NodeId, run: u32, due: Instant },
     /// A whole machine that stood still goes on.

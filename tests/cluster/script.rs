@@ -53,6 +53,7 @@ pub(crate) fn plan(line: &str) -> Plan {
             ("witness", _) => (shape.lease, shape.witness) = (true, true),
             ("fenced", "") => shape.fenced = true,
             ("fenced", "auto") => (shape.fenced, shape.rejoin) = (true, true),
+            ("watchdog", time) => shape.watchdog = Some(duration(time).as_secs()),
             ("switched", _) => cable = Cable::Switched,
             ("standalone", _) => shape.standalone = true,
             ("ready", _) => shape.ready_check = true,

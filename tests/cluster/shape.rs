@@ -18,6 +18,8 @@ pub(crate) struct Shape {
     pub(crate) witness: bool,
     /// Every node can be turned off from outside.
     pub(crate) fenced: bool,
+    /// Every node has a watchdog, of so many seconds.
+    pub(crate) watchdog: Option<u64>,
     /// A node that was fenced may take part again by itself.
     pub(crate) rejoin: bool,
     /// How long the ACTIVE node is given to shoot first, unless it is derived.
@@ -58,6 +60,7 @@ impl Default for Shape {
             lease: false,
             witness: false,
             fenced: false,
+            watchdog: None,
             rejoin: false,
             fence_delay_ms: None,
             etcd: false,
@@ -127,6 +130,9 @@ impl Shape {
             for name in (1..=self.nodes).map(|node| format!("n{node}")) {
                 let _ = writeln!(text, "[[fence]]\nnode = \"{name}\"\nagent = \"/bin/fence\"\ntimeout = \"5s\"");
             }
+        }
+        if let Some(seconds) = self.watchdog {
+            let _ = writeln!(text, "[watchdog]\ntimeout = \"{seconds}s\"");
         }
         for (index, group) in self.groups.iter().enumerate() {
             text += &group.text(index);

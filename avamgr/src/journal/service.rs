@@ -45,6 +45,7 @@ pub struct Pulse(Arc<Beats>);
 #[derive(Debug, Default)]
 struct Beats {
     the_loop: AtomicU64,
+    machine: AtomicU64,
     hands: AtomicU64,
 }
 
@@ -52,6 +53,16 @@ impl Pulse {
     /// The loop has made a round. One store, no system call.
     pub fn beat(&self) {
         self.0.the_loop.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// This machine may go on: its watchdog is to be fed.
+    pub fn beat_for_machine(&self) {
+        self.0.machine.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the loop has beaten for the machine.
+    pub fn machine_beats(&self) -> u64 {
+        self.0.machine.load(Ordering::Relaxed)
     }
 
     /// How often the loop has beaten.

@@ -2,6 +2,7 @@
 
 use super::Speaker;
 use crate::config::Rejoin;
+use crate::control::words::duration;
 use crate::node::event::Fencing;
 
 impl Speaker<'_> {
@@ -35,6 +36,13 @@ impl Speaker<'_> {
                 format!("{by} had this node turned off: it takes nothing over until `avamgr fence clear` there")
             }
             Fencing::Readmitted { by } => format!("{} lets this node take part again", self.node(*by)),
+            Fencing::Unfed { resource, within } => format!(
+                "{} could not be brought down and others may have it: the watchdog is not fed any more and resets this machine \
+                 within {}",
+                self.resource(*resource),
+                duration(*within)
+            ),
+            Fencing::Fed => "everything is down after all: the watchdog is fed again".to_owned(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Facts about nodes that are turned off from outside.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::NodeId;
+use crate::cluster::{NodeId, ResourceId};
 use crate::node::event::{AlarmKey, Fact, Severity};
 
 /// What is to be told of fencing.
@@ -53,6 +55,15 @@ pub enum Fencing {
         /// Who did.
         by: NodeId,
     },
+    /// Something could not be stopped that others may take: the watchdog is not fed any more and resets this machine.
+    Unfed {
+        /// What.
+        resource: ResourceId,
+        /// The time that the watchdog takes.
+        within: Duration,
+    },
+    /// It could be stopped after all, before the reset.
+    Fed,
 }
 
 impl From<Fencing> for Fact {
@@ -68,7 +79,9 @@ impl Fencing {
             Self::Fenced { node, .. } => Some(AlarmKey::Fenced(*node)),
             Self::Failed { node, .. } | Self::Lied { node } => Some(AlarmKey::FenceFailed(*node)),
             Self::Outcast { by } => Some(AlarmKey::Outcast(*by)),
-            Self::Begun { .. } | Self::Recovered { .. } | Self::Cleared { .. } | Self::Readmitted { .. } => None,
+            Self::Unfed { .. } => Some(AlarmKey::Unfed),
+            Self::Begun { .. } | Self::Recovered { .. } | Self::Cleared { .. } => None,
+            Self::Readmitted { .. } | Self::Fed => None,
         }
     }
 
@@ -76,8 +89,12 @@ impl Fencing {
     pub(super) fn severity(&self) -> Severity {
         match self {
             Self::Begun { .. } => Severity::Warning,
-            Self::Fenced { .. } | Self::Failed { .. } | Self::Lied { .. } | Self::Outcast { .. } => Severity::Alarm,
-            Self::Recovered { .. } | Self::Cleared { .. } | Self::Readmitted { .. } => Severity::Info,
+            Self::Fenced { .. }
+            | Self::Failed { .. }
+            | Self::Lied { .. }
+            | Self::Outcast { .. }
+            | Self::Unfed { .. } => Severity::Alarm,
+            Self::Recovered { .. } | Self::Cleared { .. } | Self::Readmitted { .. } | Self::Fed => Severity::Info,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Feeds the watchdog for as long as the loop comes round. On a thread of its own: some drivers take their time.
+//! Feeds the watchdog for as long as the loop comes round and says so. On a thread of its own: some drivers take their time.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -40,14 +40,14 @@ impl Keeper {
 }
 
 fn keep<D: Device>(mut watchdog: Watchdog<D>, pulse: &Pulse, ended: &Receiver<()>) -> Result<(), WatchdogError> {
-    let mut seen = pulse.loop_beats();
+    let mut seen = pulse.machine_beats();
     loop {
         match ended.recv_timeout(watchdog.timeout() / LOOKS) {
             Ok(()) => return watchdog.disarm(),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let beats = pulse.loop_beats();
+        let beats = pulse.machine_beats();
         if beats != seen
             && let Err(error) = watchdog.feed()
         {

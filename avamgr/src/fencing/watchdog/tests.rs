@@ -148,7 +148,7 @@ fn it_is_fed_while_the_loop_beats_and_stopped_at_an_orderly_end() {
     let (fake, pulse) = (Fake::new(), Pulse::default());
     let keeper = Keeper::start(fake.arm(1).unwrap(), pulse.clone()).unwrap();
     eventually(|| {
-        pulse.beat();
+        pulse.beat_for_machine();
         fake.written().len() >= 4
     });
     keeper.end().unwrap();
@@ -157,10 +157,13 @@ fn it_is_fed_while_the_loop_beats_and_stopped_at_an_orderly_end() {
 }
 
 #[test]
-fn a_loop_that_hangs_is_not_fed_for() {
+fn a_loop_that_hangs_or_gives_up_the_machine_is_not_fed_for() {
     let (fake, pulse) = (Fake::new(), Pulse::default());
-    let keeper = Keeper::start(fake.arm(1).unwrap(), pulse).unwrap();
-    sleep(Duration::from_secs(1));
+    let keeper = Keeper::start(fake.arm(1).unwrap(), pulse.clone()).unwrap();
+    for _ in 0..100 {
+        pulse.beat();
+        sleep(Duration::from_millis(10));
+    }
     assert_eq!(fake.written(), b"\0", "nothing since it was armed");
     keeper.end().unwrap();
 }
@@ -172,6 +175,6 @@ fn an_end_that_is_not_meant_stops_the_feeding_and_not_the_watchdog() {
     drop(keeper);
     // The thread ends and lets go of the device.
     eventually(|| Arc::strong_count(&fake.written) == 1);
-    pulse.beat();
+    pulse.beat_for_machine();
     assert!(!fake.written().contains(&b'V'));
 }
