@@ -82,7 +82,7 @@ pub fn load(directory: &Path) -> Result<Durable, StateError> {
 /// Writes the state so that it is there after a power failure.
 ///
 /// # Errors
-/// When any step fails; the old state is then still there.
+/// When any step fails; the old state is then still there, or the new one already.
 pub fn store(directory: &Path, durable: &Durable) -> Result<(), StateError> {
     let path = directory.join(FILE);
     let new = directory.join("state.json.new");

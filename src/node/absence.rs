@@ -152,6 +152,9 @@ impl Node {
                 return Some(format!("{} has not acknowledged it", self.config.node_name(peer.id)));
             }
         }
+        if self.persistence.is_writing() {
+            return Some("the state of this node is being written".to_owned());
+        }
         let end = self.now + ABSENCE;
         let short = |group: &&Group| group.tenure.is_some() && self.lease_end(group.id).is_none_or(|until| until < end);
         let group = self.groups.iter().find(short)?;

@@ -25,6 +25,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Persistence {
     on_disk: Durable,
     in_flight: Option<(u64, Durable)>,
+    /// What is on disk may be what was written last, or what was there before.
+    unsure: bool,
     order: u64,
     pub(super) failed: Option<String>,
     retry: Instant,
@@ -32,7 +34,7 @@ pub(super) struct Persistence {
 
 impl Persistence {
     pub(super) fn new(on_disk: Durable) -> Self {
-        Self { on_disk, in_flight: None, order: 0, failed: None, retry: Instant::BOOT }
+        Self { on_disk, in_flight: None, unsure: false, order: 0, failed: None, retry: Instant::BOOT }
     }
 
     /// The highest term of a group that may be used.
@@ -48,7 +50,19 @@ impl Persistence {
 
     /// The answer to the write under way will not come: it is ordered again.
     pub(super) fn forget_write(&mut self) {
+        self.unsure |= self.in_flight.is_some();
+        self.trust_the_less();
+    }
+
+    /// The write under way may have got to the disk or not: the next run knows of the shorter promise at least.
+    fn trust_the_less(&mut self) {
+        self.on_disk.promised = self.promised();
         self.in_flight = None;
+    }
+
+    /// A write is under way.
+    pub(super) fn is_writing(&self) -> bool {
+        self.in_flight.is_some()
     }
 
     /// The term on disk is damaged: what is used next is written anew first.
@@ -93,7 +107,8 @@ impl Node {
             && on_disk.voters == voters
             && on_disk.fenced == *self.fencing.outcasts();
         // After a failure something is written even if nothing has changed: only that shows that the disk works again.
-        if same && self.persistence.failed.is_none() && !self.groups.iter().any(group_short) {
+        let sure = self.persistence.failed.is_none() && !self.persistence.unsure;
+        if same && sure && !self.groups.iter().any(group_short) {
             return;
         }
         let fenced = self.fencing.outcasts().clone();
@@ -101,6 +116,7 @@ impl Node {
         for group in self.groups.iter().filter(|group| group_short(group)) {
             durable.terms.insert(group.id, Term(group.seen_term.0.saturating_add(RESERVE)));
         }
+        self.persistence.unsure = false;
         self.persistence.order += 1;
         let order = self.persistence.order;
         self.persistence.in_flight = Some((order, durable.clone()));
@@ -108,16 +124,18 @@ impl Node {
     }
 
     pub(super) fn on_persisted(&mut self, order: u64, result: Result<(), String>) {
-        let Some((_, durable)) = self.persistence.in_flight.take_if(|(wanted, _)| *wanted == order) else {
+        let Some((_, durable)) = self.persistence.in_flight.clone().filter(|(wanted, _)| *wanted == order) else {
             return;
         };
         match result {
             Ok(()) => {
+                self.persistence.in_flight = None;
                 self.persistence.on_disk = durable;
                 self.persistence.failed = None;
                 self.alarm(false, Fact::PersistFailed { error: String::new() }, Fact::PersistRecovered);
             }
             Err(error) => {
+                self.persistence.trust_the_less();
                 self.persistence.retry = self.now + RETRY;
                 self.persistence.failed = Some(error.clone());
                 self.alarm(true, Fact::PersistFailed { error }, Fact::PersistRecovered);
