@@ -170,5 +170,6 @@ impl Node {
             earliest.offer_future(since + self.config.timers.failback_settle, "failback");
         }
         earliest.offer_future(self.started + self.config.timers.start_grace, "start grace over");
+        earliest.offer_future(self.grace_end(group.id), "grace for a peer never heard over");
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cluster::{CheckId, GroupId, NodeId, Role};
 use crate::config::LinkKind;
 use crate::node::Node;
+use crate::node::absence::ABSENCE;
 use crate::node::arbitration::Reachability;
 use crate::node::event::{Cause, Fact, HoldKind};
 use crate::node::obstacle::Obstacle;
@@ -132,8 +133,8 @@ impl Node {
                 PeerState::Left if self.has_just_left_it_to_us(id, peer) => released_by = Some(peer),
                 // It owned nothing when it left, but it may have come back unheard of. No hold time: it said goodbye.
                 PeerState::Left if !self.leases() => obstacles.extend(self.silent_obstacles(id, peer, true)),
-                PeerState::Unknown if self.now < self.started + self.config.timers.start_grace => {
-                    let until = self.started + self.config.timers.start_grace;
+                PeerState::Unknown if self.now < self.grace_end(id) => {
+                    let until = self.grace_end(id);
                     obstacles.push(Obstacle::WaitingForPeer { peer: peer.id, until });
                 }
                 // What it may own was promised to it: its voters say until when.
@@ -158,6 +159,15 @@ impl Node {
         obstacles.extend(self.rank_obstacle(id));
         let cause = self.takeover_cause(id, released_by.map(|peer| peer.id), silence);
         (obstacles, Right { cause, needs_consent })
+    }
+
+    /// Until then a peer that this run has never heard may be about to speak. Without addresses there is no other sign of one
+    /// that changes its program.
+    pub(super) fn grace_end(&self, id: GroupId) -> Instant {
+        let timers = &self.config.timers;
+        let unseen = !self.leases() && !self.has_vips(id);
+        let absent = if unseen { ABSENCE + timers.dead_time } else { Duration::ZERO };
+        self.started + timers.start_grace.max(absent)
     }
 
     fn takeover_cause(&self, id: GroupId, released_by: Option<NodeId>, silence: Option<(Duration, bool)>) -> Cause {
