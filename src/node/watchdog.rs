@@ -1,7 +1,7 @@
 //! The watchdog of this machine is fed only while nothing is up here that somebody else may have by now.
 
 use crate::cluster::{ResourceId, Role};
-use crate::node::event::{AlarmKey, Fencing as Told};
+use crate::node::event::{AlarmKey, Cause, Fencing as Told};
 use crate::node::group::Group;
 use crate::node::resources::Resource;
 use crate::node::{Fact, Node};
@@ -26,10 +26,12 @@ impl Node {
         }
     }
 
-    /// What could not be stopped in the short time there is when others need not wait for it.
+    /// What could not be stopped although others need not wait for it.
     fn remains(&self) -> Option<ResourceId> {
-        let hurries = |group: &&Group| group.role == Role::Deactivating && group.stop_by.is_some();
-        self.groups.iter().filter(hurries).find_map(|group| {
+        // Without votes it is another owner that tells this one of its loss, and there is no hurry then.
+        let lost = |group: &Group| matches!(group.cause, Cause::OlderTerm { .. } | Cause::RightLost);
+        let others = |group: &&Group| group.role == Role::Deactivating && (group.stop_by.is_some() || lost(group));
+        self.groups.iter().filter(others).find_map(|group| {
             let index = group.resources.iter().position(Resource::cannot_be_stopped)?;
             Some(ResourceId { group: group.id, index: u16::try_from(index).unwrap_or(u16::MAX) })
         })
