@@ -275,7 +275,7 @@ impl Node {
         for id in self.config.clone().group_ids() {
             self.decide_group(id);
         }
-        self.judge_outcast();
+        self.judge_fence_alarms();
         self.judge_watchdog();
         self.judge_fencing();
         self.follow_pending_request();

@@ -93,7 +93,7 @@ impl Vote {
         }
     }
 
-    /// Ends what one run of a node was promised: it gives it back, or is known to be off.
+    /// Ends what one run of a node was promised: it gives it back.
     pub fn release(&mut self, now: Instant, whose: Asker) {
         if self.promise(now).is_some_and(|promise| promise.is_of(whose)) {
             self.give_back(now);

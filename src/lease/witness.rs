@@ -113,7 +113,6 @@ impl Witness {
         let proven = request.echo == Some(self.incarnation);
         if proven {
             self.believe(now, request)?;
-            self.release_fenced(now, request);
             for group in &request.groups {
                 self.hear(now, request, group);
             }
@@ -143,18 +142,6 @@ impl Witness {
         caller.sequence = request.sequence;
         caller.heard = now;
         Ok(())
-    }
-
-    /// What was promised to a run that is off is free, unless this witness has heard it itself meanwhile.
-    fn release_fenced(&mut self, now: Instant, request: &Heartbeat) {
-        for fenced in request.fenced.iter().filter(|fenced| fenced.node != request.from) {
-            let Some(run) = fenced.run else { continue };
-            let heard = self.callers.get(&fenced.node).map(|caller| caller.heard);
-            if heard.is_none_or(|heard| now.since(heard) >= request.lease) {
-                let off = Asker { node: fenced.node, run };
-                self.votes.values_mut().for_each(|vote| vote.release(now, off));
-            }
-        }
     }
 
     fn hear(&mut self, now: Instant, request: &Heartbeat, group: &GroupState) {

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::{GroupId, Incarnation, NodeId, Role};
 use crate::config::Rejoin;
 use crate::control::{Answer, FenceVerb};
-use crate::lease::Asker;
 use crate::node::action::{Action, FenceId, RequestId};
 use crate::node::event::{AlarmKey, Fencing as Told, LinkDownCause};
 use crate::node::link::LinkState;
@@ -121,42 +120,33 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(&frame.from) {
             peer.fenced_us = outcast;
         }
-        let now = self.now;
-        for fenced in frame.fenced.iter().filter(|fenced| fenced.node != self.me) {
-            let Some(run) = fenced.run else { continue };
-            let heard = self.peers.get(&fenced.node).and_then(|peer| peer.heard);
-            // Whom we have heard ourselves meanwhile is not off, whoever says so.
-            if heard.is_none_or(|heard| now.since(heard) >= frame.lease) && self.votes_for(frame) {
-                let off = Asker { node: fenced.node, run };
-                self.groups.iter_mut().for_each(|group| group.vote.release(now, off));
+    }
+
+    /// Who is there keeps this node out, or need not be turned off any more; who is gone does neither.
+    pub(super) fn judge_fence_alarms(&mut self) {
+        for node in self.config.clone().node_ids() {
+            let Some(peer) = self.peers.get(&node) else { continue };
+            let (alive, outcast) = (peer.state.is_alive(), peer.fenced_us);
+            self.alarm(alive && outcast, Told::Outcast { by: node }, Told::Readmitted { by: node });
+            let standing = self.alarms.get(&AlarmKey::FenceFailed(node)).map(|(_, fact)| fact.clone());
+            if let Some(failed @ Fact::Fencing(Told::Failed { .. })) = standing.filter(|_| alive) {
+                // Should it fall silent again, nobody waits because of this.
+                self.fencing.failures.remove(&node);
+                self.alarm(false, failed, Told::Recovered { node });
             }
         }
     }
 
-    /// Nobody who is there keeps this node out: nobody who is gone does.
-    pub(super) fn judge_outcast(&mut self) {
-        for by in self.config.clone().node_ids() {
-            let Some(peer) = self.peers.get(&by) else { continue };
-            let outcast = peer.fenced_us && peer.state.is_alive();
-            self.alarm(outcast, Told::Outcast { by }, Told::Readmitted { by });
-        }
-    }
-
     fn hear_life_of(&mut self, node: NodeId, run: Incarnation, arrived: Instant) {
-        let was_off = self.fencing.off.get(&node).is_some_and(|since| arrived > *since);
-        if was_off {
+        // An earlier run of ours knew since when it is off.
+        let lives = self.fencing.off.get(&node).is_none_or(|since| arrived > *since);
+        if lives {
             self.fencing.off.remove(&node);
             if self.fencing.outcasts.get(&node).is_some_and(|off| *off == Some(run)) {
                 self.readmit(node);
                 self.note_failure(node, "its device says that it is off, but it is heard".to_owned());
                 self.alarm(true, Told::Lied { node }, Told::Recovered { node });
             }
-        }
-        if let Some((_, Fact::Fencing(failed @ Told::Failed { .. }))) = self.alarms.get(&AlarmKey::FenceFailed(node)) {
-            // It need not be turned off any more; should it fall silent again, nobody waits because of this.
-            let failed = failed.clone();
-            self.fencing.failures.remove(&node);
-            self.alarm(false, failed, Told::Recovered { node });
         }
         let back = self.fencing.outcasts.get(&node).is_some_and(|off| *off != Some(run));
         if back && self.config.fencing.rejoin == Rejoin::Auto {
@@ -253,18 +243,28 @@ impl Node {
         if self.shutdown.is_some() || self.maintenance.is_some() || self.isolated {
             return false;
         }
-        self.config.group_ids().any(|id| self.waits_for_fence(id) || self.is_threatened(id, peer))
+        self.config.group_ids().any(|id| self.waits_for_fence(id, peer) || self.is_threatened(id, peer))
     }
 
     /// Nothing but fencing stands between this node and the group.
-    fn waits_for_fence(&self, id: GroupId) -> bool {
+    fn waits_for_fence(&self, id: GroupId, peer: &Peer) -> bool {
         let group = self.group(id);
         let mine = match group.role {
             Role::Standby => !self.leases() && self.local_obstacles(id).is_empty() && self.may_still_fail_over(id),
             Role::Activating => group.claim.is_some() && (!self.leases() || self.has_lease(id)),
             Role::Active | Role::Deactivating | Role::Fault => false,
         };
-        mine && self.right_obstacles(id).iter().all(Obstacle::waits_for_fence)
+        mine && self.right_obstacles(id).iter().all(Obstacle::waits_for_fence) && self.may_judge(id, peer)
+    }
+
+    /// Without votes, a run that has never heard a node cannot know whether it is the other one that is cut off: it does not
+    /// shoot who answers for the addresses, nor where there is nothing to ask for.
+    fn may_judge(&self, id: GroupId, peer: &Peer) -> bool {
+        let unanswered = || {
+            let obstacles = self.right_obstacles(id);
+            self.has_vips(id) && !obstacles.iter().any(Obstacle::is_about_addresses)
+        };
+        self.leases() || peer.state != PeerState::Unknown || unanswered()
     }
 
     /// Without votes the other one may be about to shoot at us: the ACTIVE node is first.
@@ -323,7 +323,6 @@ impl Node {
                 Err(format!("{name} is being turned off now"))
             }
             FenceVerb::Shoot => {
-                self.not_in_announced_absence(node)?;
                 self.shoot(node, Some(request));
                 Ok(None)
             }
@@ -338,20 +337,8 @@ impl Node {
         }
     }
 
-    /// The promises that a node has for the time of its absence are not given back on anybody's word.
-    fn not_in_announced_absence(&self, node: NodeId) -> Result<(), String> {
-        match self.peers.get(&node).filter(|peer| !peer.absence.is_zero() && peer.state.is_alive()) {
-            Some(_) => Err(format!(
-                "{} is changing its program: it is back, or counts as silent, in a moment",
-                self.config.node_name(node)
-            )),
-            None => Ok(()),
-        }
-    }
-
     /// An operator vouches that a node is off.
     fn confirm_off(&mut self, node: NodeId, who: &str) -> Result<String, String> {
-        self.not_in_announced_absence(node)?;
         let name = self.config.node_name(node).to_owned();
         let heard = self.peers.get(&node).and_then(|peer| peer.heard);
         if let Some(heard) = heard.filter(|heard| self.now.since(*heard) < self.config.timers.dead_time) {

@@ -89,6 +89,11 @@ impl Obstacle {
         asks || matches!(self, Self::NotFenced { .. }) || self.is_rank()
     }
 
+    /// Somebody answers for the addresses, or that is not known.
+    pub(super) fn is_about_addresses(&self) -> bool {
+        matches!(self, Self::VipAnswered(_) | Self::VipNotAsked { .. })
+    }
+
     /// A node could not be turned off, and it is not time to try again.
     pub(super) fn has_failed(&self, now: Instant) -> bool {
         matches!(self, Self::NotFenced { standing: FenceStanding::Failed { next, .. }, .. } if now < *next)

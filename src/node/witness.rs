@@ -191,7 +191,7 @@ impl Node {
             request: None,
             lease,
             voters: self.voters,
-            fenced: self.fencing.told(),
+            fenced: Vec::new(),
             absence,
         };
         self.outbox.push_back(Action::Send { link: LinkId::WITNESS, heartbeat });
