@@ -194,7 +194,7 @@ impl Owners {
         for (survivor, resource, _, since) in &mut self.due {
             let mut others = world.config().node_ids().filter(|node| node != survivor);
             let group = || addresses(world.config()).filter(|id| id.group == resource.group);
-            if others.any(|node| group().any(|id| world.owns(node, id) || believes_a_stray(world, node, id))) {
+            if others.any(|node| group().any(|id| world.owns(node, id) || believes_remains(world, node, id))) {
                 *since = now;
             }
         }
@@ -270,11 +270,12 @@ fn is_stuck(world: &World, node: NodeId, resource: ResourceId) -> bool {
     status.groups[resource.group.index()].resources.iter().any(|it| tries(&it.state) && it.failure.is_some())
 }
 
-/// Whether a node has been told that somebody else brought up something of this group there.
-fn believes_a_stray(world: &World, node: NodeId, resource: ResourceId) -> bool {
+/// Whether a node takes something of this group to be up there: somebody else brought it up, or it could not be stopped and has
+/// not been looked at again since.
+fn believes_remains(world: &World, node: NodeId, resource: ResourceId) -> bool {
     let status = world.node(node).map(|state| state.status(world.local(node)));
     let group = status.as_ref().and_then(|status| status.groups.get(resource.group.index()));
-    group.is_some_and(|group| group.resources.iter().any(|it| it.state == "stray"))
+    group.is_some_and(|group| group.resources.iter().any(|it| matches!(it.state.as_str(), "stray" | "stuck")))
 }
 
 /// Every address two kernels own that both are awake.

@@ -7,7 +7,8 @@
 //! What overwrites its own environment (some programs do, to change their title) *and* has left its session is not found.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -23,6 +24,13 @@ pub const MARK_VARIABLE: &str = "AVAMGR_RESOURCE";
 
 /// The longest pause between two looks.
 const LOOK_PACE_MAX: Duration = Duration::from_millis(50);
+
+/// How often a process in the middle of an exec is looked at, and how long between two looks.
+const LOOKS_AT_CHANGE: u32 = 20;
+const CHANGE_PACE: Duration = Duration::from_millis(1);
+
+/// Few environments are larger.
+const USUAL_SIZE: usize = 16 * 1024;
 
 /// Looking may take this long, also when time is up. KILL has been sent in time; what is late is our knowledge of it, and
 /// to say "it may still run" because the machine is busy would be worse.
@@ -207,7 +215,7 @@ fn alive(pid: i32) -> bool {
 }
 
 fn carries(pid: i32, mark: &Mark) -> bool {
-    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+    let Some(environment) = environment(pid) else {
         return false;
     };
     let mut variables = environment.split(|byte| *byte == 0);
@@ -215,6 +223,34 @@ fn carries(pid: i32, mark: &Mark) -> bool {
         Some(variable.strip_prefix(MARK_VARIABLE.as_bytes())?.strip_prefix(b"=")?.to_vec())
     };
     variables.any(|variable| value(variable).as_deref() == Some(mark.value().as_bytes())) && same_host(pid)
+}
+
+/// A process that goes from one program to the next has no environment for a moment, and no arguments either; what is read of
+/// the program before is empty, too. Who is never seen with one has none.
+fn environment(pid: i32) -> Option<Vec<u8>> {
+    let read = |what: &str| read_at_once(&format!("/proc/{pid}/{what}")).ok();
+    for _ in 0..LOOKS_AT_CHANGE {
+        let found = read("environ")?;
+        if !found.is_empty() || !alive(pid) {
+            return Some(found);
+        }
+        if read("cmdline")?.is_empty() {
+            std::thread::sleep(CHANGE_PACE);
+        }
+    }
+    None
+}
+
+/// In pieces, a file of a process would end where another program begins.
+fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut bytes = vec![0; USUAL_SIZE];
+    let length = file.read(&mut bytes)?;
+    bytes.truncate(length);
+    if length == USUAL_SIZE {
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// Whether it lives under the same host name as we do: several hosts of one name may be played on one machine.

@@ -323,6 +323,26 @@ async fn the_daemon_of_an_init_script_stays_and_can_go_on_writing() {
 }
 
 #[tokio::test]
+async fn a_process_is_seen_while_it_goes_from_one_program_to_the_next() {
+    let directory = TempDir::new().unwrap();
+    let restless = directory.path().join("restless");
+    fs::write(&restless, "#!/bin/sh\nexec \"$0\"\n").unwrap();
+    let mark = unique_mark();
+    let script = format!("chmod +x {0}; setsid {0} & exit 0", restless.display());
+    let program = Program { mark: Some(mark.clone()), ..sh(&script) };
+    let ended = run_to_end(&program.resolve().await.unwrap(), nowhere(), SOON, Rest::Stay).await.unwrap();
+    assert!(ended.success());
+    let family = Family { mark, session: None, looks: Aside::default() };
+    let mut unseen = 0;
+    for _ in 0..500 {
+        unseen += usize::from(family.members().await.is_empty());
+    }
+    let now = Instant::now();
+    assert!(family.clear(now, now + SOON).await.unwrap() > 0);
+    assert_eq!(unseen, 0);
+}
+
+#[tokio::test]
 async fn what_a_check_leaves_behind_is_killed() {
     let mark = unique_mark();
     let program = Program { mark: Some(mark.clone()), ..sh("sleep 60 & exit 0") };
