@@ -100,7 +100,7 @@ impl Task {
         let addresses = self.remove_addresses(&ground).await;
         let routes = self.remove_routes(&ground).await;
         swept.and(addresses).and(routes)?;
-        self.end_last_connections(&staying, until).await;
+        self.end_connections(&staying, until).await;
         self.put_on.clear();
         Ok(())
     }
