@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_run_that_is_off_is_released() {
+    fn a_run_gives_back_only_what_it_was_promised_itself() {
         let mut vote = promised();
         vote.release(at(1), Asker { run: Incarnation(8), ..A });
         vote.release(at(1), B);

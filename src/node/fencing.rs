@@ -84,19 +84,26 @@ impl Node {
     }
 
     /// A peer that nobody hears may own anything until it is known to be off.
-    pub(super) fn fence_obstacle(&self, peer: &Peer) -> Option<Obstacle> {
+    fn has_to_be_off(&self, peer: &Peer) -> bool {
         let doubtful = match peer.state {
             PeerState::Unknown | PeerState::Silent | PeerState::OneWay => true,
             PeerState::Alive | PeerState::Degraded | PeerState::Suspect | PeerState::Left => false,
         };
-        let unasked = broken(Rule::SilentNodesAreFenced);
-        if !doubtful || !self.config.fences(peer.id) || self.is_off(peer) || unasked {
+        let asked = !broken(Rule::SilentNodesAreFenced);
+        doubtful && asked && self.config.fences(peer.id) && !self.is_off(peer)
+    }
+
+    /// How far that is, where it stands in the way of a group.
+    pub(super) fn fence_obstacle(&self, id: GroupId, peer: &Peer) -> Option<Obstacle> {
+        if !self.has_to_be_off(peer) {
             return None;
         }
         let standing = if let Some(shot) = self.fencing.shots.get(&peer.id) {
             FenceStanding::UnderWay { since: shot.since }
         } else if let Some(failure) = self.fencing.failures.get(&peer.id) {
             FenceStanding::Failed { reason: failure.reason.clone(), next: failure.next }
+        } else if !self.leases() && peer.state == PeerState::Unknown && !self.has_vips(id) {
+            FenceStanding::Unheard
         } else {
             FenceStanding::Due
         };
@@ -237,9 +244,7 @@ impl Node {
 
     /// It is not heard, and it stands between a group and its being served, or threatens one that is.
     fn is_target(&self, node: NodeId) -> bool {
-        let Some(peer) = self.peers.get(&node).filter(|peer| self.fence_obstacle(peer).is_some()) else {
-            return false;
-        };
+        let Some(peer) = self.peers.get(&node).filter(|peer| self.has_to_be_off(peer)) else { return false };
         if self.shutdown.is_some() || self.maintenance.is_some() || self.isolated {
             return false;
         }
@@ -254,17 +259,15 @@ impl Node {
             Role::Activating => group.claim.is_some() && (!self.leases() || self.has_lease(id)),
             Role::Active | Role::Deactivating | Role::Fault => false,
         };
-        mine && self.right_obstacles(id).iter().all(Obstacle::waits_for_fence) && self.may_judge(id, peer)
+        let obstacles = self.right_obstacles(id);
+        mine && obstacles.iter().all(Obstacle::waits_for_fence) && self.may_judge(id, peer, &obstacles)
     }
 
     /// Without votes, a run that has never heard a node cannot know whether it is the other one that is cut off: it does not
     /// shoot who answers for the addresses, nor where there is nothing to ask for.
-    fn may_judge(&self, id: GroupId, peer: &Peer) -> bool {
-        let unanswered = || {
-            let obstacles = self.right_obstacles(id);
-            self.has_vips(id) && !obstacles.iter().any(Obstacle::is_about_addresses)
-        };
-        self.leases() || peer.state != PeerState::Unknown || unanswered()
+    fn may_judge(&self, id: GroupId, peer: &Peer, obstacles: &[Obstacle]) -> bool {
+        let unanswered = self.has_vips(id) && !obstacles.iter().any(Obstacle::is_about_addresses);
+        self.leases() || peer.state != PeerState::Unknown || unanswered
     }
 
     /// Without votes the other one may be about to shoot at us: the ACTIVE node is first.

@@ -19,6 +19,8 @@ const VOTERS_CHANGED: &str = "the voters are others than when this node left: ev
 pub(super) enum FenceStanding {
     /// It has not begun.
     Due,
+    /// Not by this run, which has never heard it and has no addresses to ask for.
+    Unheard,
     UnderWay {
         since: Instant,
     },
@@ -182,6 +184,10 @@ impl Obstacle {
 fn not_fenced(peer: &str, standing: &FenceStanding, now: Instant) -> String {
     match standing {
         FenceStanding::Due => format!("{peer} is not heard and has to be turned off first"),
+        FenceStanding::Unheard => format!(
+            "{peer} was never heard by this daemon, which may be the one that is cut off: it turns nobody off where there is no address \
+             to ask for (`avamgr fence now {peer}` does it, `avamgr fence confirm {peer}` when you have seen to it yourself)"
+        ),
         FenceStanding::UnderWay { since } => {
             format!("{peer} is being turned off, for {} ms so far", now.since(*since).as_millis())
         }

@@ -50,14 +50,15 @@ impl Persistence {
 
     /// The answer to the write under way will not come: it is ordered again.
     pub(super) fn forget_write(&mut self) {
-        self.unsure |= self.in_flight.is_some();
-        self.trust_the_less();
+        if let Some((_, durable)) = self.in_flight.take() {
+            self.unsure = true;
+            self.trust_the_less(&durable);
+        }
     }
 
-    /// The write under way may have got to the disk or not: the next run knows of the shorter promise at least.
-    fn trust_the_less(&mut self) {
-        self.on_disk.promised = self.promised();
-        self.in_flight = None;
+    /// A write may have got to the disk or not: the next run knows of the shorter promise at least.
+    fn trust_the_less(&mut self, written: &Durable) {
+        self.on_disk.promised = self.on_disk.promised.min(written.promised);
     }
 
     /// A write is under way.
@@ -124,22 +125,71 @@ impl Node {
     }
 
     pub(super) fn on_persisted(&mut self, order: u64, result: Result<(), String>) {
-        let Some((_, durable)) = self.persistence.in_flight.clone().filter(|(wanted, _)| *wanted == order) else {
-            return;
-        };
+        let Some((_, durable)) = self.persistence.in_flight.take_if(|(wanted, _)| *wanted == order) else { return };
         match result {
             Ok(()) => {
-                self.persistence.in_flight = None;
                 self.persistence.on_disk = durable;
                 self.persistence.failed = None;
                 self.alarm(false, Fact::PersistFailed { error: String::new() }, Fact::PersistRecovered);
             }
             Err(error) => {
-                self.persistence.trust_the_less();
+                self.persistence.trust_the_less(&durable);
                 self.persistence.retry = self.now + RETRY;
                 self.persistence.failed = Some(error.clone());
                 self.alarm(true, Fact::PersistFailed { error }, Fact::PersistRecovered);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DRE: GroupId = GroupId(0);
+
+    fn durable(promised: u64, term: u64) -> Durable {
+        let terms = [(DRE, Term(term))].into();
+        Durable { promised: Duration::from_millis(promised), terms, ..Durable::default() }
+    }
+
+    /// On disk is one state, and another one is being written.
+    fn writing(before: u64, written: u64) -> Persistence {
+        let mut persistence = Persistence::new(durable(before, 16));
+        persistence.in_flight = Some((1, durable(written, 32)));
+        persistence
+    }
+
+    #[test]
+    fn no_promise_is_made_that_the_next_run_may_not_know_of() {
+        for (before, written) in [(300, 5_000), (5_000, 300)] {
+            assert_eq!(writing(before, written).promised(), Duration::from_millis(300));
+        }
+    }
+
+    #[test]
+    fn a_write_whose_end_nobody_saw_counts_for_the_shorter_promise() {
+        for (before, written) in [(300, 5_000), (5_000, 300)] {
+            let mut persistence = writing(before, written);
+            persistence.forget_write();
+            assert_eq!(persistence.promised(), Duration::from_millis(300));
+            assert!(persistence.unsure && !persistence.is_writing());
+            assert_eq!(persistence.ceiling(DRE), Term(16));
+        }
+    }
+
+    #[test]
+    fn without_a_write_there_is_nothing_to_doubt() {
+        let mut persistence = Persistence::new(durable(300, 16));
+        persistence.forget_write();
+        assert!(!persistence.unsure);
+    }
+
+    #[test]
+    fn a_damaged_term_is_not_believed_from_the_write_under_way() {
+        let mut persistence = writing(300, 300);
+        persistence.forget_term(DRE);
+        assert_eq!(persistence.ceiling(DRE), Term::default());
+        assert!(!persistence.is_writing() && persistence.unsure);
     }
 }

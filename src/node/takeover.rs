@@ -101,7 +101,7 @@ impl Node {
         let mut silence: Option<(Duration, bool)> = None;
         let mut released_by = None;
         for peer in self.peers.values() {
-            obstacles.extend(self.fence_obstacle(peer));
+            obstacles.extend(self.fence_obstacle(id, peer));
             match peer.state {
                 // After standing still we have only old words of it: the next frame says how it is now.
                 PeerState::Alive | PeerState::Degraded if peer.heard < Some(self.floor) => {

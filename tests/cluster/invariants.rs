@@ -401,11 +401,8 @@ fn nobody_starts_while_isolated(world: &World, node: NodeId, run: &Run) -> Resul
 }
 
 /// After standing still for longer than the dead time the first frame is a question, or a question to the arbitrator
-/// or an order to stop stands before it. Under leases who serves has one (S3), and one of etcd may outlast the dead time.
+/// or an order to stop stands before it. Whoever still has its lease need not ask: that of etcd may outlast the dead time.
 fn a_stalled_node_asks_before_it_speaks(world: &World, notes: &[Note]) -> Result<(), String> {
-    if world.config().leases() {
-        return Ok(());
-    }
     let resumed = notes.iter().position(|note| matches!(note.what, What::Daemon(DaemonChange::Resumed)));
     let Some(resumed) = resumed else {
         return Ok(());
@@ -422,7 +419,10 @@ fn a_stalled_node_asks_before_it_speaks(world: &World, notes: &[Note]) -> Result
             // To the witness every frame is a question.
             What::Did(Action::Send { link: LinkId::WITNESS, .. }) => return Ok(()),
             What::Did(Action::Send { heartbeat, .. }) => {
-                let serves = heartbeat.groups.iter().any(|group| group.role == Role::Active);
+                let in_doubt =
+                    |group: GroupId| world.right_until(heartbeat.from, group).is_none_or(|until| world.now() >= until);
+                let mut groups = world.config().group_ids().zip(&heartbeat.groups);
+                let serves = groups.any(|(id, group)| group.role == Role::Active && in_doubt(id));
                 if serves && stalled && !world.config().standalone {
                     return Err("a heartbeat of an ACTIVE node came first".to_owned());
                 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use avamgr_core::cluster::{CheckId, GroupId, NodeId, Role};
+use avamgr_core::cluster::{CheckId, GroupId, NodeId, ResourceId, Role};
 use avamgr_core::config::Failback;
 use avamgr_core::control::{Command, ResourceVerb};
 use avamgr_core::node::event::Fact;
@@ -132,25 +132,43 @@ fn has_a_reason(state: &Node, world: &World, node: NodeId, group: GroupId) -> bo
     !status.holds.is_empty() || state.role(group) == Role::Fault || failed || !world.is_running(node)
 }
 
-/// An operator lifts every hold and clears every failure, one command after the other.
+/// An operator lifts every hold, clears every failure and starts everything, one command after the other.
 pub(crate) fn help_of_an_operator(world: &mut Checked) -> Result<(), String> {
     start_everything(world);
-    let config = world.config().clone();
-    let names = all_resources(&config)
-        .into_iter()
-        .map(|id| format!("{}/{}", config.group_name(id.group), config.resource_name(id)))
-        .collect::<Vec<_>>();
-    let order = |verb| names.iter().map(move |name| Command::Resource { resource: name.clone(), verb });
+    let ids = all_resources(world.config());
+    let order = |verb| ids.iter().map(move |id| (*id, verb));
     let mut commands = vec![Command::Online, Command::Maintenance { on: false }];
-    commands.extend(order(ResourceVerb::Clear));
-    commands.extend(order(ResourceVerb::Start));
+    let orders = order(ResourceVerb::Clear).chain(order(ResourceVerb::Start));
+    commands.extend(orders.map(|(id, verb)| order_to(world, id, verb)));
     for command in commands {
-        for node in config.node_ids() {
+        for node in world.config().clone().node_ids() {
             world.command(node, command.clone());
         }
         world.run_ms(5)?;
     }
     Ok(())
+}
+
+/// An operator starts again what is still stopped by hand; whether there was anything.
+pub(crate) fn start_what_is_held(world: &mut Checked) -> Result<bool, String> {
+    let config = world.config().clone();
+    let mut any = false;
+    for (node, id) in config.node_ids().flat_map(|node| all_resources(&config).into_iter().map(move |id| (node, id))) {
+        let status = world.node(node).map(|state| state.status(world.local(node)));
+        let resources = status.iter().flat_map(|status| &status.groups[id.group.index()].resources);
+        if resources.filter(|it| it.resource == config.resource_name(id)).any(|it| it.held) {
+            any = true;
+            let command = order_to(world, id, ResourceVerb::Start);
+            world.command(node, command);
+            world.run_ms(5)?;
+        }
+    }
+    Ok(any)
+}
+
+fn order_to(world: &World, id: ResourceId, verb: ResourceVerb) -> Command {
+    let (group, name) = (world.config().group_name(id.group), world.config().resource_name(id));
+    Command::Resource { resource: format!("{group}/{name}"), verb }
 }
 
 /// L2: every group is ACTIVE on exactly one node, with all it has, and everybody knows.

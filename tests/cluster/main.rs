@@ -8,6 +8,7 @@ mod choices;
 mod chronicle;
 mod explore;
 mod faults;
+mod fencing;
 mod invariants;
 mod liveness;
 mod owners;

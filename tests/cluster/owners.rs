@@ -270,12 +270,16 @@ fn is_stuck(world: &World, node: NodeId, resource: ResourceId) -> bool {
     status.groups[resource.group.index()].resources.iter().any(|it| tries(&it.state) && it.failure.is_some())
 }
 
-/// Whether a node takes something of this group to be up there: somebody else brought it up, or it could not be stopped and has
-/// not been looked at again since.
+/// Whether a node takes something of this group to be up there: somebody else brought it up, or an address could not be taken
+/// off and has not been looked at again since.
 fn believes_remains(world: &World, node: NodeId, resource: ResourceId) -> bool {
-    let status = world.node(node).map(|state| state.status(world.local(node)));
-    let group = status.as_ref().and_then(|status| status.groups.get(resource.group.index()));
-    group.is_some_and(|group| group.resources.iter().any(|it| matches!(it.state.as_str(), "stray" | "stuck")))
+    let Some(state) = world.node(node) else { return false };
+    let status = state.status(world.local(node));
+    let Some(group) = status.groups.get(resource.group.index()) else { return false };
+    let is_address = |name: &str| {
+        addresses(world.config()).any(|id| id.group == resource.group && world.config().resource_name(id) == name)
+    };
+    group.resources.iter().any(|it| it.state == "stray" || it.state == "stuck" && is_address(&it.resource))
 }
 
 /// Every address two kernels own that both are awake.

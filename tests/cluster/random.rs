@@ -15,6 +15,7 @@ use crate::checked::Checked;
 use crate::faults::{Fault, choose_kinds, strike};
 use crate::liveness::{
     await_service, end_faults, help_of_an_operator, nobody_waits_without_a_reason, nothing_moves_for, recovery_bound,
+    start_what_is_held,
 };
 use crate::shape::{GroupShape, Shape};
 
@@ -189,11 +190,9 @@ fn run_plan(
     if await_service(world, bound).is_err() {
         nobody_waits_without_a_reason(world)?;
         help_of_an_operator(world)?;
-        if await_service(world, bound).is_err() {
-            // What is on its way to be ACTIVE refuses an order to what was stopped by hand; nobody leaves it at that.
-            help_of_an_operator(world)?;
-            await_service(world, bound)?;
-        }
+        // What is on its way to be ACTIVE refuses an order to what was stopped by hand; nobody leaves it at that.
+        let served = await_service(world, bound);
+        if start_what_is_held(world)? { await_service(world, bound)? } else { served? }
     }
     if random.chance(50_000) {
         // Some things come late: a stop that is tried again, a lifetime.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::cluster::{CheckId, GroupId, LinkId, ResourceId, Role};
 use crate::control::frame::{MAX_REPLY_BYTES, decode, encode};
-use crate::node::event::{Severity, UpgradeStep};
+use crate::node::event::{Fencing, Severity, UpgradeStep};
 use crate::time::Instant;
 
 #[path = "fixture.rs"]
@@ -394,4 +394,40 @@ fn what_belongs_to_a_group_says_so() {
     ]
     .into();
     assert_eq!(groups, BTreeSet::from([None, Some(DRE), Some(MYSQL)]));
+}
+
+#[test]
+fn everything_about_fencing_has_its_sentence() {
+    let it = ResourceId { group: DRE, index: 1 };
+    let row = |fact: Fencing, expected| (Fact::from(fact), expected);
+    check_all(&[
+        row(Fencing::Begun { node: PEER }, "Warning hadev2 is being turned off by its fence devices"),
+        row(
+            Fencing::Fenced { node: PEER, how: why() },
+            "Alarm hadev2 is off: exit code 3; it stays out until `avamgr fence clear hadev2`",
+        ),
+        row(
+            Fencing::Failed { node: PEER, reason: why() },
+            "Alarm hadev2 could not be turned off, so nothing that it may own is taken over: exit code 3 (when you have seen \
+             to it yourself that it is off: `avamgr fence confirm hadev2`)",
+        ),
+        row(
+            Fencing::Lied { node: PEER },
+            "Alarm hadev2 is heard although its fence device says that it is off: the device is not believed, check its \
+             wiring and its options",
+        ),
+        row(Fencing::Recovered { node: PEER }, "Info hadev2 can be counted on again to be off or on"),
+        row(Fencing::Cleared { node: PEER }, "Info hadev2 may take part again after it was fenced"),
+        row(
+            Fencing::Outcast { by: PEER },
+            "Alarm hadev2 had this node turned off: it takes nothing over until `avamgr fence clear` there",
+        ),
+        row(Fencing::Readmitted { by: PEER }, "Info hadev2 lets this node take part again"),
+        row(
+            Fencing::Unfed { resource: it, within: millis(1000) },
+            "Alarm dre/dre could not be brought down and others may have it: the watchdog is not fed any more and resets \
+             this machine within 1 s",
+        ),
+        row(Fencing::Fed, "Info everything is down after all: the watchdog is fed again"),
+    ]);
 }
