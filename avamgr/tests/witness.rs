@@ -177,13 +177,14 @@ impl Node {
             group.role = if term.is_some() { Role::Active } else { Role::Standby };
             group.term = Term(term.unwrap_or(0));
             let answer = self.send(&self.sealed()).expect("an answer");
-            let known = self.frame.echo.replace(answer.incarnation) == Some(answer.incarnation);
-            assert_eq!(answer.groups.len(), usize::from(known), "a stranger hears nothing of groups");
-            if known {
-                return answer.groups[0].promise.map(|promise| (promise.holder, promise.term));
+            let stranger = self.frame.echo.replace(answer.incarnation) != Some(answer.incarnation);
+            assert!(!stranger || answer.groups.is_empty(), "a stranger hears nothing of groups");
+            self.frame.echo_nanos = answer.sent_nanos;
+            if let Some(group) = answer.groups.first() {
+                return group.promise.map(|promise| (promise.holder, promise.term));
             }
         }
-        panic!("the witness has another number at each answer");
+        panic!("the witness takes this node for a stranger again and again");
     }
 
     /// Asks until the witness does not abstain any more.
@@ -241,13 +242,21 @@ fn a_recorded_request_changes_nothing() {
     a.ask(None);
     assert_eq!(a.send(&recorded), None, "a frame that was here before");
     assert_eq!(b.ask(Some(6)), Some((NodeId(1), Term(6))));
+    // A run that got an answer and was never heard itself.
+    let (run, last) = (a.frame.incarnation, a.frame.sequence);
+    a.frame.incarnation = Incarnation(4710);
+    let unheard = a.sealed();
     // A new run of the node ends the old one for good.
     a.frame.incarnation = Incarnation(4711);
     a.frame.sequence = 0;
     a.ask(None);
-    a.frame.incarnation = Incarnation(77);
-    a.frame.sequence = 1_000;
+    assert_eq!(a.send(&unheard).expect("the answer to a stranger").groups, []);
+    a.ask(None);
+    a.frame.incarnation = run;
+    a.frame.sequence = last + 1_000;
     assert_eq!(a.send(&a.sealed()), None, "a run that is over");
+    a.frame.incarnation = Incarnation(4711);
+    assert!(a.send(&a.sealed()).is_some_and(|answer| !answer.groups.is_empty()), "the run that lives");
 }
 
 #[test]

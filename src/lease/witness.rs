@@ -1,8 +1,8 @@
 //! THE WITNESS of one cluster: a voter that owns nothing. It is asked by nodes and answers at once; it never speaks first.
 //!
 //! A request is a heartbeat to [`NodeId::WITNESS`], and so is the answer. It believes only what proves to be new: a node has
-//! to repeat the random number of this run of the witness, each run of a node counts its frames, and a run that was
-//! followed by another is over for good.
+//! to repeat the random number of this run of the witness, each run of a node counts its frames, a run that was followed by
+//! another is over for good, and one that follows has been answered since the last word of the one before.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -110,7 +110,7 @@ impl Witness {
         if request.to != NodeId::WITNESS || request.link != LinkId::WITNESS || request.from == NodeId::WITNESS {
             return Err(Refusal::Misdirected);
         }
-        let proven = request.echo == Some(self.incarnation);
+        let proven = request.echo == Some(self.incarnation) && self.may_be_of_its_run(request);
         if proven {
             self.believe(now, request)?;
             for group in &request.groups {
@@ -120,6 +120,14 @@ impl Witness {
         // A stranger to this run learns its number, and nothing else.
         let groups = if proven { request.groups.as_slice() } else { &[] };
         Ok(self.answer(now, request, groups))
+    }
+
+    /// Not the recording of a run that was never heard here and may be over by now.
+    fn may_be_of_its_run(&self, request: &Heartbeat) -> bool {
+        self.callers.get(&request.from).is_none_or(|caller| {
+            let known = caller.incarnation == request.incarnation || caller.retired.contains(&request.incarnation);
+            known || Instant::from_nanos(request.echo_nanos) > caller.heard
+        })
     }
 
     fn believe(&mut self, now: Instant, request: &Heartbeat) -> Result<(), Refusal> {
@@ -200,5 +208,80 @@ impl Witness {
             fenced: Vec::new(),
             absence: Duration::ZERO,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: Incarnation = Incarnation(1);
+    const DRE: u32 = 17;
+    const LEASE: Duration = Duration::from_millis(300);
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    /// A witness whose abstention is over.
+    fn witness() -> Witness {
+        let witness = Witness::new(OURS, LEASE, 0, Instant::BOOT);
+        assert!(witness.abstains_until() < at(1_000));
+        witness
+    }
+
+    /// A run of node 0 asks for the lease; `answered`: when we sent what it has heard of us last.
+    fn request(run: u64, sequence: u64, answered: Option<u64>) -> Heartbeat {
+        let wish = GroupState { term: Term(run), wants_lease: true, ..GroupState::nothing(DRE) };
+        Heartbeat {
+            from: NodeId(0),
+            to: NodeId::WITNESS,
+            link: LinkId::WITNESS,
+            incarnation: Incarnation(run),
+            echo: answered.map(|_| OURS),
+            sequence,
+            sent_nanos: 0,
+            echo_nanos: answered.map_or(0, |millis| at(millis).as_nanos()),
+            echo_delay_nanos: 0,
+            wall_millis: 0,
+            config_digest: 0,
+            hears_you: true,
+            probe: false,
+            leaving: false,
+            revision: 0,
+            seen_revision: 0,
+            groups: vec![wish],
+            request: None,
+            lease: LEASE,
+            voters: 0,
+            fenced: Vec::new(),
+            absence: Duration::ZERO,
+        }
+    }
+
+    /// Who has the vote after a request; `None` when the answer says nothing of it.
+    fn told(witness: &mut Witness, now: u64, request: &Heartbeat) -> Option<Term> {
+        let answer = witness.handle(at(now), request).unwrap();
+        Some(answer.groups.first()?.promise.unwrap().term)
+    }
+
+    #[test]
+    fn a_recording_of_a_run_that_was_never_heard_takes_the_vote_from_nobody() {
+        let mut witness = witness();
+        assert_eq!(told(&mut witness, 1_000, &request(7, 1, None)), None);
+        let recorded = request(7, 2, Some(1_000));
+        assert_eq!(told(&mut witness, 2_000, &request(9, 1, None)), None);
+        assert_eq!(told(&mut witness, 2_001, &request(9, 2, Some(2_000))), Some(Term(9)));
+        assert_eq!(told(&mut witness, 2_002, &recorded), None);
+        assert_eq!(told(&mut witness, 2_101, &request(9, 3, Some(2_001))), Some(Term(9)));
+    }
+
+    #[test]
+    fn a_new_run_is_believed_as_soon_as_it_was_answered_after_the_last_word_of_the_one_before() {
+        let mut witness = witness();
+        assert_eq!(told(&mut witness, 1_000, &request(7, 1, Some(999))), Some(Term(7)));
+        assert_eq!(told(&mut witness, 1_500, &request(9, 1, Some(1_000))), None);
+        assert_eq!(told(&mut witness, 1_501, &request(9, 2, Some(1_500))), Some(Term(9)));
+        assert_eq!(witness.handle(at(1_502), &request(7, 2, Some(1_501))), Err(Refusal::Replayed));
     }
 }

@@ -85,6 +85,7 @@ impl Node {
             return;
         };
         let retired = peer.retired.contains(&frame.incarnation);
+        let proven = frame.echo == Some(own) && peer.may_be_of_its_run(frame);
         let Some(link) = peer.links.get_mut(&id) else {
             return;
         };
@@ -97,7 +98,7 @@ impl Node {
             self.on_strange_run(id, frame);
             return;
         }
-        if frame.echo != Some(own) {
+        if !proven {
             // It does not know this run of ours yet, or is a recording: show our number and see whether it comes back.
             link.refuse("unproven");
             if now.since(link.extra_sent) >= pace {
@@ -318,12 +319,14 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
         };
-        let (echo, seen_revision) = match proof {
-            Some(frame) => (Some(frame.incarnation), 0),
-            None => (peer.incarnation, peer.revision),
-        };
+        let (run, revision) = (peer.incarnation, peer.revision);
         let Some(link) = peer.links.get_mut(&id) else {
             return;
+        };
+        // What we have heard of another run says nothing of this one.
+        let (echo, echo_nanos, seen_revision) = match proof {
+            Some(frame) => (Some(frame.incarnation), 0, 0),
+            None => (run, link.echo_nanos, revision),
         };
         link.sent += 1;
         if probe && link.probing_since.is_none() {
@@ -337,7 +340,7 @@ impl Node {
             echo,
             sequence: link.sent,
             sent_nanos: 0,
-            echo_nanos: link.echo_nanos,
+            echo_nanos,
             echo_delay_nanos: link
                 .heard
                 .map_or(0, |heard| u64::try_from(now.since(heard).as_nanos()).unwrap_or(u64::MAX)),

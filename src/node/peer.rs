@@ -143,6 +143,13 @@ impl Peer {
         self.retired.push(incarnation);
     }
 
+    /// Whether a frame may be of the run that it has now. Another one than we talk with has to have heard us after that one was
+    /// heard last: the recording of a run that we never heard has not.
+    pub(super) fn may_be_of_its_run(&self, frame: &Heartbeat) -> bool {
+        let is_later = || self.heard.is_none_or(|heard| Instant::from_nanos(frame.echo_nanos) > heard);
+        self.incarnation.is_none_or(|known| known == frame.incarnation) || is_later()
+    }
+
     /// Its word on a group.
     pub(super) fn group(&self, group: GroupId) -> Option<&GroupState> {
         self.groups.get(group.index())?.as_ref()

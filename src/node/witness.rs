@@ -24,8 +24,9 @@ pub(super) struct Witness {
     pub(super) since: Instant,
     incarnation: Option<Incarnation>,
     retired: Vec<Incarnation>,
-    /// Highest number of an answer of its present run.
+    /// Highest number of an answer of its present run, and when it was sent, on its clock.
     sequence: u64,
+    echo_nanos: u64,
     /// The last answer.
     pub(super) heard: Option<Instant>,
     pub(super) rtt: Option<Duration>,
@@ -46,6 +47,7 @@ impl Witness {
             incarnation: None,
             retired: Vec::new(),
             sequence: 0,
+            echo_nanos: 0,
             heard: None,
             rtt: None,
             sent: 0,
@@ -62,6 +64,10 @@ impl Witness {
             return false;
         }
         if self.incarnation != Some(frame.incarnation) {
+            // A run that we never heard may be over: this answers something we asked after the last word of the one we know.
+            if self.heard.is_some_and(|heard| Instant::from_nanos(frame.echo_nanos) <= heard) {
+                return false;
+            }
             if self.retired.len() >= RETIRED_MAX {
                 self.retired.remove(0);
             }
@@ -69,7 +75,9 @@ impl Witness {
             self.sequence = 0;
         }
         let new = frame.sequence > self.sequence;
-        self.sequence = self.sequence.max(frame.sequence);
+        if new {
+            (self.sequence, self.echo_nanos) = (frame.sequence, frame.sent_nanos);
+        }
         new
     }
 
@@ -178,7 +186,7 @@ impl Node {
             echo: witness.incarnation,
             sequence: witness.sent,
             sent_nanos: 0,
-            echo_nanos: 0,
+            echo_nanos: witness.echo_nanos,
             echo_delay_nanos: 0,
             wall_millis: 0,
             config_digest: self.config.digest,

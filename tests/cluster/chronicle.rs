@@ -10,6 +10,7 @@ use avamgr_core::node::event::{Cause, HoldKind, SwitchoverStep, Voting};
 use avamgr_core::node::{Action, Event, Fact, Input, Order, Report};
 use avamgr_core::sim::{DaemonChange, Note, What, World};
 use avamgr_core::time::Instant;
+use avamgr_core::wire::Heartbeat;
 
 /// Everything seen of one node. What a restart of its daemon makes void is in [`Run`].
 #[derive(Clone, Debug, Default, Hash)]
@@ -25,6 +26,8 @@ pub(crate) struct Record {
 pub(crate) struct Run {
     pub(crate) started: Instant,
     pub(crate) incarnation: Option<Incarnation>,
+    /// The run of each peer, and when it was last heard, on the clock of this node.
+    company: BTreeMap<NodeId, (Incarnation, Instant)>,
     /// The last fresh frame of each peer, by link: when it arrived, in the world's time.
     pub(crate) heard: BTreeMap<(NodeId, LinkId), Instant>,
     /// Until when a peer has said that it may be silent.
@@ -134,12 +137,22 @@ impl Record {
 }
 
 impl Run {
+    /// A frame that proves to be of now: its sender has heard this run, and since the last word of another run of its own.
+    pub(crate) fn may_hear(&self, frame: &Heartbeat) -> bool {
+        let known = self.company.get(&frame.from);
+        let is_later = known
+            .is_none_or(|(run, heard)| *run == frame.incarnation || Instant::from_nanos(frame.echo_nanos) > *heard);
+        frame.echo.is_some() && frame.echo == self.incarnation && is_later
+    }
+
     fn on_input(&mut self, world: &World, node: NodeId, at: Instant, input: &Input) {
         match input {
             Input::Heartbeat { link, arrived, heartbeat, .. } => {
-                if heartbeat.echo.is_none() || heartbeat.echo != self.incarnation || heartbeat.from == node {
+                if heartbeat.from == node || !self.may_hear(heartbeat) {
                     return;
                 }
+                let run = self.company.entry(heartbeat.from).or_insert((heartbeat.incarnation, *arrived));
+                *run = (heartbeat.incarnation, run.1.max(*arrived));
                 let arrived = world.world_time(node, *arrived);
                 let heard = self.heard.entry((heartbeat.from, *link)).or_insert(arrived);
                 *heard = arrived.max(*heard);

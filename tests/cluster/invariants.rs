@@ -31,7 +31,9 @@ impl Invariants {
             match (note.host, &note.what) {
                 (Some(node), What::Daemon(change)) => self.sight.note_daemon(node, *change),
                 (Some(node), What::Handled(Input::Heartbeat { heartbeat, .. })) => {
-                    self.sight.note_frame(node, heartbeat, self.chronicle.of(node).run.incarnation);
+                    if self.chronicle.of(node).run.may_hear(heartbeat) {
+                        self.sight.note_frame(node, heartbeat);
+                    }
                 }
                 (_, _) => {}
             }

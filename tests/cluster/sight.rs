@@ -48,9 +48,9 @@ impl Sight {
         }
     }
 
-    /// Takes note of a frame that `told`, in its present run, has got.
-    pub(crate) fn note_frame(&mut self, told: NodeId, frame: &Heartbeat, run: Option<Incarnation>) {
-        if frame.to != told || run.is_none() || frame.echo != run {
+    /// Takes note of a frame that `told`, in its present run, has got and believes.
+    pub(crate) fn note_frame(&mut self, told: NodeId, frame: &Heartbeat) {
+        if frame.to != told {
             return;
         }
         let pair = (told, frame.from);

@@ -78,6 +78,8 @@ fn disguises(link: LinkId, frame: &Heartbeat, links: usize) -> Vec<Heartbeat> {
         frame.clone(),
         later(&|frame| frame.sequence = 0),
         Heartbeat { incarnation: other_run, ..unproven.clone() },
+        // It had heard this run of ours, and we had never heard it.
+        Heartbeat { incarnation: other_run, ..frame.clone() },
         unproven,
         later(&|frame| frame.echo = None),
         later(&|frame| frame.to = frame.from),

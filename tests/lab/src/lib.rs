@@ -41,6 +41,7 @@ mod power;
 mod probe;
 mod process;
 mod scratch;
+mod seccomp;
 mod steady;
 mod story;
 mod switch;

@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 
 use crate::error::{Context, LabError, Result};
 use crate::host::Host;
+use crate::seccomp::deny_nftables;
 use crate::wait::wait_for;
 
 /// A program about to be started in a host; like [`std::process::Command`].
@@ -67,6 +68,13 @@ impl HostCommand {
     /// Removes a variable of its environment.
     pub fn env_remove(&mut self, key: impl AsRef<OsStr>) -> &mut Self {
         self.command.env_remove(key);
+        self
+    }
+
+    /// Its kernel has no nftables.
+    pub fn without_nftables(&mut self) -> &mut Self {
+        // SAFETY: two system calls on constants that neither allocate nor lock.
+        unsafe { self.command.pre_exec(deny_nftables) };
         self
     }
 

@@ -184,6 +184,30 @@ fn a_killed_daemon_goes_dark_with_its_lease_and_joins_again() {
 }
 
 #[test]
+fn without_nftables_the_lifetime_of_the_addresses_is_the_guard_and_a_takeover_waits_for_it() {
+    story(|| {
+        let mut leased = Leased::install(Plan::pair().switched(), INTERVAL, "")?;
+        leased.start_witness()?;
+        for (node, role) in PAIR.iter().zip(["active", "standby"]) {
+            leased.pair.start_daemon_without_nftables(node)?;
+            leased.pair.wait_role(node, role)?;
+        }
+        leased.pair.probe.wait_for_answer(vip(), "hadev1", SOON)?;
+        let status = String::from_utf8(leased.pair.avamgr("hadev1", &["status"])?.stdout)?;
+        assert!(status.contains("gone within 3 s of the last refresh") && !status.contains("nftables"), "{status}");
+        let check = leased.pair.node("hadev1")?.command(program("avamgr")).arg("check").without_nftables().output()?;
+        let check = String::from_utf8(check.stdout)?;
+        assert!(check.contains("use a kernel with nftables"), "{check}");
+        let fault = mark();
+        leased.signal_ours("hadev1", Signal::SIGKILL)?;
+        let takeover = leased.taken_over_by("hadev2", fault)?;
+        println!("takeover after kill -9 without a guard in the kernel: {takeover:?}");
+        assert!(takeover > Duration::from_secs(1), "the addresses were still there: {takeover:?}");
+        leased.one_owner()
+    });
+}
+
+#[test]
 fn everything_of_ours_stopped_goes_dark_with_its_lease_and_yields_when_it_goes_on() {
     story(|| {
         let leased = leased()?;

@@ -185,6 +185,13 @@ impl Pair {
         Ok(())
     }
 
+    /// One whose kernel has no nftables.
+    pub(crate) fn start_daemon_without_nftables(&mut self, name: &str) -> Outcome {
+        let process = self.node(name)?.command(program("avamgrd")).without_nftables().spawn()?;
+        self.daemons.insert(name.to_owned(), process);
+        Ok(())
+    }
+
     pub(crate) fn daemon(&self, name: &str) -> &Process {
         &self.daemons[name]
     }
