@@ -1,0 +1,11 @@
+//! THE COURIER: replicates directories of rules between nodes. Every change made on any of them reaches the others; what two
+//! nodes change at once has one winner everywhere, and the loser is kept.
+//!
+//! Four rooms decide and touch nothing: [`version`] says which of two contents follows the other, [`merge`] what becomes of one
+//! that comes from another node, [`settle`] when a path that changes has come to rest, [`plan`] what goes to a peer in one go. A [`place`] is how nodes name a path.
+
+pub mod merge;
+pub mod place;
+pub mod plan;
+pub mod settle;
+pub mod version;
