@@ -2,10 +2,14 @@
 //! nodes change at once has one winner everywhere, and the loser is kept.
 //!
 //! Four rooms decide and touch nothing: [`version`] says which of two contents follows the other, [`merge`] what becomes of one
-//! that comes from another node, [`settle`] when a path that changes has come to rest, [`plan`] what goes to a peer in one go. A [`place`] is how nodes name a path.
+//! that comes from another node, [`settle`] when a path that changes has come to rest, [`plan`] what goes to a peer in one go. A
+//! [`place`] is how nodes name a path. Two touch the disk: [`tree`] looks, [`apply`] puts.
 
+pub mod apply;
+mod clock;
 pub mod merge;
 pub mod place;
 pub mod plan;
 pub mod settle;
+pub mod tree;
 pub mod version;
