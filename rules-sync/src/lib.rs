@@ -3,7 +3,8 @@
 //!
 //! Four rooms decide and touch nothing: [`version`] says which of two contents follows the other, [`merge`] what becomes of one
 //! that comes from another node, [`settle`] when a path that changes has come to rest, [`plan`] what goes to a peer in one go. A
-//! [`place`] is how nodes name a path. Two touch the disk: [`tree`] looks, [`apply`] puts.
+//! [`place`] is how nodes name a path. Two touch the disk: [`tree`] looks, [`apply`] puts. What is known
+//! of every path, and what is owed to whom, is in the [`store`].
 
 pub mod apply;
 mod clock;
@@ -11,5 +12,6 @@ pub mod merge;
 pub mod place;
 pub mod plan;
 pub mod settle;
+pub mod store;
 pub mod tree;
 pub mod version;

@@ -46,13 +46,14 @@ impl Place {
     /// # Errors
     /// When that is not one part of a path.
     pub fn child(&self, name: &OsStr) -> Result<Self, BadPlace> {
-        let mut bytes = self.0.as_os_str().as_bytes().to_vec();
+        let mut bytes = self.as_bytes().to_vec();
         bytes.push(b'/');
         bytes.extend_from_slice(name.as_bytes());
         if name.as_bytes().contains(&b'/') { Err(BadPlace::Outside) } else { Self::checked(bytes) }
     }
 
-    fn checked(bytes: Vec<u8>) -> Result<Self, BadPlace> {
+    /// As [`Self::as_bytes`] has it.
+    pub(crate) fn checked(bytes: Vec<u8>) -> Result<Self, BadPlace> {
         if bytes.is_empty() || bytes.len() > TEXT_MAX {
             return Err(BadPlace::Length);
         }
@@ -84,6 +85,11 @@ impl Place {
         &self.0
     }
 
+    /// All of it, as bytes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_os_str().as_bytes()
+    }
+
     /// How deep it lies.
     pub fn depth(&self) -> usize {
         self.0.components().count()
@@ -98,7 +104,7 @@ impl Place {
 /// Readable where it can be, and one line whatever is in it: other bytes as `%` and two digits.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.0.as_os_str().as_bytes() {
+        for byte in self.as_bytes() {
             match byte {
                 b'%' | 0..=b' ' | 127.. => write!(f, "%{byte:02x}")?,
                 _ => f.write_char(char::from(*byte))?,
