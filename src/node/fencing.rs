@@ -100,10 +100,10 @@ impl Node {
         }
         let standing = if let Some(shot) = self.fencing.shots.get(&peer.id) {
             FenceStanding::UnderWay { since: shot.since }
-        } else if let Some(failure) = self.fencing.failures.get(&peer.id) {
-            FenceStanding::Failed { reason: failure.reason.clone(), next: failure.next }
         } else if !self.leases() && peer.state == PeerState::Unknown && !self.has_vips(id) {
             FenceStanding::Unheard
+        } else if let Some(failure) = self.fencing.failures.get(&peer.id) {
+            FenceStanding::Failed { reason: failure.reason.clone(), next: failure.next }
         } else {
             FenceStanding::Due
         };
@@ -259,8 +259,10 @@ impl Node {
             Role::Activating => group.claim.is_some() && (!self.leases() || self.has_lease(id)),
             Role::Active | Role::Deactivating | Role::Fault => false,
         };
-        let obstacles = self.right_obstacles(id);
-        mine && obstacles.iter().all(Obstacle::waits_for_fence) && self.may_judge(id, peer, &obstacles)
+        mine && {
+            let obstacles = self.right_obstacles(id);
+            obstacles.iter().all(Obstacle::waits_for_fence) && self.may_judge(id, peer, &obstacles)
+        }
     }
 
     /// Without votes, a run that has never heard a node cannot know whether it is the other one that is cut off: it does not

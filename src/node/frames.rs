@@ -314,7 +314,10 @@ impl Node {
         let now = self.now;
         let leaving = self.shutdown.is_some_and(|shutdown| shutdown.leaving);
         let request = self.pending.as_ref().and_then(|pending| pending.wire());
-        let groups = self.told_now();
+        let mut groups = self.told_now();
+        if proof.is_some() {
+            groups.iter_mut().for_each(|group| group.promise = None);
+        }
         let (lease, absence) = (self.wanted_lease(), self.absence());
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
@@ -323,11 +326,13 @@ impl Node {
         let Some(link) = peer.links.get_mut(&id) else {
             return;
         };
-        // What we have heard of another run says nothing of this one.
+        // A proof answers a frame that is not believed yet: what was heard of another run, or promised to it, says nothing of this
+        // one.
         let (echo, echo_nanos, seen_revision) = match proof {
-            Some(frame) => (Some(frame.incarnation), 0, 0),
+            Some(frame) => (Some(frame.incarnation), frame.sent_nanos, 0),
             None => (run, link.echo_nanos, revision),
         };
+        let since_heard = link.heard.filter(|_| proof.is_none()).map_or(Duration::ZERO, |heard| now.since(heard));
         link.sent += 1;
         if probe && link.probing_since.is_none() {
             link.probing_since = Some(now);
@@ -341,12 +346,10 @@ impl Node {
             sequence: link.sent,
             sent_nanos: 0,
             echo_nanos,
-            echo_delay_nanos: link
-                .heard
-                .map_or(0, |heard| u64::try_from(now.since(heard).as_nanos()).unwrap_or(u64::MAX)),
+            echo_delay_nanos: u64::try_from(since_heard.as_nanos()).unwrap_or(u64::MAX),
             wall_millis: 0,
             config_digest: self.config.digest,
-            hears_you: link.hears(now, &self.config.timers),
+            hears_you: proof.is_none() && link.hears(now, &self.config.timers),
             probe,
             leaving,
             revision: self.revision,

@@ -99,6 +99,7 @@ impl Node {
         let (now, own) = (self.now, self.incarnation);
         let Some(witness) = &mut self.witness else { return };
         let is_for_us = frame.to == self.me && link == LinkId::WITNESS && frame.link == LinkId::WITNESS;
+        let known = witness.incarnation;
         if !is_for_us || frame.echo != Some(own) || !witness.believes(frame) {
             return;
         }
@@ -109,7 +110,7 @@ impl Node {
         witness.rtt = (frame.echo_nanos != 0).then(way);
         witness.turn(Reachability::Reachable, now);
         // It answers a stranger to its run without a word on groups: now we know its number.
-        if frame.groups.is_empty() {
+        if frame.groups.is_empty() && known != witness.incarnation {
             witness.next = now;
         }
         self.learn_terms_of_witness(frame);

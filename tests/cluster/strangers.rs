@@ -127,3 +127,78 @@ fn essence(mut status: Status) -> Status {
     }
     status
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use avamgr_core::cluster::{GroupId, LinkId};
+    use avamgr_core::node::Fact;
+    use avamgr_core::time::Instant;
+
+    use super::*;
+    use crate::alarms::{N1, N2, play};
+    use crate::checked::Checked;
+    use crate::script::plan;
+
+    /// A frame of n1 in a run that n2 has never heard.
+    fn frame(run: u64, echo: Option<Incarnation>, sent: Instant, heard: Instant) -> Heartbeat {
+        Heartbeat {
+            from: N1,
+            to: N2,
+            link: LinkId(0),
+            incarnation: Incarnation(run),
+            echo,
+            sequence: 1,
+            sent_nanos: sent.as_nanos(),
+            echo_nanos: heard.as_nanos(),
+            echo_delay_nanos: 0,
+            wall_millis: 0,
+            config_digest: 0,
+            hears_you: false,
+            probe: false,
+            leaving: false,
+            revision: 1,
+            seen_revision: 0,
+            groups: Vec::new(),
+            request: None,
+            lease: Duration::ZERO,
+            voters: 0,
+            fenced: Vec::new(),
+            absence: Duration::ZERO,
+        }
+    }
+
+    fn told(node: &mut Node, now: Instant, heartbeat: Heartbeat) -> Vec<Action> {
+        node.handle(now, Input::Heartbeat { link: LinkId(0), arrived: now, wall_millis: 0, heartbeat });
+        std::iter::from_fn(|| node.poll_action()).collect()
+    }
+
+    fn restarted(actions: &[Action]) -> bool {
+        actions.iter().any(|it| matches!(it, Action::Event(event) if matches!(event.fact, Fact::PeerRestarted { .. })))
+    }
+
+    /// Two runs of each side that know an older one of the other: a machine set back to what it was, or a copy of it that is gone.
+    #[test]
+    fn a_run_that_was_never_heard_is_believed_as_soon_as_it_has_heard_us_now() {
+        let mut world = Checked::new(plan("cluster lease witness"), None);
+        play(&mut world, &["boot all", "settle"]);
+        let (mut node, now) = (world.node(N2).expect("it runs").clone(), world.local(N2));
+        let sent = Instant::from_millis(77);
+        let answers = told(&mut node, now, frame(4711, Some(Incarnation(1)), sent, now));
+        let proof = answers.iter().find_map(|action| match action {
+            Action::Send { heartbeat, .. } if heartbeat.echo == Some(Incarnation(4711)) => Some(heartbeat.clone()),
+            _ => None,
+        });
+        let proof = proof.expect("it is shown its number");
+        assert_eq!(proof.echo_nanos, sent.as_nanos(), "and when it was sent");
+        let promises = |frame: &Heartbeat| frame.groups.iter().filter(|group| group.promise.is_some()).count();
+        assert!(promises(&proof) == 0 && !proof.hears_you, "nothing that was meant for another run");
+        assert!(world.node(N2).expect("it runs").role(GroupId(0)) != avamgr_core::cluster::Role::Active);
+        let ours = Some(proof.incarnation);
+        let before = frame(4711, ours, sent, now - Duration::from_secs(1));
+        assert!(!restarted(&told(&mut node, now, before)), "a recording");
+        let later = now + Duration::from_millis(1);
+        assert!(restarted(&told(&mut node, later, frame(4711, ours, sent, later))), "it has heard us since");
+    }
+}
