@@ -4,10 +4,12 @@
 //! Four rooms decide and touch nothing: [`version`] says which of two contents follows the other, [`merge`] what becomes of one
 //! that comes from another node, [`settle`] when a path that changes has come to rest, [`plan`] what goes to a peer in one go. A
 //! [`place`] is how nodes name a path. Two touch the disk: [`tree`] looks, [`apply`] puts. What is known
-//! of every path, and what is owed to whom, is in the [`store`]; [`rsync`] carries it.
+//! of every path, and what is owed to whom, is in the [`store`]; [`rsync`] carries it, with a
+//! [`manifest`].
 
 pub mod apply;
 mod clock;
+pub mod manifest;
 pub mod merge;
 pub mod place;
 pub mod plan;

@@ -1,0 +1,182 @@
+//! What a node tells a peer: a file that arrives last of a batch, beside the contents it speaks of. It is believed as little as
+//! anything else from outside: every path in it is checked, every content is measured against its digest.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::place::Place;
+use crate::plan::Item;
+
+/// Of this layout of the text below.
+const FORMAT: u32 = 1;
+/// More than the largest batch needs.
+pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
+
+/// A batch of what one node tells another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    format: u32,
+    /// Who tells it.
+    pub from: String,
+    /// Its number, which grows.
+    pub batch: u64,
+    /// What paths hold.
+    pub news: Vec<News>,
+    /// What it has been told and knows now.
+    pub known: Vec<Item>,
+    /// Paths that it has been told of without their content, and needs it.
+    pub wants: Vec<Place>,
+}
+
+/// What a path holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct News {
+    /// Which, and what.
+    #[serde(flatten)]
+    pub item: Item,
+    /// The number of the file beside the manifest that is its content. Without one the content is sent when it is wanted.
+    pub content: Option<u32>,
+}
+
+/// A manifest that is not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It is no manifest, or names a path that is none.
+    #[error("it is not what it should be: {0}")]
+    Text(#[from] serde_json::Error),
+    /// Another program has written it.
+    #[error("it is of format {0}, this program knows {FORMAT} only: use the same version on all nodes")]
+    Format(u32),
+    /// It came through another peer's door.
+    #[error("it says that it is from {0}, whose door it did not come through")]
+    From(String),
+}
+
+impl Manifest {
+    /// With nothing in it.
+    pub fn new(from: &str, batch: u64) -> Self {
+        let (news, known, wants) = (Vec::new(), Vec::new(), Vec::new());
+        Self { format: FORMAT, from: from.to_owned(), batch, news, known, wants }
+    }
+
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.news.is_empty() && self.known.is_empty() && self.wants.is_empty()
+    }
+
+    /// As it is sent.
+    ///
+    /// # Errors
+    /// Never, as long as a path can be written down.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// What has come through the door of `peer`.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn read(bytes: &[u8], peer: &str) -> Result<Self, ManifestError> {
+        #[derive(Deserialize)]
+        struct Label {
+            format: u32,
+        }
+        let Label { format } = serde_json::from_slice(bytes)?;
+        if format != FORMAT {
+            return Err(ManifestError::Format(format));
+        }
+        let manifest: Self = serde_json::from_slice(bytes)?;
+        if manifest.from != peer {
+            return Err(ManifestError::From(manifest.from));
+        }
+        Ok(manifest)
+    }
+}
+
+/// The name of the manifest of a batch. It sorts behind those of the contents, and so arrives last.
+pub fn manifest_name(batch: u64) -> PathBuf {
+    format!("{batch:020}.m").into()
+}
+
+/// The name of a content of a batch.
+pub fn content_name(batch: u64, number: u32) -> PathBuf {
+    format!("{batch:020}.{number:010}").into()
+}
+
+/// The batch that a name is the manifest of.
+pub fn manifest_of(name: &Path) -> Option<u64> {
+    let batch = name.to_str()?.strip_suffix(".m")?;
+    let number = batch.parse().ok()?;
+    (manifest_name(number) == name).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::version::{Content, Entry, Seen};
+
+    fn manifest() -> Manifest {
+        let seen = Seen { node: "hadev1", active: true, millis: 7 };
+        let item = |text: &str, content| Item {
+            place: Place::try_from(text.to_owned()).unwrap(),
+            entry: Entry::first(seen, content),
+        };
+        let file = Content::File { digest: [7; 32], size: 3, mode: 0o640 };
+        let link = Content::Link { target: vec![0xff, b'/'] };
+        Manifest {
+            news: vec![
+                News { item: item("re/a%20b", file), content: Some(0) },
+                News { item: item("re/l", link), content: None },
+            ],
+            known: vec![item("re/gone", Content::Gone)],
+            wants: vec![Place::try_from("re/%ff".to_owned()).unwrap()],
+            ..Manifest::new("hadev1", 9)
+        }
+    }
+
+    #[test]
+    fn what_is_sent_is_read_again() {
+        let bytes = manifest().to_bytes().unwrap();
+        assert_eq!(Manifest::read(&bytes, "hadev1").unwrap(), manifest());
+        assert!(!manifest().is_empty() && Manifest::new("hadev1", 9).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_ours_is_not_believed() {
+        let text = String::from_utf8(manifest().to_bytes().unwrap()).unwrap();
+        let read = |text: &str, peer| Manifest::read(text.as_bytes(), peer);
+        assert!(matches!(read(&text, "hadev2"), Err(ManifestError::From(from)) if from == "hadev1"));
+        let other = text.replacen("\"format\":1", "\"format\":2", 1);
+        assert!(matches!(read(&other, "hadev1"), Err(ManifestError::Format(2))));
+        for path in ["re/../../etc/passwd", "/etc/passwd", "re/%2e%2e/x"] {
+            let outside = text.replacen("re/a%20b", path, 1);
+            assert!(matches!(read(&outside, "hadev1"), Err(ManifestError::Text(_))), "{path}");
+        }
+        assert!(matches!(read(&text[..text.len() / 2], "hadev1"), Err(ManifestError::Text(_))));
+    }
+
+    #[test]
+    fn a_manifest_sorts_behind_its_contents_and_is_known_by_its_name() {
+        assert!(content_name(9, u32::MAX) < manifest_name(9) && manifest_name(9) < content_name(10, 0));
+        assert_eq!(manifest_of(&manifest_name(9)), Some(9));
+        for other in [content_name(9, 1), PathBuf::from("9.m"), PathBuf::from(".m"), PathBuf::from("+9.m")] {
+            assert_eq!(manifest_of(&other), None, "{}", other.display());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, at in 0..200usize, byte: u8) {
+            let _ = Manifest::read(&bytes, "hadev1");
+            let mut close = manifest().to_bytes().unwrap();
+            if let Some(place) = close.get_mut(at) {
+                *place = byte;
+            }
+            let _ = Manifest::read(&close, "hadev1");
+        }
+    }
+}
