@@ -1,0 +1,261 @@
+//! Compares what is known with what the disk has: every difference is a change that somebody made here.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use crate::place::Place;
+use crate::store::Record;
+use crate::tree::{Look, Trace, Tree};
+use crate::version::{Content, Entry, Seen};
+
+/// A directory that had at least so many paths and has none any more was not emptied by hand: its disk is not there.
+const EMPTIED: usize = 2;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What is known of these from now on; the others have to be told.
+    pub changes: Vec<(Place, Record)>,
+    /// These hold what they held; the next look is quicker.
+    pub traces: Vec<(Place, Record)>,
+    /// Files that were being written.
+    pub busy: Vec<Place>,
+    /// What could not be looked at, and so may be as it was.
+    pub troubles: Vec<(Place, io::Error)>,
+    /// The directory of the config has lost everything at once, so many paths: they count as they were.
+    pub emptied: Option<usize>,
+}
+
+/// Looks at `place` and, when it is a directory, at everything in it. `known` is what is known of these.
+pub fn everything(tree: &Tree, place: &Place, known: &BTreeMap<Place, Record>, seen: Seen<'_>) -> Found {
+    let mut search = Search { tree, known, seen, found: Found::default(), here: BTreeMap::new() };
+    search.walk(place);
+    search.miss(place);
+    search.found
+}
+
+/// Looks at `place` alone.
+pub fn one(tree: &Tree, place: &Place, known: Option<&Record>, seen: Seen<'_>) -> Found {
+    let known: BTreeMap<Place, Record> = known.map(|record| (place.clone(), record.clone())).into_iter().collect();
+    let mut search = Search { tree, known: &known, seen, found: Found::default(), here: BTreeMap::new() };
+    search.look(place);
+    search.miss(place);
+    search.found
+}
+
+struct Search<'a> {
+    tree: &'a Tree,
+    known: &'a BTreeMap<Place, Record>,
+    seen: Seen<'a>,
+    found: Found,
+    /// What has been looked at, and whether something is there.
+    here: BTreeMap<Place, bool>,
+}
+
+impl Search<'_> {
+    fn walk(&mut self, place: &Place) {
+        let mut next = vec![place.clone()];
+        while let Some(place) = next.pop() {
+            if !self.look(&place) {
+                continue;
+            }
+            match self.tree.names(place.way()) {
+                Ok(names) => next.extend(names.into_iter().flatten().filter_map(|name| place.child(&name).ok())),
+                Err(error) => self.trouble(&place, error),
+            }
+        }
+    }
+
+    /// Takes note of what one path holds; whether it is a directory.
+    fn look(&mut self, place: &Place) -> bool {
+        let known = self.known.get(place);
+        let trace = known.and_then(|record| Some((&record.entry.content, record.trace.as_ref()?)));
+        match self.tree.look(place.way(), trace) {
+            Ok(Look::Holds(content, trace)) => {
+                let is_directory = matches!(content, Content::Directory { .. });
+                self.here.insert(place.clone(), true);
+                // The directory of the config is as each node has it.
+                if place.way() != Path::new("") {
+                    self.compare(place, content, trace);
+                }
+                is_directory
+            }
+            Ok(Look::Busy) => {
+                self.here.insert(place.clone(), true);
+                self.found.busy.push(place.clone());
+                false
+            }
+            // What is not replicated counts as nothing.
+            Ok(Look::Nothing | Look::Other) => {
+                self.here.insert(place.clone(), false);
+                false
+            }
+            Err(error) => {
+                self.trouble(place, error);
+                false
+            }
+        }
+    }
+
+    fn compare(&mut self, place: &Place, content: Content, trace: Option<Trace>) {
+        let known = self.known.get(place);
+        match known {
+            Some(record) if record.entry.content == content => {
+                if record.trace != trace {
+                    self.found.traces.push((place.clone(), Record { trace, ..record.clone() }));
+                }
+            }
+            Some(record) => {
+                let entry = record.entry.changed(self.seen, content);
+                self.found.changes.push((place.clone(), Record { entry, trace }));
+            }
+            None => {
+                let entry = Entry::first(self.seen, content);
+                self.found.changes.push((place.clone(), Record { entry, trace }));
+            }
+        }
+    }
+
+    /// What is known and was not found is gone, unless it could not be looked at, or what it lies in.
+    fn miss(&mut self, root: &Place) {
+        let unseen = |place: &Place| {
+            let hidden = |trouble: &Place| place.as_path().starts_with(trouble.as_path());
+            self.found.troubles.iter().any(|(trouble, _)| hidden(trouble))
+        };
+        let missing: Vec<(&Place, &Record)> = self
+            .known
+            .iter()
+            .filter(|(place, record)| {
+                record.entry.content != Content::Gone && !self.here.get(*place).copied().unwrap_or(false)
+            })
+            .filter(|(place, _)| place.way() != Path::new("") && !unseen(place))
+            .collect();
+        let rest = self.here.iter().filter(|(place, there)| **there && place.way() != Path::new("")).count();
+        if root.way() == Path::new("") && rest == 0 && missing.len() >= EMPTIED {
+            self.found.emptied = Some(missing.len());
+            return;
+        }
+        let gone = |record: &Record| Record { entry: record.entry.changed(self.seen, Content::Gone), trace: None };
+        self.found.changes.extend(missing.into_iter().map(|(place, record)| (place.clone(), gone(record))));
+    }
+
+    fn trouble(&mut self, place: &Place, error: io::Error) {
+        self.found.troubles.push((place.clone(), error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const SEEN: Seen<'_> = Seen { node: "a", active: false, millis: 1 };
+
+    struct Rules {
+        directory: tempfile::TempDir,
+        tree: Tree,
+        known: BTreeMap<Place, Record>,
+    }
+
+    fn place(text: &str) -> Place {
+        Place::try_from(text.to_owned()).unwrap()
+    }
+
+    impl Rules {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let tree = Tree::open(directory.path()).unwrap();
+            Self { directory, tree, known: BTreeMap::new() }
+        }
+
+        fn path(&self, way: &str) -> PathBuf {
+            self.directory.path().join(way)
+        }
+
+        /// What has changed, `-` before what is gone; it is known then.
+        fn changes(&mut self) -> Vec<String> {
+            let found = everything(&self.tree, &place("re"), &self.known, SEEN);
+            assert!(found.troubles.is_empty() && found.busy.is_empty() && found.emptied.is_none(), "{found:?}");
+            let mut names = Vec::new();
+            for (place, record) in found.changes {
+                let gone = if record.entry.content == Content::Gone { "-" } else { "" };
+                names.push(format!("{gone}{place}"));
+                self.known.insert(place, record);
+            }
+            self.known.extend(found.traces);
+            names.sort();
+            names
+        }
+    }
+
+    #[test]
+    fn everything_that_comes_changes_and_goes_is_a_change_once() {
+        let mut rules = Rules::new();
+        assert_eq!(rules.changes(), [""; 0]);
+        fs::create_dir_all(rules.path("sub/deep")).unwrap();
+        fs::write(rules.path("sub/deep/a"), "1").unwrap();
+        symlink("sub", rules.path("link")).unwrap();
+        let _socket = UnixListener::bind(rules.path("socket")).unwrap();
+        assert_eq!(rules.changes(), ["re/link", "re/sub", "re/sub/deep", "re/sub/deep/a"]);
+        assert_eq!(rules.changes(), [""; 0]);
+        fs::write(rules.path("sub/deep/a"), "2").unwrap();
+        assert_eq!(rules.changes(), ["re/sub/deep/a"]);
+        fs::remove_dir_all(rules.path("sub")).unwrap();
+        fs::write(rules.path("sub"), "a file in its place").unwrap();
+        assert_eq!(rules.changes(), ["-re/sub/deep", "-re/sub/deep/a", "re/sub"]);
+        assert_eq!(rules.changes(), [""; 0]);
+        let record = &rules.known[&place("re/sub/deep/a")];
+        assert_eq!((record.entry.version.count("a"), &record.entry.content), (3, &Content::Gone));
+    }
+
+    #[test]
+    fn one_path_is_looked_at_alone() {
+        let rules = Rules::new();
+        fs::create_dir(rules.path("sub")).unwrap();
+        fs::write(rules.path("sub/a"), "1").unwrap();
+        let found = one(&rules.tree, &place("re/sub"), None, SEEN);
+        assert_eq!(found.changes.len(), 1, "{found:?}");
+        let (_, record) = &found.changes[0];
+        fs::remove_dir_all(rules.path("sub")).unwrap();
+        let found = one(&rules.tree, &place("re/sub"), Some(record), SEEN);
+        assert_eq!(found.changes[0].1.entry.content, Content::Gone);
+    }
+
+    #[test]
+    fn a_directory_that_has_lost_everything_at_once_was_not_emptied_by_hand() {
+        let mut rules = Rules::new();
+        fs::write(rules.path("a"), "1").unwrap();
+        fs::write(rules.path("b"), "1").unwrap();
+        assert_eq!(rules.changes().len(), 2);
+        fs::remove_file(rules.path("a")).unwrap();
+        fs::remove_file(rules.path("b")).unwrap();
+        let found = everything(&rules.tree, &place("re"), &rules.known, SEEN);
+        assert_eq!((found.emptied, found.changes.len()), (Some(2), 0), "{found:?}");
+        fs::write(rules.path("b"), "1").unwrap();
+        assert_eq!(rules.changes(), ["-re/a"], "the other one is there");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_gone_nor_what_is_in_it() {
+        let mut rules = Rules::new();
+        fs::create_dir(rules.path("sub")).unwrap();
+        fs::write(rules.path("sub/a"), "1").unwrap();
+        fs::write(rules.path("b"), "1").unwrap();
+        rules.changes();
+        let mut search = Search {
+            tree: &rules.tree,
+            known: &rules.known,
+            seen: SEEN,
+            found: Found::default(),
+            here: [(place("re/b"), true)].into(),
+        };
+        search.trouble(&place("re/sub"), io::Error::from(io::ErrorKind::PermissionDenied));
+        search.miss(&place("re"));
+        assert!(search.found.changes.is_empty(), "{:?}", search.found);
+    }
+}
