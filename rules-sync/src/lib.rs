@@ -3,7 +3,8 @@
 //!
 //! Four rooms decide and touch nothing: [`version`] says which of two contents follows the other, [`merge`] what becomes of one
 //! that comes from another node, [`settle`] when a path that changes has come to rest, [`plan`] what goes to a peer in one go. A
-//! [`place`] is how nodes name a path. Three touch the disk: [`tree`] and [`scan`] look, [`apply`] puts. What is known
+//! [`place`] is how nodes name a path. Three touch the disk: [`tree`] and [`scan`] look, [`apply`] puts, [`receive`]
+//! does what was decided. What is known
 //! of every path, and what is owed to whom, is in the [`store`]; [`rsync`] carries it, with a
 //! [`manifest`].
 
@@ -13,6 +14,7 @@ pub mod manifest;
 pub mod merge;
 pub mod place;
 pub mod plan;
+pub mod receive;
 pub mod rsync;
 pub mod scan;
 pub mod settle;

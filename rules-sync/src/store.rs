@@ -16,6 +16,8 @@ use crate::version::Entry;
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 /// Who, and what.
 const OWED: TableDefinition<'_, (&str, &[u8]), ()> = TableDefinition::new("owed");
+/// What was replaced or lost, by the name of its file.
+const KEPT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("kept");
 /// Memory for what was read; the file system has its own.
 const CACHE: usize = 4 * 1024 * 1024;
 
@@ -26,6 +28,19 @@ pub struct Record {
     pub entry: Entry,
     /// By what it can be told that this is so still.
     pub trace: Option<Trace>,
+}
+
+/// What was there before, and is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Where it was.
+    pub place: Place,
+    /// What it was.
+    pub entry: Entry,
+    /// Since when it is kept, in milliseconds since 1970.
+    pub millis: u64,
+    /// It lost against another change made at the same time; otherwise it was replaced or deleted by who knew it.
+    pub conflict: bool,
 }
 
 /// The store cannot be used.
@@ -132,6 +147,19 @@ impl Store {
         Ok(items)
     }
 
+    /// Everything that is kept, by the name of its file, the oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn kept(&self) -> Result<Vec<(String, Kept)>, StoreError> {
+        let kept = self.read()?.open_table(KEPT)?;
+        let all = kept.iter()?.map(|found| {
+            let (name, value) = found?;
+            Ok((name.value().to_owned(), serde_json::from_slice(value.value())?))
+        });
+        all.collect()
+    }
+
     /// Changes several things at once, or none of them.
     ///
     /// # Errors
@@ -140,7 +168,7 @@ impl Store {
         let transaction: WriteTransaction = self.database.begin_write()?;
         let result = {
             let (records, owed) = (transaction.open_table(RECORDS)?, transaction.open_table(OWED)?);
-            change(&mut Changes { records, owed })?
+            change(&mut Changes { records, owed, kept: transaction.open_table(KEPT)? })?
         };
         transaction.commit()?;
         Ok(result)
@@ -151,6 +179,7 @@ impl Store {
 pub struct Changes<'a> {
     records: Table<'a, &'static [u8], &'static [u8]>,
     owed: Table<'a, (&'static str, &'static [u8]), ()>,
+    kept: Table<'a, &'static str, &'static [u8]>,
 }
 
 impl Changes<'_> {
@@ -186,6 +215,24 @@ impl Changes<'_> {
         if known {
             self.owed.remove((peer, item.place.as_bytes()))?;
         }
+        Ok(())
+    }
+
+    /// Something is kept as `name`.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn keep(&mut self, name: &str, kept: &Kept) -> Result<(), StoreError> {
+        self.kept.insert(name, serde_json::to_vec(kept)?.as_slice())?;
+        Ok(())
+    }
+
+    /// It is kept no longer.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn forget(&mut self, name: &str) -> Result<(), StoreError> {
+        self.kept.remove(name)?;
         Ok(())
     }
 
@@ -269,6 +316,17 @@ mod tests {
         assert_eq!(owed(&store, "b"), [""; 0]);
         store.write(|changes| changes.owe_everything("b")).unwrap();
         assert_eq!((owed(&store, "b").len(), store.owed("b", 0).unwrap().len()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_kept_is_known_by_its_name_until_it_is_forgotten() {
+        let (_directory, store) = store();
+        let kept = Kept { place: place("re/a"), entry: record(1).entry, millis: 7, conflict: true };
+        store.write(|changes| changes.keep("2", &kept)).unwrap();
+        store.write(|changes| changes.keep("1", &kept)).unwrap();
+        assert_eq!(store.kept().unwrap(), [("1".to_owned(), kept.clone()), ("2".to_owned(), kept.clone())]);
+        store.write(|changes| changes.forget("1")).unwrap();
+        assert_eq!(store.kept().unwrap(), [("2".to_owned(), kept)]);
     }
 
     #[test]

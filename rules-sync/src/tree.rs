@@ -66,6 +66,14 @@ impl Tree {
         Ok(Self { root })
     }
 
+    /// The file system it is on.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn device(&self) -> io::Result<u64> {
+        Ok(fstat(&self.root)?.st_dev)
+    }
+
     pub(crate) fn root(&self) -> &OwnedFd {
         &self.root
     }

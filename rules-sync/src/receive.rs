@@ -1,0 +1,379 @@
+//! What becomes of the news of a peer: first what was changed here meanwhile becomes known, then it is decided, then it is done, and
+//! then written down. After a crash between any two of these steps the next scan finds what is on the disk, and nothing is lost.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::apply::{Placed, Spot};
+use crate::merge::{Verdict, merge};
+use crate::plan::Item;
+use crate::scan;
+use crate::store::{Changes, Kept, Record, Store, StoreError};
+use crate::tree::{Look, Tree, digest};
+use crate::version::{Content, Entry, Seen};
+
+/// How often what changes under our hands is looked at again before it is left for later.
+const ATTEMPTS: u32 = 4;
+
+/// A directory of the config, and ours for it on the same file system, outside of it.
+#[derive(Debug)]
+pub struct Directory {
+    tree: Tree,
+    /// Where `staging` and `kept` are.
+    area: PathBuf,
+    staging: Tree,
+    kept: Tree,
+    counter: AtomicU64,
+}
+
+/// What became of a piece of news.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is known here now, and the path holds what it should.
+    Known,
+    /// Its content has not come: it has to be asked for.
+    Wanted,
+    /// It cannot be done now; it has to be tried again. In words.
+    Later(String),
+}
+
+/// It could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The store cannot be used: nothing more can be done.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The disk refuses; others may go on.
+    #[error("{0}")]
+    Disk(#[from] io::Error),
+}
+
+/// Who hears whom, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Receiver<'a> {
+    /// The directory that the news is about.
+    pub directory: &'a Directory,
+    /// What is known here.
+    pub store: &'a Store,
+    /// This node, its role and its time.
+    pub seen: Seen<'a>,
+    /// The other nodes.
+    pub peers: &'a [String],
+    /// Whose news it is.
+    pub from: &'a str,
+}
+
+impl Directory {
+    /// Opens a directory of the config, with an area of ours.
+    ///
+    /// # Errors
+    /// When one of them is not there or cannot be used, or they are on different file systems.
+    pub fn open(path: &Path, area: &Path) -> io::Result<Self> {
+        let (staging, kept) = (area.join("staging"), area.join("kept"));
+        fs::create_dir_all(&staging)?;
+        fs::create_dir_all(&kept)?;
+        let directory = Self {
+            tree: Tree::open(path)?,
+            area: area.to_owned(),
+            staging: Tree::open(&staging)?,
+            kept: Tree::open(&kept)?,
+            counter: AtomicU64::new(0),
+        };
+        if directory.tree.device()? != directory.staging.device()? {
+            let (path, area) = (path.display(), area.display());
+            let text = format!(
+                "{area} has to be on the file system of {path}, so that a file gets into its place in one step"
+            );
+            return Err(io::Error::new(ErrorKind::CrossesDevices, text));
+        }
+        Ok(directory)
+    }
+
+    /// The directory of the config.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Where a kept content lies.
+    pub fn kept_path(&self, name: &str) -> PathBuf {
+        self.area.join("kept").join(name)
+    }
+
+    fn name(&self, millis: u64) -> String {
+        format!("{millis:015}-{:08}", self.counter.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A copy of a file that has come, on this file system and measured. `None` when it is not what it should be.
+    fn stage(&self, from: &Path, wanted: &Content, name: &str) -> io::Result<Option<PathBuf>> {
+        let path = self.area.join("staging").join(name);
+        if let Content::File { digest: sum, size, .. } = wanted {
+            let mut source = File::open(from)?;
+            let mut copy = File::create(&path)?;
+            io::copy(&mut source, &mut copy)?;
+            copy.sync_all()?;
+            if digest(&mut File::open(&path)?)? != (*sum, *size) {
+                fs::remove_file(&path)?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(path))
+    }
+
+    fn keep_theirs(&self, content: &Content, name: &str) -> io::Result<()> {
+        let to = self.kept_path(name);
+        match content {
+            Content::Link { target } => {
+                use std::os::unix::ffi::OsStrExt as _;
+                symlink(std::ffi::OsStr::from_bytes(target), to)
+            }
+            Content::File { .. } => fs::rename(self.area.join("staging").join(name), to),
+            Content::Directory { .. } | Content::Gone => Ok(()),
+        }
+    }
+}
+
+impl Receiver<'_> {
+    /// What a peer says of a path. `content` is the file that came with it.
+    ///
+    /// # Errors
+    /// When the disk or the store refuses. It may be tried again.
+    pub fn receive(&self, news: &Item, content: Option<&Path>) -> Result<Outcome, ReceiveError> {
+        for _ in 0..ATTEMPTS {
+            let known = self.look(news)?;
+            let ours = known.as_ref().map(|record| &record.entry);
+            let verdict = merge(ours, &news.entry);
+            let is_file = matches!(news.entry.content, Content::File { .. });
+            if verdict.needs_content() && is_file && content.is_none() {
+                return Ok(Outcome::Wanted);
+            }
+            let name = self.directory.name(self.seen.millis);
+            if let Some(content) = content.filter(|_| verdict.needs_content())
+                && self.directory.stage(content, &news.entry.content, &name)?.is_none()
+            {
+                return Ok(Outcome::Wanted);
+            }
+            match self.carry_out(news, ours, &verdict, &name)? {
+                Placed::Done => return Ok(Outcome::Known),
+                Placed::Changed => {}
+                Placed::InTheWay => return Ok(Outcome::Later(format!("{}: something else lies there", news.place))),
+            }
+        }
+        Ok(Outcome::Later(format!("{}: it changes all the time", news.place)))
+    }
+
+    /// What is known of the path, after a look at it.
+    fn look(&self, news: &Item) -> Result<Option<Record>, ReceiveError> {
+        let known = self.store.get(&news.place)?;
+        let found = scan::one(&self.directory.tree, &news.place, known.as_ref(), self.seen);
+        if let Some((_, error)) = found.troubles.into_iter().next() {
+            return Err(error.into());
+        }
+        let Some((_, changed)) = found.changes.into_iter().next() else { return Ok(known) };
+        self.store.write(|changes| changes.put(&news.place, &changed, self.peers.iter().map(String::as_str)))?;
+        Ok(Some(changed))
+    }
+
+    fn carry_out(
+        &self,
+        news: &Item,
+        ours: Option<&Entry>,
+        verdict: &Verdict,
+        name: &str,
+    ) -> Result<Placed, ReceiveError> {
+        let was = ours.map_or(&Content::Gone, |entry| &entry.content);
+        let keep = |entry: &Entry, conflict| Kept {
+            place: news.place.clone(),
+            entry: entry.clone(),
+            millis: self.seen.millis,
+            conflict,
+        };
+        let mut kept = None;
+        match verdict {
+            Verdict::Known => return Ok(Placed::Done),
+            Verdict::Note(_) => {}
+            Verdict::KeepTheirs(_) => {
+                self.directory.keep_theirs(&news.entry.content, name)?;
+                kept = Some(keep(&news.entry, true));
+            }
+            Verdict::Take(entry) | Verdict::TakeAndKeepOurs(entry) => {
+                let spot = Spot {
+                    tree: &self.directory.tree,
+                    way: news.place.way(),
+                    staging: &self.directory.staging,
+                    staged: name.as_ref(),
+                    kept: &self.directory.kept,
+                    kept_as: name.as_ref(),
+                };
+                let placed = spot.put(was, &entry.content)?;
+                if placed != Placed::Done {
+                    let _ = fs::remove_file(self.directory.area.join("staging").join(name));
+                    return Ok(placed);
+                }
+                let conflict = matches!(verdict, Verdict::TakeAndKeepOurs(_));
+                kept = ours.filter(|ours| ours.content.has_bytes()).map(|ours| keep(ours, conflict));
+            }
+        }
+        let Some(entry) = verdict.entry() else { return Ok(Placed::Done) };
+        let trace = match self.directory.tree.look(news.place.way(), None)? {
+            Look::Holds(content, trace) if content == entry.content => trace,
+            Look::Holds(..) | Look::Nothing | Look::Busy | Look::Other => None,
+        };
+        let record = Record { entry: entry.clone(), trace };
+        // Whoever has told us knows it, unless there is more in it now.
+        let knows = news.entry.follows(entry);
+        let others = self.peers.iter().map(String::as_str).filter(|peer| !(knows && *peer == self.from));
+        self.store.write(|changes: &mut Changes<'_>| {
+            if let Some(kept) = &kept {
+                changes.keep(name, kept)?;
+            }
+            changes.put(&news.place, &record, others)
+        })?;
+        Ok(Placed::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Place;
+
+    struct Node {
+        _root: tempfile::TempDir,
+        rules: PathBuf,
+        directory: Directory,
+        store: Store,
+        name: &'static str,
+        peers: Vec<String>,
+    }
+
+    fn place(text: &str) -> Place {
+        Place::try_from(text.to_owned()).unwrap()
+    }
+
+    impl Node {
+        fn new(name: &'static str, peer: &str) -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let rules = root.path().join("rules");
+            fs::create_dir(&rules).unwrap();
+            let directory = Directory::open(&rules, &root.path().join("area")).unwrap();
+            let store = Store::open(&root.path().join("store")).unwrap();
+            Self { rules, directory, store, name, peers: vec![peer.to_owned()], _root: root }
+        }
+
+        fn receiver(&self, millis: u64) -> Receiver<'_> {
+            let seen = Seen { node: self.name, active: false, millis };
+            let (directory, store, peers) = (&self.directory, &self.store, &self.peers);
+            Receiver { directory, store, seen, peers, from: &self.peers[0] }
+        }
+
+        /// Somebody writes a rule; what the others are told of it.
+        fn write(&self, way: &str, text: &str, millis: u64) -> Item {
+            fs::write(self.rules.join(way), text).unwrap();
+            self.news(way, millis)
+        }
+
+        fn news(&self, way: &str, millis: u64) -> Item {
+            let place = place(&format!("re/{way}"));
+            let known = self.store.get(&place).unwrap();
+            let found = scan::one(self.directory.tree(), &place, known.as_ref(), self.receiver(millis).seen);
+            for (place, record) in &found.changes {
+                self.store.write(|changes| changes.put(place, record, self.peers.iter().map(String::as_str))).unwrap();
+            }
+            Item { entry: self.store.get(&place).unwrap().unwrap().entry, place }
+        }
+
+        fn hear(&self, from: &Self, news: &Item, millis: u64) -> Outcome {
+            let way = news.place.way();
+            let content = Some(from.rules.join(way)).filter(|path| path.is_file());
+            self.receiver(millis).receive(news, content.as_deref()).unwrap()
+        }
+
+        fn text(&self, way: &str) -> Option<String> {
+            fs::read_to_string(self.rules.join(way)).ok()
+        }
+
+        fn kept(&self) -> Vec<(String, bool)> {
+            let read = |name: &str| fs::read_to_string(self.directory.kept_path(name)).unwrap();
+            self.store.kept().unwrap().into_iter().map(|(name, kept)| (read(&name), kept.conflict)).collect()
+        }
+
+        fn owes(&self) -> usize {
+            self.store.owed(&self.peers[0], 100).unwrap().len()
+        }
+    }
+
+    fn pair() -> (Node, Node) {
+        (Node::new("n1", "n2"), Node::new("n2", "n1"))
+    }
+
+    #[test]
+    fn a_rule_gets_into_its_place_and_its_sender_is_told_nothing_back() {
+        let (one, two) = pair();
+        assert_eq!(two.hear(&one, &one.write("a", "first", 1), 1), Outcome::Known);
+        assert_eq!((two.text("a").as_deref(), two.owes()), (Some("first"), 0));
+        // What we have put there ourselves is no change.
+        two.news("a", 2);
+        assert_eq!(two.owes(), 0);
+        assert_eq!(two.hear(&one, &one.write("a", "second", 2), 2), Outcome::Known);
+        assert_eq!((two.text("a").as_deref(), two.kept()), (Some("second"), vec![("first".to_owned(), false)]));
+        fs::remove_file(one.rules.join("a")).unwrap();
+        assert_eq!(two.hear(&one, &one.news("a", 3), 3), Outcome::Known);
+        assert_eq!((two.text("a"), two.kept().len()), (None, 2));
+    }
+
+    #[test]
+    fn of_two_edits_the_newer_is_on_both_and_the_other_is_kept_on_both() {
+        let (one, two) = pair();
+        two.hear(&one, &one.write("a", "base", 1), 1);
+        let (older, newer) = (one.write("a", "older", 5), two.write("a", "newer", 6));
+        let before = fs::read(one.rules.join("a")).unwrap();
+        assert_eq!(one.hear(&two, &newer, 7), Outcome::Known);
+        fs::write(one.rules.join("copy"), before).unwrap();
+        let copy = one.rules.join("copy");
+        let heard = two.receiver(7).receive(&older, Some(&copy)).unwrap();
+        assert_eq!((heard, one.text("a"), two.text("a")), (Outcome::Known, Some("newer".into()), Some("newer".into())));
+        assert_eq!(one.kept(), [("older".to_owned(), true)]);
+        assert_eq!(two.kept(), [("older".to_owned(), true)]);
+        let entry = |node: &Node| node.store.get(&place("re/a")).unwrap().unwrap().entry;
+        assert_eq!(entry(&one), entry(&two));
+    }
+
+    #[test]
+    fn an_edit_that_nobody_has_seen_yet_is_an_edit() {
+        let (one, two) = pair();
+        two.hear(&one, &one.write("a", "base", 1), 1);
+        fs::write(two.rules.join("a"), "unseen").unwrap();
+        assert_eq!(two.hear(&one, &one.write("a", "newer", 9), 5), Outcome::Known);
+        assert_eq!((two.text("a").as_deref(), two.kept()), (Some("newer"), vec![("unseen".to_owned(), true)]));
+        assert_eq!(two.owes(), 1, "the other one does not know that there were two");
+    }
+
+    #[test]
+    fn a_content_that_is_missing_or_another_is_asked_for() {
+        let (one, two) = pair();
+        let news = one.write("a", "first", 1);
+        let receive = |content: Option<&Path>| two.receiver(1).receive(&news, content);
+        assert_eq!(receive(None).unwrap(), Outcome::Wanted);
+        fs::write(one.rules.join("torn"), "fir").unwrap();
+        assert_eq!(receive(Some(&one.rules.join("torn"))).unwrap(), Outcome::Wanted);
+        assert_eq!((two.text("a"), two.store.get(&news.place).unwrap()), (None, None));
+    }
+
+    #[test]
+    fn what_cannot_be_done_now_is_left_for_later_and_loses_nothing() {
+        let (one, two) = pair();
+        fs::create_dir(one.rules.join("sub")).unwrap();
+        let directory = one.news("sub", 1);
+        let inside = one.write("sub/a", "rule", 1);
+        assert!(matches!(two.hear(&one, &inside, 1), Outcome::Later(_)), "its directory has not come");
+        assert_eq!((two.hear(&one, &directory, 1), two.hear(&one, &inside, 1)), (Outcome::Known, Outcome::Known));
+        fs::write(two.rules.join("sub/mine"), "unseen").unwrap();
+        fs::remove_dir_all(one.rules.join("sub")).unwrap();
+        assert_eq!(two.hear(&one, &one.news("sub/a", 2), 2), Outcome::Known);
+        assert!(matches!(two.hear(&one, &one.news("sub", 2), 2), Outcome::Later(_)));
+        assert_eq!(two.text("sub/mine").as_deref(), Some("unseen"));
+    }
+}
