@@ -6,10 +6,11 @@
 //! [`place`] is how nodes name a path. Three touch the disk: [`tree`] and [`scan`] look, [`apply`] puts, [`receive`]
 //! does what was decided. What is known
 //! of every path, and what is owed to whom, is in the [`store`]; [`rsync`] carries it, with a
-//! [`manifest`].
+//! [`manifest`], from a [`spool`] to a spool. The [`courier`] knows all of them.
 
 pub mod apply;
 mod clock;
+pub mod courier;
 pub mod manifest;
 pub mod merge;
 pub mod place;
@@ -18,6 +19,7 @@ pub mod receive;
 pub mod rsync;
 pub mod scan;
 pub mod settle;
+pub mod spool;
 pub mod store;
 pub mod tree;
 pub mod version;

@@ -218,6 +218,15 @@ impl Changes<'_> {
         Ok(())
     }
 
+    /// A peer has to be told of a path, as it is.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn owe(&mut self, peer: &str, place: &Place) -> Result<(), StoreError> {
+        self.owed.insert((peer, place.as_bytes()), ())?;
+        Ok(())
+    }
+
     /// Something is kept as `name`.
     ///
     /// # Errors

@@ -125,17 +125,23 @@ impl Tree {
         }
     }
 
-    fn read(&self, way: &Path) -> io::Result<Look> {
+    /// Opens a file; `None` when there is none at `way`.
+    ///
+    /// # Errors
+    /// When it may not be read.
+    pub fn file(&self, way: &Path) -> io::Result<Option<File>> {
         let file = match self.at(way, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK) {
             Ok(file) => file,
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Look::Busy),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
+        let is_file = fstat(&file)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
+        Ok(is_file.then(|| File::from(file)))
+    }
+
+    fn read(&self, way: &Path) -> io::Result<Look> {
+        let Some(mut file) = self.file(way)? else { return Ok(Look::Busy) };
         let before = fstat(&file)?;
-        if before.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
-            return Ok(Look::Busy);
-        }
-        let mut file = File::from(file);
         let (digest, size) = digest(&mut file)?;
         let after = fstat(&file)?;
         let trace = Trace::of(&after);
