@@ -54,23 +54,30 @@ impl Courier {
         self.directories.get(place.directory().to_str()?)
     }
 
-    /// Looks at a path and everything in it; what was changed is owed to everybody from now on.
+    /// Looks at paths and everything in them; what was changed is owed to everybody from now on.
     ///
     /// # Errors
     /// When the store cannot be used.
-    pub fn look(&self, place: &Place, active: bool, millis: u64) -> Result<Found, CourierError> {
-        let Some(directory) = self.directory(place) else { return Ok(Found::default()) };
-        let known: BTreeMap<_, _> = self.store.under(place)?.into_iter().collect();
+    pub fn look(&self, places: &[Place], active: bool, millis: u64) -> Result<Found, CourierError> {
+        let mut all = Found::default();
         let seen = Seen { node: &self.me, active, millis };
-        let found = scan::everything(directory.tree(), place, &known, seen);
-        let peers = || self.peers.iter().map(String::as_str);
-        self.store.write(|changes| {
-            for (place, record) in &found.changes {
-                changes.put(place, record, peers())?;
-            }
-            found.traces.iter().try_for_each(|(place, record)| changes.put(place, record, []))
-        })?;
-        Ok(found)
+        for place in places {
+            let Some(directory) = self.directory(place) else { continue };
+            let known: BTreeMap<_, _> = self.store.under(place)?.into_iter().collect();
+            all.add(scan::everything(directory.tree(), place, &known, seen));
+        }
+        // A path may lie in another one that was looked at too: it has changed once.
+        let changes: BTreeMap<_, _> = std::mem::take(&mut all.changes).into_iter().collect();
+        all.changes = changes.into_iter().collect();
+        if !all.changes.is_empty() || !all.traces.is_empty() {
+            self.store.write(|changes| {
+                for (place, record) in &all.changes {
+                    changes.put(place, record, self.peers.iter().map(String::as_str))?;
+                }
+                all.traces.iter().try_for_each(|(place, record)| changes.put(place, record, []))
+            })?;
+        }
+        Ok(all)
     }
 
     /// Makes the next batch for a peer in its spool; `false` when there is nothing to say.

@@ -3,7 +3,7 @@
 //!
 //! Four rooms decide and touch nothing: [`version`] says which of two contents follows the other, [`merge`] what becomes of one
 //! that comes from another node, [`settle`] when a path that changes has come to rest, [`plan`] what goes to a peer in one go. A
-//! [`place`] is how nodes name a path. Three touch the disk: [`tree`] and [`scan`] look, [`apply`] puts, [`receive`]
+//! [`place`] is how nodes name a path. Others touch the disk: [`watch`] hears of changes, [`tree`] and [`scan`] look, [`apply`] puts, [`receive`]
 //! does what was decided. What is known
 //! of every path, and what is owed to whom, is in the [`store`]; [`rsync`] carries it, with a
 //! [`manifest`], from a [`spool`] to a spool. The [`courier`] knows all of them.
@@ -23,3 +23,4 @@ pub mod spool;
 pub mod store;
 pub mod tree;
 pub mod version;
+pub mod watch;

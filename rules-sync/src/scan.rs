@@ -27,6 +27,17 @@ pub struct Found {
     pub emptied: Option<usize>,
 }
 
+impl Found {
+    /// What was found elsewhere too.
+    pub fn add(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+        self.traces.extend(other.traces);
+        self.busy.extend(other.busy);
+        self.troubles.extend(other.troubles);
+        self.emptied = self.emptied.or(other.emptied);
+    }
+}
+
 /// Looks at `place` and, when it is a directory, at everything in it. `known` is what is known of these.
 pub fn everything(tree: &Tree, place: &Place, known: &BTreeMap<Place, Record>, seen: Seen<'_>) -> Found {
     let mut search = Search { tree, known, seen, found: Found::default(), here: BTreeMap::new() };

@@ -62,7 +62,7 @@ impl Node {
 
     /// Looks, sends what there is to say, and lets the other one hear it; whether there was anything.
     async fn tell(&mut self, other: &mut Self, millis: u64) -> bool {
-        self.courier.look(&Place::root("re").unwrap(), false, millis).unwrap();
+        self.courier.look(&[Place::root("re").unwrap()], false, millis).unwrap();
         self.batch += 1;
         if !self.courier.compose(self.peer, self.batch, &self.outbox).unwrap() {
             return false;
@@ -153,7 +153,7 @@ async fn both_edit_the_same_rule_and_the_loser_is_kept_outside() {
     settle(&mut one, &mut two, 1).await;
     fs::write(one.rules("a"), "edited on one").unwrap();
     fs::write(two.rules("a"), "edited on two").unwrap();
-    two.courier.look(&Place::root("re").unwrap(), false, 9).unwrap();
+    two.courier.look(&[Place::root("re").unwrap()], false, 9).unwrap();
     settle(&mut one, &mut two, 8).await;
     assert_eq!(same(&one, &two).len(), 1, "no copy lies among the rules");
     assert_eq!(fs::read_to_string(one.rules("a")).unwrap(), "edited on two");

@@ -1,0 +1,166 @@
+//! Hears of changes from the kernel. What it hears is a hint and never the truth: events are lost, and come in another order than
+//! things happened. So it says only where to look, and where everything has to be looked at.
+
+use std::ffi::OsStr;
+use std::path::{Component, Path};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+
+use crate::place::Place;
+use crate::settle::Hint;
+
+/// What was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Something happened at a path, or below it.
+    Change(Place, Hint),
+    /// Nobody knows what happened in a directory of the config: everything has to be looked at.
+    Doubt(Place, String),
+}
+
+/// The watch over one directory of the config, until it is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    _watcher: RecommendedWatcher,
+}
+
+impl Watch {
+    /// Begins to watch; `tell` is called on a thread of its own and must not wait.
+    ///
+    /// # Errors
+    /// When the directory cannot be watched: in words, with what to do.
+    pub fn start(root: Place, path: &Path, tell: impl Fn(Heard) + Send + 'static) -> Result<Self, String> {
+        let path = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
+        let base = path.clone();
+        let on_event = move |event: notify::Result<notify::Event>| match event {
+            Ok(event) if event.need_rescan() => {
+                tell(Heard::Doubt(root.clone(), "more happened than the kernel can tell".to_owned()));
+            }
+            Ok(event) => {
+                let Some(hint) = hint(event.kind) else { return };
+                for path in &event.paths {
+                    if let Some(place) = place(&root, &base, path) {
+                        tell(Heard::Change(place, hint));
+                    }
+                }
+            }
+            Err(error) => tell(Heard::Doubt(root.clone(), explain(&error))),
+        };
+        let mut watcher = notify::recommended_watcher(on_event).map_err(|error| explain(&error))?;
+        watcher.watch(&path, RecursiveMode::Recursive).map_err(|error| explain(&error))?;
+        Ok(Self { _watcher: watcher })
+    }
+}
+
+fn explain(error: &notify::Error) -> String {
+    match error.kind {
+        notify::ErrorKind::MaxFilesWatch => {
+            "the kernel watches no more directories: raise fs.inotify.max_user_watches (sysctl)".to_owned()
+        }
+        notify::ErrorKind::Generic(_)
+        | notify::ErrorKind::Io(_)
+        | notify::ErrorKind::PathNotFound
+        | notify::ErrorKind::WatchNotFound
+        | notify::ErrorKind::InvalidConfig(_) => error.to_string(),
+    }
+}
+
+/// What an event says of its path; `None` when nothing has changed.
+fn hint(kind: EventKind) -> Option<Hint> {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Hint::Done),
+        EventKind::Access(_) => None,
+        // Links are never closed, and files are written before they are.
+        EventKind::Create(CreateKind::Folder | CreateKind::File | CreateKind::Other | CreateKind::Any) => {
+            Some(Hint::Found)
+        }
+        EventKind::Modify(ModifyKind::Data(_)) => Some(Hint::Writing),
+        EventKind::Modify(ModifyKind::Name(_) | ModifyKind::Metadata(_)) | EventKind::Remove(_) => Some(Hint::Done),
+        EventKind::Modify(ModifyKind::Any | ModifyKind::Other) | EventKind::Any | EventKind::Other => Some(Hint::Found),
+    }
+}
+
+fn place(root: &Place, base: &Path, path: &Path) -> Option<Place> {
+    let parts = path.strip_prefix(base).ok()?.components().map(Component::as_os_str);
+    parts.map(OsStr::new).try_fold(root.clone(), |place, part| place.child(part).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::Write as _;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Watched {
+        directory: tempfile::TempDir,
+        heard: Receiver<Heard>,
+        _watch: Watch,
+    }
+
+    impl Watched {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let (tell, heard) = channel();
+            let root = Place::root("re").unwrap();
+            let watch = Watch::start(root, directory.path(), move |it| drop(tell.send(it))).unwrap();
+            Self { directory, heard, _watch: watch }
+        }
+
+        /// The last that was heard of a path until nothing more is heard for a while.
+        fn last(&self, text: &str) -> Option<Hint> {
+            let mut last = None;
+            while let Ok(heard) = self.heard.recv_timeout(Duration::from_millis(100)) {
+                match heard {
+                    Heard::Change(place, hint) if place.to_string() == text => last = Some(hint),
+                    Heard::Change(..) => {}
+                    Heard::Doubt(..) => panic!("{heard:?}"),
+                }
+            }
+            last
+        }
+    }
+
+    #[test]
+    fn it_is_heard_when_a_file_is_written_and_when_that_is_done() {
+        let watched = Watched::new();
+        let path = watched.directory.path().join("a");
+        let mut file = File::create(&path).unwrap();
+        assert_eq!(watched.last("re/a"), Some(Hint::Found));
+        file.write_all(b"half").unwrap();
+        assert_eq!(watched.last("re/a"), Some(Hint::Writing));
+        drop(file);
+        assert_eq!(watched.last("re/a"), Some(Hint::Done));
+        fs::read(&path).unwrap();
+        assert_eq!(watched.last("re/a"), None, "to read it is no change");
+    }
+
+    #[test]
+    fn renames_links_permissions_and_deletions_are_heard() {
+        let watched = Watched::new();
+        let path = |name: &str| watched.directory.path().join(name);
+        fs::write(path("a"), "rule").unwrap();
+        fs::rename(path("a"), path("b")).unwrap();
+        assert_eq!(watched.last("re/b"), Some(Hint::Done));
+        fs::set_permissions(path("b"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(watched.last("re/b"), Some(Hint::Done));
+        fs::remove_file(path("b")).unwrap();
+        assert_eq!(watched.last("re/b"), Some(Hint::Done));
+        symlink("x", path("link")).unwrap();
+        assert_eq!(watched.last("re/link"), Some(Hint::Found));
+        fs::create_dir(path("sub")).unwrap();
+        assert_eq!(watched.last("re/sub"), Some(Hint::Found));
+        fs::write(path("sub/c"), "rule").unwrap();
+        assert_eq!(watched.last("re/sub/c"), Some(Hint::Done));
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_said_to_be_that() {
+        let error = Watch::start(Place::root("re").unwrap(), Path::new("/none/at/all"), |_| ()).unwrap_err();
+        assert!(error.starts_with("/none/at/all: "), "{error}");
+    }
+}
