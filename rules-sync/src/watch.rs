@@ -103,59 +103,62 @@ mod tests {
     }
 
     impl Watched {
-        fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
+        fn over(directory: tempfile::TempDir) -> Self {
             let (tell, heard) = channel();
             let root = Place::root("re").unwrap();
             let watch = Watch::start(root, directory.path(), move |it| drop(tell.send(it))).unwrap();
             Self { directory, heard, _watch: watch }
         }
 
-        /// The last that was heard of a path until nothing more is heard for a while.
-        fn last(&self, text: &str) -> Option<Hint> {
-            let mut last = None;
-            while let Ok(heard) = self.heard.recv_timeout(Duration::from_millis(100)) {
-                match heard {
-                    Heard::Change(place, hint) if place.to_string() == text => last = Some(hint),
+        /// Waits until this is heard of a path; what else was heard of it before.
+        fn expect(&self, text: &str, wanted: Hint) -> Vec<Hint> {
+            let mut before = Vec::new();
+            loop {
+                match self.heard.recv_timeout(Duration::from_secs(10)).unwrap() {
+                    Heard::Change(place, hint) if place.to_string() == text && hint == wanted => return before,
+                    Heard::Change(place, hint) if place.to_string() == text => before.push(hint),
                     Heard::Change(..) => {}
-                    Heard::Doubt(..) => panic!("{heard:?}"),
+                    doubt @ Heard::Doubt(..) => panic!("{doubt:?}"),
                 }
             }
-            last
         }
     }
 
     #[test]
     fn it_is_heard_when_a_file_is_written_and_when_that_is_done() {
-        let watched = Watched::new();
+        let watched = Watched::over(tempfile::tempdir().unwrap());
         let path = watched.directory.path().join("a");
         let mut file = File::create(&path).unwrap();
-        assert_eq!(watched.last("re/a"), Some(Hint::Found));
+        watched.expect("re/a", Hint::Found);
         file.write_all(b"half").unwrap();
-        assert_eq!(watched.last("re/a"), Some(Hint::Writing));
+        watched.expect("re/a", Hint::Writing);
         drop(file);
-        assert_eq!(watched.last("re/a"), Some(Hint::Done));
+        watched.expect("re/a", Hint::Done);
         fs::read(&path).unwrap();
-        assert_eq!(watched.last("re/a"), None, "to read it is no change");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(watched.expect("re/a", Hint::Done), [], "to read it is no change");
     }
 
     #[test]
     fn renames_links_permissions_and_deletions_are_heard() {
-        let watched = Watched::new();
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["old", "open", "going"] {
+            fs::write(path(name), "rule").unwrap();
+        }
+        let watched = Watched::over(directory);
         let path = |name: &str| watched.directory.path().join(name);
-        fs::write(path("a"), "rule").unwrap();
-        fs::rename(path("a"), path("b")).unwrap();
-        assert_eq!(watched.last("re/b"), Some(Hint::Done));
-        fs::set_permissions(path("b"), fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(watched.last("re/b"), Some(Hint::Done));
-        fs::remove_file(path("b")).unwrap();
-        assert_eq!(watched.last("re/b"), Some(Hint::Done));
+        fs::rename(path("old"), path("new")).unwrap();
+        watched.expect("re/old", Hint::Done);
+        watched.expect("re/new", Hint::Done);
+        fs::set_permissions(path("open"), fs::Permissions::from_mode(0o600)).unwrap();
+        watched.expect("re/open", Hint::Done);
+        fs::remove_file(path("going")).unwrap();
+        watched.expect("re/going", Hint::Done);
         symlink("x", path("link")).unwrap();
-        assert_eq!(watched.last("re/link"), Some(Hint::Found));
+        watched.expect("re/link", Hint::Found);
         fs::create_dir(path("sub")).unwrap();
-        assert_eq!(watched.last("re/sub"), Some(Hint::Found));
-        fs::write(path("sub/c"), "rule").unwrap();
-        assert_eq!(watched.last("re/sub/c"), Some(Hint::Done));
+        watched.expect("re/sub", Hint::Found);
     }
 
     #[test]
