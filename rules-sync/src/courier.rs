@@ -80,12 +80,18 @@ impl Courier {
         Ok(all)
     }
 
-    /// Makes the next batch for a peer in its spool; `false` when there is nothing to say.
+    /// Makes the next batch for a peer in its spool, of what is owed and `wanted`; `None` when there is nothing to say.
     ///
     /// # Errors
     /// When the store or the spool cannot be used.
-    pub fn compose(&mut self, peer: &str, number: u64, spool: &Spool) -> Result<bool, CourierError> {
-        let owed = batch(self.store.owed(peer, LIMITS.items)?, LIMITS);
+    pub fn compose(
+        &mut self,
+        peer: &str,
+        number: u64,
+        spool: &Spool,
+        wanted: impl Fn(&Item) -> bool,
+    ) -> Result<Option<Manifest>, CourierError> {
+        let owed = batch(self.store.owed(peer, LIMITS.items, wanted)?, LIMITS);
         let mut manifest = self.replies.remove(peer).unwrap_or_else(|| Manifest::new(&self.me, number));
         manifest.batch = number;
         for item in owed {
@@ -103,10 +109,22 @@ impl Courier {
             manifest.news.push(News { item, content });
         }
         if manifest.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         spool.close(&manifest)?;
-        Ok(true)
+        Ok(Some(manifest))
+    }
+
+    /// Whether there is something to be said to a peer besides what is owed.
+    pub fn has_reply(&self, peer: &str) -> bool {
+        self.replies.get(peer).is_some_and(|reply| !reply.is_empty())
+    }
+
+    /// A batch did not arrive: what it said besides what is owed is said again.
+    pub fn take_back(&mut self, peer: &str, lost: Manifest) {
+        let reply = self.replies.entry(peer.to_owned()).or_insert_with(|| Manifest::new(&self.me, 0));
+        reply.known.extend(lost.known);
+        reply.wants.extend(lost.wants);
     }
 
     /// Does what the batches say that have come from a peer. Returns what has to be tried again, in words.

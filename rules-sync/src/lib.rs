@@ -6,7 +6,8 @@
 //! [`place`] is how nodes name a path. Others touch the disk: [`watch`] hears of changes, [`tree`] and [`scan`] look, [`apply`] puts, [`receive`]
 //! does what was decided. What is known
 //! of every path, and what is owed to whom, is in the [`store`]; [`rsync`] carries it, with a
-//! [`manifest`], from a [`spool`] to a spool. The [`courier`] knows all of them.
+//! [`manifest`], from a [`spool`] to a spool. The [`courier`] knows all of them,
+//! and [`run`] lets it.
 
 pub mod apply;
 mod clock;
@@ -17,6 +18,7 @@ pub mod place;
 pub mod plan;
 pub mod receive;
 pub mod rsync;
+pub mod run;
 pub mod scan;
 pub mod settle;
 pub mod spool;

@@ -301,7 +301,7 @@ mod tests {
         }
 
         fn owes(&self) -> usize {
-            self.store.owed(&self.peers[0], 100).unwrap().len()
+            self.store.owed(&self.peers[0], 100, |_| true).unwrap().len()
         }
     }
 

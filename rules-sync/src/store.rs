@@ -125,11 +125,11 @@ impl Store {
         own.into_iter().chain(inside).collect()
     }
 
-    /// The first of what is owed to a peer.
+    /// The first of what is owed to a peer, of those that are `wanted`.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn owed(&self, peer: &str, at_most: usize) -> Result<Vec<Item>, StoreError> {
+    pub fn owed(&self, peer: &str, at_most: usize, wanted: impl Fn(&Item) -> bool) -> Result<Vec<Item>, StoreError> {
         let read = self.read()?;
         let (owed, records) = (read.open_table(OWED)?, read.open_table(RECORDS)?);
         let mut items = Vec::new();
@@ -141,7 +141,8 @@ impl Store {
             }
             if let Some(record) = records.get(place)? {
                 let Record { entry, .. } = serde_json::from_slice(record.value())?;
-                items.push(Item { place: Place::checked(place.to_vec())?, entry });
+                let item = Item { place: Place::checked(place.to_vec())?, entry };
+                items.extend(Some(item).filter(&wanted));
             }
         }
         Ok(items)
@@ -289,7 +290,7 @@ mod tests {
     }
 
     fn owed(store: &Store, peer: &str) -> Vec<String> {
-        store.owed(peer, 100).unwrap().iter().map(|item| item.place.to_string()).collect()
+        store.owed(peer, 100, |_| true).unwrap().iter().map(|item| item.place.to_string()).collect()
     }
 
     #[test]
@@ -320,11 +321,11 @@ mod tests {
         assert_eq!((owed(&store, "b"), owed(&store, "bc").len()), (vec![], 1));
         store.write(|changes| changes.put(&place("re/a"), &second, ["b"])).unwrap();
         store.write(|changes| changes.paid("b", &item("re/a", &first))).unwrap();
-        assert_eq!(store.owed("b", 100).unwrap(), [item("re/a", &second)], "it knows an older one");
+        assert_eq!(store.owed("b", 100, |_| true).unwrap(), [item("re/a", &second)], "it knows an older one");
         store.write(|changes| changes.paid("b", &item("re/a", &second))).unwrap();
         assert_eq!(owed(&store, "b"), [""; 0]);
         store.write(|changes| changes.owe_everything("b")).unwrap();
-        assert_eq!((owed(&store, "b").len(), store.owed("b", 0).unwrap().len()), (1, 0));
+        assert_eq!((owed(&store, "b").len(), store.owed("b", 0, |_| true).unwrap().len()), (1, 0));
     }
 
     #[test]
