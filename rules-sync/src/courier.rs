@@ -63,6 +63,11 @@ impl Courier {
         let seen = Seen { node: &self.me, active, millis };
         for place in places {
             let Some(directory) = self.directory(place) else { continue };
+            // A file may be heard of before the new directory that it lies in, and is of no use without it.
+            for above in place.above().filter(|above| above.depth() > 1) {
+                let known = self.store.get(&above)?;
+                all.add(scan::one(directory.tree(), &above, known.as_ref(), seen));
+            }
             let known: BTreeMap<_, _> = self.store.under(place)?.into_iter().collect();
             all.add(scan::everything(directory.tree(), place, &known, seen));
         }

@@ -96,8 +96,8 @@ impl Place {
     }
 
     /// The places it lies in, from the nearest on.
-    pub fn above(&self) -> impl Iterator<Item = &Path> {
-        self.0.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty())
+    pub fn above(&self) -> impl Iterator<Item = Self> {
+        self.0.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).map(|path| Self(path.to_owned()))
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
     fn a_place_has_a_directory_and_a_way_in_it() {
         let rules = place("re/a/b.rules").unwrap();
         assert_eq!((rules.directory(), rules.way()), (OsStr::new("re"), Path::new("a/b.rules")));
-        assert_eq!(rules.above().collect::<Vec<_>>(), [Path::new("re/a"), Path::new("re")]);
+        assert_eq!(rules.above().collect::<Vec<_>>(), [place("re/a").unwrap(), place("re").unwrap()]);
         assert_eq!((rules.depth(), Place::root("re").unwrap().way()), (3, Path::new("")));
         assert_eq!(Place::root("re").unwrap().child(OsStr::new("a")), place("re/a"));
     }

@@ -1,7 +1,6 @@
 //! What goes to a peer in one go, and in which order it gets into its place there.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,8 +60,8 @@ enum Step {
 /// the directory, so that what was renamed is never gone altogether.
 pub fn order(items: &mut [Item]) {
     let contents = items.iter().filter(|item| item.entry.content.has_bytes());
-    let contents: BTreeSet<PathBuf> = contents.map(|item| item.place.as_path().to_owned()).collect();
-    let makes_room = |place: &Place| place.above().any(|above| contents.contains(above));
+    let contents: BTreeSet<Place> = contents.map(|item| item.place.clone()).collect();
+    let makes_room = |place: &Place| place.above().any(|above| contents.contains(&above));
     items.sort_by_cached_key(|item| {
         let depth = item.place.depth();
         let upwards = usize::MAX - depth;
