@@ -163,12 +163,16 @@ impl Courier {
         millis: u64,
         later: &mut Vec<String>,
     ) -> Result<(), CourierError> {
-        self.store.write(|changes| {
+        self.store.note(|changes| {
             manifest.known.iter().try_for_each(|item| changes.paid(peer, item))?;
             manifest.wants.iter().try_for_each(|place| changes.owe(peer, place))
         })?;
         let contents: BTreeMap<Place, u32> =
             manifest.news.iter().filter_map(|news| Some((news.item.place.clone(), news.content?))).collect();
+        if !contents.is_empty() {
+            // All of them at once: one by one would take a turn of the disk for each.
+            spool.sync()?;
+        }
         let mut items: Vec<Item> = manifest.news.into_iter().map(|news| news.item).collect();
         order(&mut items);
         let mut reply = self.replies.remove(peer).unwrap_or_else(|| Manifest::new(&self.me, 0));
@@ -189,6 +193,8 @@ impl Courier {
                 Err(ReceiveError::Disk(error)) => later.push(format!("{}: {error}", item.place)),
             }
         }
+        // What the sender is told that we know has to outlast us.
+        self.store.write(|_| Ok(()))?;
         self.replies.insert(peer.to_owned(), reply);
         Ok(())
     }

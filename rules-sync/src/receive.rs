@@ -1,5 +1,6 @@
 //! What becomes of the news of a peer: first what was changed here meanwhile becomes known, then it is decided, then it is done, and
-//! then written down. After a crash between any two of these steps the next scan finds what is on the disk, and nothing is lost.
+//! then noted. After a crash between any two of these steps the next look finds what is on the disk, and nothing is lost. Only when
+//! a whole batch is on the disk is its sender told.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -106,20 +107,27 @@ impl Directory {
         format!("{millis:015}-{:08}", self.counter.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A copy of a file that has come, on this file system and measured. `None` when it is not what it should be.
-    fn stage(&self, from: &Path, wanted: &Content, name: &str) -> io::Result<Option<PathBuf>> {
-        let path = self.area.join("staging").join(name);
-        if let Content::File { digest: sum, size, .. } = wanted {
-            let mut source = File::open(from)?;
-            let mut copy = File::create(&path)?;
-            io::copy(&mut source, &mut copy)?;
-            copy.sync_all()?;
-            if digest(&mut File::open(&path)?)? != (*sum, *size) {
-                fs::remove_file(&path)?;
-                return Ok(None);
+    /// Moves a file that has come to the staging area and measures it; whether it is what it should be.
+    fn stage(&self, from: &Path, wanted: &Content, name: &str) -> io::Result<bool> {
+        let path = self.staged(name);
+        match fs::rename(from, &path) {
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+                let mut copy = File::create(&path)?;
+                io::copy(&mut File::open(from)?, &mut copy)?;
+                copy.sync_all()?;
             }
+            moved => moved?,
         }
-        Ok(Some(path))
+        let measured = digest(&mut File::open(&path)?)?;
+        let good = matches!(wanted, Content::File { digest, size, .. } if measured == (*digest, *size));
+        if !good {
+            fs::remove_file(&path)?;
+        }
+        Ok(good)
+    }
+
+    fn staged(&self, name: &str) -> PathBuf {
+        self.area.join("staging").join(name)
     }
 
     fn keep_theirs(&self, content: &Content, name: &str) -> io::Result<()> {
@@ -129,33 +137,40 @@ impl Directory {
                 use std::os::unix::ffi::OsStrExt as _;
                 symlink(std::ffi::OsStr::from_bytes(target), to)
             }
-            Content::File { .. } => fs::rename(self.area.join("staging").join(name), to),
+            Content::File { .. } => fs::rename(self.staged(name), to),
             Content::Directory { .. } | Content::Gone => Ok(()),
         }
     }
 }
 
 impl Receiver<'_> {
-    /// What a peer says of a path. `content` is the file that came with it.
+    /// What a peer says of a path. `content` is the file that came with it: it is taken from there, and has to be on the disk.
     ///
     /// # Errors
     /// When the disk or the store refuses. It may be tried again.
     pub fn receive(&self, news: &Item, content: Option<&Path>) -> Result<Outcome, ReceiveError> {
+        let name = self.directory.name(self.seen.millis);
+        let outcome = self.try_to_receive(news, content, &name);
+        // What was not needed after all, or cannot be used now, comes again when it is asked for.
+        let _ = fs::remove_file(self.directory.staged(&name));
+        outcome
+    }
+
+    fn try_to_receive(&self, news: &Item, content: Option<&Path>, name: &str) -> Result<Outcome, ReceiveError> {
+        let is_file = matches!(news.entry.content, Content::File { .. });
+        let mut staged = !is_file;
         for _ in 0..ATTEMPTS {
             let known = self.look(news)?;
             let ours = known.as_ref().map(|record| &record.entry);
             let verdict = merge(ours, &news.entry);
-            let is_file = matches!(news.entry.content, Content::File { .. });
-            if verdict.needs_content() && is_file && content.is_none() {
-                return Ok(Outcome::Wanted);
+            if verdict.needs_content() && !staged {
+                let Some(content) = content else { return Ok(Outcome::Wanted) };
+                if !self.directory.stage(content, &news.entry.content, name)? {
+                    return Ok(Outcome::Wanted);
+                }
+                staged = true;
             }
-            let name = self.directory.name(self.seen.millis);
-            if let Some(content) = content.filter(|_| verdict.needs_content())
-                && self.directory.stage(content, &news.entry.content, &name)?.is_none()
-            {
-                return Ok(Outcome::Wanted);
-            }
-            match self.carry_out(news, ours, &verdict, &name)? {
+            match self.carry_out(news, ours, &verdict, name)? {
                 Placed::Done => return Ok(Outcome::Known),
                 Placed::Changed => {}
                 Placed::InTheWay => return Ok(Outcome::Later(format!("{}: something else lies there", news.place))),
@@ -172,7 +187,7 @@ impl Receiver<'_> {
             return Err(error.into());
         }
         let Some((_, changed)) = found.changes.into_iter().next() else { return Ok(known) };
-        self.store.write(|changes| changes.put(&news.place, &changed, self.peers.iter().map(String::as_str)))?;
+        self.store.note(|changes| changes.put(&news.place, &changed, self.peers.iter().map(String::as_str)))?;
         Ok(Some(changed))
     }
 
@@ -209,7 +224,6 @@ impl Receiver<'_> {
                 };
                 let placed = spot.put(was, &entry.content)?;
                 if placed != Placed::Done {
-                    let _ = fs::remove_file(self.directory.area.join("staging").join(name));
                     return Ok(placed);
                 }
                 let conflict = matches!(verdict, Verdict::TakeAndKeepOurs(_));
@@ -225,7 +239,7 @@ impl Receiver<'_> {
         // Whoever has told us knows it, unless there is more in it now.
         let knows = news.entry.follows(entry);
         let others = self.peers.iter().map(String::as_str).filter(|peer| !(knows && *peer == self.from));
-        self.store.write(|changes: &mut Changes<'_>| {
+        self.store.note(|changes: &mut Changes<'_>| {
             if let Some(kept) = &kept {
                 changes.keep(name, kept)?;
             }
@@ -287,8 +301,10 @@ mod tests {
 
         fn hear(&self, from: &Self, news: &Item, millis: u64) -> Outcome {
             let way = news.place.way();
-            let content = Some(from.rules.join(way)).filter(|path| path.is_file());
-            self.receiver(millis).receive(news, content.as_deref()).unwrap()
+            let come = self.rules.join("../come");
+            let has_come =
+                matches!(news.entry.content, Content::File { .. }) && fs::copy(from.rules.join(way), &come).is_ok();
+            self.receiver(millis).receive(news, has_come.then_some(come.as_path())).unwrap()
         }
 
         fn text(&self, way: &str) -> Option<String> {

@@ -49,6 +49,14 @@ impl Spool {
         Ok(same)
     }
 
+    /// What lies in it is on the disk.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(nix::unistd::syncfs(File::open(&self.path)?)?)
+    }
+
     /// The batch is complete.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use redb::{
-    CommitError, Database, DatabaseError, ReadTransaction, ReadableDatabase as _, ReadableTable as _, StorageError,
-    Table, TableDefinition, TableError, TransactionError, WriteTransaction,
+    CommitError, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    SetDurabilityError, StorageError, Table, TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,9 @@ pub enum StoreError {
     /// What was changed did not get to the disk.
     #[error("the store cannot be written: {0}")]
     Commit(#[from] CommitError),
+    /// The library does not do what it was asked for.
+    #[error("the store cannot be written: {0}")]
+    Durability(#[from] SetDurabilityError),
     /// There is something in it that we did not write.
     #[error("the store is damaged: {0}")]
     Record(#[from] serde_json::Error),
@@ -161,12 +164,30 @@ impl Store {
         all.collect()
     }
 
-    /// Changes several things at once, or none of them.
+    /// Changes several things at once, or none of them; they are on disk then.
     ///
     /// # Errors
     /// When the store cannot be written, or `change` fails; nothing has changed then.
     pub fn write<T>(&self, change: impl FnOnce(&mut Changes<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let transaction: WriteTransaction = self.database.begin_write()?;
+        self.commit(Durability::Immediate, change)
+    }
+
+    /// As [`Self::write`], but it gets to the disk with the next write only. What is lost of it by a crash is found again by a look at
+    /// the rules.
+    ///
+    /// # Errors
+    /// As for [`Self::write`].
+    pub fn note<T>(&self, change: impl FnOnce(&mut Changes<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.commit(Durability::None, change)
+    }
+
+    fn commit<T>(
+        &self,
+        durability: Durability,
+        change: impl FnOnce(&mut Changes<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut transaction: WriteTransaction = self.database.begin_write()?;
+        transaction.set_durability(durability)?;
         let result = {
             let (records, owed) = (transaction.open_table(RECORDS)?, transaction.open_table(OWED)?);
             change(&mut Changes { records, owed, kept: transaction.open_table(KEPT)? })?
