@@ -120,11 +120,22 @@ impl Spot<'_> {
             Err(Errno::ENOENT) => return Ok(Placed::Changed),
             swapped => swapped?,
         }
-        if !holds(self.staging, self.staged, known)? {
+        // Until the old one is kept, whatever goes wrong puts it back.
+        let kept = match holds(self.staging, self.staged, known) {
+            Ok(true) => {
+                let keep = RenameFlags::RENAME_NOREPLACE;
+                rename(self.staging, self.staged, self.kept, self.kept_as, keep).map_err(io::Error::from)
+            }
+            Ok(false) => {
+                swap()?;
+                return Ok(Placed::Changed);
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
             swap()?;
-            return Ok(Placed::Changed);
+            return Err(error);
         }
-        rename(self.staging, self.staged, self.kept, self.kept_as, RenameFlags::RENAME_NOREPLACE)?;
         Ok(Placed::Done)
     }
 
@@ -133,12 +144,13 @@ impl Spot<'_> {
             Err(Errno::ENOENT) => return Ok(Placed::Changed),
             taken => taken?,
         }
-        if holds(self.kept, self.kept_as, known)? {
+        let looked = holds(self.kept, self.kept_as, known);
+        if matches!(looked, Ok(true)) {
             return Ok(Placed::Done);
         }
         match rename(self.kept, self.kept_as, parent, name, RenameFlags::RENAME_NOREPLACE) {
             // Somebody has made another one meanwhile: this one is kept, and that one is seen.
-            Ok(()) | Err(Errno::EEXIST) => Ok(Placed::Changed),
+            Ok(()) | Err(Errno::EEXIST) => looked.map(|_| Placed::Changed),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -299,6 +311,20 @@ mod tests {
         assert_eq!((bench.here("a"), bench.kept()), (here.clone(), None));
         assert_eq!(spot.take_away(&bench.rules, OsStr::new("a"), &known).unwrap(), Placed::Changed);
         assert_eq!((bench.here("a"), bench.kept()), (here, None));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_stays_where_it_was() {
+        let bench = Bench::new();
+        let first = bench.stage("first");
+        assert_eq!(bench.put("a", &Content::Gone, &first), Placed::Done);
+        fs::write(bench.path("kept/old"), "of another time").unwrap();
+        let second = bench.stage("second");
+        assert!(bench.spot("a").put(&first, &second).is_err());
+        assert_eq!((bench.here("a"), bench.kept().as_deref()), (first.clone(), Some("of another time")));
+        assert_eq!(fs::read_to_string(bench.path("staging/new")).unwrap(), "second");
+        assert!(bench.spot("a").put(&first, &Content::Gone).is_err());
+        assert_eq!(bench.here("a"), first);
     }
 
     #[test]

@@ -104,7 +104,8 @@ impl Courier {
             if matches!(item.entry.content, Content::File { .. }) {
                 let next = u32::try_from(manifest.news.len()).unwrap_or(u32::MAX);
                 let Some(directory) = self.directory(&item.place) else { continue };
-                let Some(mut file) = directory.tree().file(item.place.way())? else { continue };
+                // One that cannot be read is looked at again, and the others go on.
+                let Ok(Some(mut file)) = directory.tree().file(item.place.way()) else { continue };
                 // It is being changed: what it becomes will be owed.
                 if !spool.add(number, next, &mut file, &item.entry.content)? {
                     continue;
@@ -118,11 +119,6 @@ impl Courier {
         }
         spool.close(&manifest)?;
         Ok(Some(manifest))
-    }
-
-    /// Whether there is something to be said to a peer besides what is owed.
-    pub fn has_reply(&self, peer: &str) -> bool {
-        self.replies.get(peer).is_some_and(|reply| !reply.is_empty())
     }
 
     /// A batch did not arrive: what it said besides what is owed is said again.

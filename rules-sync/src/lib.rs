@@ -3,11 +3,11 @@
 //!
 //! Four rooms decide and touch nothing: [`version`] says which of two contents follows the other, [`merge`] what becomes of one
 //! that comes from another node, [`settle`] when a path that changes has come to rest, [`plan`] what goes to a peer in one go. A
-//! [`place`] is how nodes name a path. Others touch the disk: [`watch`] hears of changes, [`tree`] and [`scan`] look, [`apply`] puts, [`receive`]
-//! does what was decided. What is known
-//! of every path, and what is owed to whom, is in the [`store`]; [`rsync`] carries it, with a
-//! [`manifest`], from a [`spool`] to a spool. The [`courier`] knows all of them,
-//! and [`run`] lets it.
+//! [`place`] is how nodes name a path.
+//!
+//! Others touch the disk: [`watch`] hears of changes, [`tree`] and [`scan`] look, [`apply`] puts, [`receive`] does what was decided.
+//! What is known of every path, and what is owed to whom, is in the [`store`]; [`rsync`] carries it, with a [`manifest`], from a
+//! [`spool`] to a spool. The [`courier`] knows all of them, and [`run`] lets it.
 
 pub mod apply;
 mod clock;

@@ -151,8 +151,11 @@ impl Receiver<'_> {
     pub fn receive(&self, news: &Item, content: Option<&Path>) -> Result<Outcome, ReceiveError> {
         let name = self.directory.name(self.seen.millis);
         let outcome = self.try_to_receive(news, content, &name);
-        // What was not needed after all, or cannot be used now, comes again when it is asked for.
-        let _ = fs::remove_file(self.directory.staged(&name));
+        if outcome.is_ok() {
+            // What was not needed after all, or cannot be used now, comes again when it is asked for. After an error nobody knows
+            // what it is.
+            let _ = fs::remove_file(self.directory.staged(&name));
+        }
         outcome
     }
 

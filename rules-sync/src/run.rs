@@ -266,7 +266,11 @@ impl Run {
 
     fn take_in(&mut self, name: &str) -> Result<(), RunError> {
         let Some(peer) = self.peers.get_mut(name) else { return Ok(()) };
-        self.courier.take_in(name, &peer.inbox, false, clock::wall_millis())?;
+        match self.courier.take_in(name, &peer.inbox, false, clock::wall_millis()) {
+            // What is not done now is not confirmed, and so comes again.
+            Ok(_) | Err(CourierError::Disk(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         // What was confirmed is owed no longer, and what others have to know now is.
         let now = clock::now();
         self.peers.values_mut().for_each(|peer| peer.due = Some(now));
@@ -298,7 +302,15 @@ impl Run {
             let wanted = |item: &crate::plan::Item| {
                 on_its_way.get(&item.place).is_none_or(|(version, _)| *version != item.entry.version)
             };
-            let composed = self.courier.compose(name, self.batch, &peer.outbox, wanted)?;
+            let composed = match self.courier.compose(name, self.batch, &peer.outbox, wanted) {
+                Ok(composed) => composed,
+                // A full disk has room again some day.
+                Err(CourierError::Disk(_)) => {
+                    peer.due = Some(now + RETRY);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             peer.due = (!peer.sent.is_empty()).then_some(now + UNKNOWN);
             let Some(manifest) = composed else { continue };
             for news in &manifest.news {

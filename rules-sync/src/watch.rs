@@ -1,7 +1,6 @@
 //! Hears of changes from the kernel. What it hears is a hint and never the truth: events are lost, and come in another order than
 //! things happened. So it says only where to look, and where everything has to be looked at.
 
-use std::ffi::OsStr;
 use std::path::{Component, Path};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
@@ -82,8 +81,8 @@ fn hint(kind: EventKind) -> Option<Hint> {
 }
 
 fn place(root: &Place, base: &Path, path: &Path) -> Option<Place> {
-    let parts = path.strip_prefix(base).ok()?.components().map(Component::as_os_str);
-    parts.map(OsStr::new).try_fold(root.clone(), |place, part| place.child(part).ok())
+    let mut parts = path.strip_prefix(base).ok()?.components().map(Component::as_os_str);
+    parts.try_fold(root.clone(), |place, part| place.child(part).ok())
 }
 
 #[cfg(test)]
