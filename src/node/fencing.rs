@@ -100,7 +100,7 @@ impl Node {
         }
         let standing = if let Some(shot) = self.fencing.shots.get(&peer.id) {
             FenceStanding::UnderWay { since: shot.since }
-        } else if !self.leases() && peer.state == PeerState::Unknown && !self.has_vips(id) {
+        } else if self.is_strange(peer) && !self.has_vips(id) {
             FenceStanding::Unheard
         } else if let Some(failure) = self.fencing.failures.get(&peer.id) {
             FenceStanding::Failed { reason: failure.reason.clone(), next: failure.next }
@@ -269,7 +269,12 @@ impl Node {
     /// shoot who answers for the addresses, nor where there is nothing to ask for.
     fn may_judge(&self, id: GroupId, peer: &Peer, obstacles: &[Obstacle]) -> bool {
         let unanswered = self.has_vips(id) && !obstacles.iter().any(Obstacle::is_about_addresses);
-        self.leases() || peer.state != PeerState::Unknown || unanswered
+        !self.is_strange(peer) || unanswered
+    }
+
+    /// This run has never heard it, and has no votes to go by.
+    fn is_strange(&self, peer: &Peer) -> bool {
+        !self.leases() && peer.state == PeerState::Unknown
     }
 
     /// Without votes the other one may be about to shoot at us: the ACTIVE node is first.
