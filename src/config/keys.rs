@@ -102,6 +102,7 @@ impl Key {
                 format!("`{value}`")
             }
             Preset::Value(value) => format!("`\"{value}\"`"),
+            Preset::List(values) => format!("`[{}]`", values.map_quoted()),
             Preset::Derived => match formula(self.name) {
                 Some(formula) if !is_constant(formula) => format!("derived: {formula}"),
                 Some(constant) if matches!(self.takes, Takes::Integer(..)) => {
@@ -123,6 +124,8 @@ pub enum Preset {
     Optional,
     /// This, as it would be written.
     Value(&'static str),
+    /// These, as they would be written. Only such a list may be written empty, or nobody could say "none of them".
+    List(&'static [&'static str]),
     /// Derived from other settings.
     Derived,
 }

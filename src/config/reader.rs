@@ -187,7 +187,7 @@ impl<'a> Table<'a> {
                 self.missing(name);
                 None
             }
-            Preset::Optional | Preset::Derived => None,
+            Preset::Optional | Preset::Derived | Preset::List(_) => None,
             Preset::Value(text) => {
                 let value = preset_value(key.takes, text);
                 self.take(self.place.join(name), parse(&value, key.takes))
@@ -220,21 +220,24 @@ impl<'a> Table<'a> {
         self.scalar(name, command)
     }
 
-    /// A list of strings, or one string.
+    /// A list of strings, or one string: what is written, or its preset.
     pub(super) fn list(&self, name: &str) -> Vec<Placed<String>> {
-        let takes = self.key(name).takes;
+        let Key { takes, preset, .. } = *self.key(name);
         let Some((place, value)) = self.entry(name) else {
-            if matches!(self.key(name).preset, Preset::Required) {
+            if matches!(preset, Preset::Required) {
                 self.missing(name);
             }
-            return Vec::new();
+            let preset = if let Preset::List(values) = preset { values } else { &[] };
+            let placed = |value: &&str| Placed { value: (*value).to_owned(), place: self.place.join(name) };
+            return preset.iter().map(placed).collect();
         };
         let Some(array) = value.get_ref().as_array() else {
             return self.take(place, text(value.get_ref(), takes)).into_iter().collect();
         };
         let (takes, max) = if let Takes::List(of, max) = takes { (Takes::Text(of), max) } else { (takes, usize::MAX) };
-        if array.is_empty() || array.len() > max {
-            let rule = format!("a list of 1 to {max} strings");
+        let min = usize::from(!matches!(preset, Preset::List(_)));
+        if !(min..=max).contains(&array.len()) {
+            let rule = format!("a list of {min} to {max} strings");
             self.complain(&place, Complaint::value(rule));
         }
         let items = array.iter().take(max).enumerate();
@@ -293,9 +296,17 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A table of strings, with a rule for its names.
-    pub(super) fn strings(&self, name: &str, good_name: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+    /// A table of strings, with a rule for its names and the words for it, which follow "must be named with".
+    pub(super) fn strings(
+        &self,
+        name: &str,
+        good_name: impl Fn(&str) -> bool,
+        letters: &str,
+    ) -> Vec<(String, Placed<String>)> {
         let Some((place, value)) = self.entry(name) else {
+            if matches!(self.key(name).preset, Preset::Required) {
+                self.missing(name);
+            }
             return Vec::new();
         };
         let Some(entries) = value.get_ref().as_table() else {
@@ -306,14 +317,14 @@ impl<'a> Table<'a> {
             let path = join(&place.key, key.get_ref());
             if !good_name(key.get_ref()) {
                 let place = Place { key: path, span: key.span().into() };
-                let rule = "must be named with letters, digits and `_`, not beginning with a digit";
+                let rule = format!("must be named with {letters}");
                 self.findings.put(Finding::conflict(&place, rule).without_value());
                 return None;
             }
             let place = Place { key: path, span: value.span().into() };
             let good = value.get_ref().as_str().filter(|text| !text.contains('\0'));
             let parsed = good.map(str::to_owned).ok_or_else(|| Complaint::value("a string without zero bytes"));
-            Some((key.get_ref().to_string(), self.take(place, parsed)?.value))
+            Some((key.get_ref().to_string(), self.take(place, parsed)?))
         };
         entries.iter().filter_map(read).collect()
     }

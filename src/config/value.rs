@@ -21,6 +21,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Longest path of the kernel (`PATH_MAX` with its zero byte is 4096).
 const PATH_BYTES_MAX: usize = 4_095;
 
+/// What the name of a variable is made of, in words.
+pub(super) const VARIABLE_LETTERS: &str = "letters, digits and `_`, not beginning with a digit";
+
 /// What is wrong with a text, and what would be right.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Complaint {
@@ -178,6 +181,12 @@ fn is_interface(text: &str) -> bool {
 
 fn is_label(text: &str) -> bool {
     text.split_once(':').is_some_and(|(interface, tag)| is_interface(interface) && is_word(tag, "._-"))
+}
+
+/// A variable of the environment; the options of an agent are named like one.
+pub(super) fn is_variable(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn endpoint(text: &str) -> bool {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::error::{Finding, Place};
 use crate::config::reader::{Nodes, Placed, Table};
+use crate::config::value::{VARIABLE_LETTERS, is_variable};
 use crate::config::{FenceAction, FencingConfig, Rejoin};
 
 use super::node;
@@ -65,7 +66,8 @@ pub(super) fn read_watchdog(table: &Table<'_>) -> Watchdog {
 
 /// The agent is told one option in each line, as `name=value`: nothing may be taken for a line or an option of its own.
 fn read_options(table: &Table<'_>) -> Vec<(String, String)> {
-    let options = table.strings("options", is_option);
+    let options = table.strings("options", is_variable, VARIABLE_LETTERS);
+    let options: Vec<(String, String)> = options.into_iter().map(|(name, text)| (name, text.value)).collect();
     for (name, value) in &options {
         let place = table.place_of("options").join(name);
         if name == "action" {
@@ -83,11 +85,6 @@ fn read_options(table: &Table<'_>) -> Vec<(String, String)> {
         }
     }
     options
-}
-
-fn is_option(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// By what the agents call such options: `password`, `passwd`, `snmp_priv_passwd`, `secret_key`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::error::{Finding, Place};
 use crate::config::keys;
 use crate::config::reader::{Nodes, PerNode, Placed, Table};
+use crate::config::value::{VARIABLE_LETTERS, is_variable};
 use crate::config::{ExecConfig, Failback, HookConfig, HookStyle, IpNet, MonitorConfig};
 
 use super::{node, parsed, read_check, read_monitor};
@@ -111,7 +112,8 @@ fn read_kind(table: &Table<'_>, nodes: &Nodes) -> Option<Kind> {
     let label = table.text("label");
     let command = table.command("exec");
     let (lsb, systemd) = (table.text("lsb"), table.text("systemd"));
-    let environment = table.strings("environment", is_variable).into_iter().collect();
+    let environment = table.strings("environment", is_variable, VARIABLE_LETTERS);
+    let environment = environment.into_iter().map(|(name, text)| (name, text.value)).collect();
     let ready = Some(table.table("ready", &keys::CHECK)).filter(Table::is_written);
     let ready = ready.and_then(|table| read_check(&table));
     let directory = table.text("directory").map(|path| path.value.into());
@@ -142,9 +144,4 @@ fn belongs(table: &Table<'_>, kind: &str) {
         let finding = Finding::conflict(&table.place_of(key), rule);
         table.findings.put(finding.related(&table.place_of(kind), "the resource is this"));
     }
-}
-
-fn is_variable(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

@@ -139,14 +139,17 @@ fn with_nonsense(section: &Section, key: &str) -> String {
 #[test]
 fn every_default_is_a_value_that_could_be_written() {
     for (section, key) in SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key))) {
-        let Preset::Value(value) = key.preset else {
-            continue;
-        };
         let plain = matches!(key.takes, Takes::Integer(..) | Takes::Flag);
-        let value = if plain { value.to_owned() } else { format!("\"{value}\"") };
+        let value = match key.preset {
+            Preset::Value(value) if plain => value.to_owned(),
+            Preset::Value(value) => format!("\"{value}\""),
+            Preset::List(_) => key.default().trim_matches('`').to_owned(),
+            Preset::Required | Preset::Optional | Preset::Derived => continue,
+        };
         let text = with_nonsense(section, key.name).replace(NONSENSE, &value);
         let said = findings(&text);
-        let blamed: Vec<&String> = said.iter().filter(|line| line.contains(&format!(".{} = ", key.name))).collect();
+        let blamed = |line: &&String| [" = ", "["].iter().any(|end| line.contains(&format!(".{}{end}", key.name)));
+        let blamed: Vec<&String> = said.iter().filter(blamed).collect();
         assert!(blamed.is_empty(), "the default of `{}` in [{}]: {blamed:?}", key.name, section.path);
     }
 }
