@@ -22,6 +22,7 @@ mod file;
 mod hook;
 mod keys;
 mod reader;
+mod replication;
 mod rules;
 mod syntax;
 mod timers;
@@ -43,8 +44,9 @@ pub use error::{ConfigError, ConfigErrors, FINDINGS_MAX, Problem, Severity};
 pub use fence::{FenceAction, FenceConfig, FencingConfig, Rejoin, WatchdogConfig};
 pub use hook::{HookConfig, HookStyle};
 pub use keys::{Key, Preset, SECTIONS, Section, Takes};
+pub use replication::{Direction, RulesConfig};
 pub use timers::{Limits, Timers};
-pub use value::{DurationError, Grammar, format_duration, parse_duration};
+pub use value::{DurationError, Grammar, format_duration, parse_duration, split_variable};
 
 /// Longest text that is looked at: a cluster with every limit reached fits several times.
 pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -118,6 +120,9 @@ pub struct Config {
     pub groups: Vec<GroupConfig>,
     /// What must be up on every node but is not ours to start (`[[ready]]`).
     pub ready: Vec<ReadyConfig>,
+    /// Directories of rules that another program (`rules-sync`) keeps the same on every node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<RulesConfig>,
     /// Settings of the daemon itself.
     pub daemon: DaemonConfig,
     /// Names of the timers that were set by hand; the others follow by their formulas.
@@ -424,6 +429,7 @@ impl Config {
         self.witness = None;
         self.fences.clear();
         self.etcd = None;
+        self.rules = None;
         self.authority = Authority::Ping;
         self.digest = build::digest(&self);
         self

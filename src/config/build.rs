@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::cluster::NodeId;
+use crate::cluster::{GroupId, NodeId};
 
 use super::derive::{Facts, derive};
 use super::file::{Arbitrator, Etcd, Fence, File, Group, Kind, Link, Resource, Watchdog, Witness};
@@ -15,7 +15,7 @@ use super::reader::{PerNode, Placed};
 use super::rules::NEUTRAL;
 use super::{
     ArbitratorConfig, Config, EtcdConfig, FenceConfig, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig,
-    ResourceConfig, ResourceKind, RestartConfig, SystemdConfig, VipConfig, WatchdogConfig, WitnessConfig,
+    ResourceConfig, ResourceKind, RestartConfig, RulesConfig, SystemdConfig, VipConfig, WatchdogConfig, WitnessConfig,
 };
 
 /// The config a file describes.
@@ -41,6 +41,7 @@ pub(super) fn build(file: &File) -> Config {
             .iter()
             .filter_map(|ready| Some(ReadyConfig { name: text(ready.name.as_ref()), monitor: ready.monitor.clone()? }))
             .collect(),
+        rules: rules(file),
         daemon: file.daemon.clone(),
         by_hand: file.timers.values.keys().map(|name| (*name).to_owned()).collect(),
         digest: 0,
@@ -166,6 +167,15 @@ fn etcd(found: &Etcd) -> EtcdConfig {
         cert_file: path(&found.cert_file),
         key_file: path(&found.key_file),
     }
+}
+
+/// A node alone has nobody to replicate to.
+fn rules(file: &File) -> Option<RulesConfig> {
+    let rules = file.rules.as_ref().filter(|_| !file.cluster.standalone)?;
+    let name = rules.group.as_ref().map(|group| &group.value);
+    let index = name.and_then(|name| file.groups.iter().position(|group| text(group.name.as_ref()) == *name));
+    let group = index.and_then(|index| u8::try_from(index).ok()).map(GroupId);
+    Some(RulesConfig { group, ..rules.settings.clone() })
 }
 
 fn group(group: &Group) -> GroupConfig {

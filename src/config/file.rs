@@ -5,6 +5,7 @@
 
 mod fence;
 mod group;
+mod replication;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use toml::de::DeTable;
 
 pub(super) use fence::{Fence, Fencing, Watchdog};
 pub(super) use group::{Group, Kind, Resource, Vip};
+pub(super) use replication::Rules;
 
 use super::derive::TimerValue;
 use super::error::{Finding, Findings, Place};
@@ -36,6 +38,7 @@ pub(super) struct File {
     pub(super) etcd: Option<Etcd>,
     pub(super) groups: Vec<Group>,
     pub(super) ready: Vec<Ready>,
+    pub(super) rules: Option<Rules>,
     pub(super) daemon: DaemonConfig,
 }
 
@@ -167,8 +170,25 @@ pub(super) fn read(entries: &DeTable<'_>, findings: &Findings<'_>) -> File {
     let etcd = Some(top.table("etcd", &keys::ETCD)).filter(Table::is_written).map(|table| read_etcd(&table));
     let groups = top.tables("group", &keys::GROUP).iter().map(|table| group::read(table, &nodes)).collect();
     let ready = top.tables("ready", &keys::READY).iter().map(read_ready).collect();
+    let rules = Some(top.table("rules", &keys::RULES)).filter(Table::is_written);
+    let rules = rules.map(|table| replication::read_rules(&table));
     let daemon = read_daemon(&top.table("daemon", &keys::DAEMON));
-    File { cluster, timers, limits, links, arbitrator, witness, etcd, fencing, fences, watchdog, groups, ready, daemon }
+    File {
+        cluster,
+        timers,
+        limits,
+        links,
+        arbitrator,
+        witness,
+        etcd,
+        fencing,
+        fences,
+        watchdog,
+        groups,
+        ready,
+        rules,
+        daemon,
+    }
 }
 
 fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {

@@ -32,6 +32,10 @@ pub(super) const MONITORS_MAX: usize = 16;
 pub(super) const FENCES_MAX: usize = NODES_MAX * 4;
 /// Members of an etcd cluster: more than anybody runs.
 pub(super) const ENDPOINTS_MAX: usize = 16;
+/// Directories that are replicated: each is watched with all that is in it.
+pub(super) const DIRECTORIES_MAX: usize = 64;
+/// Globs of one list: each is tried on each name.
+pub(super) const GLOBS_MAX: usize = 256;
 /// Ready checks of a node.
 pub(super) const READY_MAX: usize = 64;
 
@@ -40,6 +44,12 @@ pub(super) const READY_MAX: usize = 64;
 pub(super) const PORT: &str = "6940";
 /// UDP port of a witness unless set: the next one.
 pub(super) const WITNESS_PORT: &str = "6941";
+/// TCP port the replication of rules listens on unless set: the one after that.
+pub(super) const RULES_PORT: &str = "6942";
+
+/// What editors leave behind while somebody types: backups, vim's swap files and its test of a directory, locks and saved
+/// buffers of emacs. Nothing more: a rule that happens to match is not replicated, and nobody would see why.
+pub(super) const LEFTOVERS: &[&str] = &["*~", ".*.sw[a-p]", ".#*", "#*#", "4913"];
 
 /// One table of the file.
 #[derive(Clone, Copy, Debug)]
@@ -163,13 +173,13 @@ impl Takes {
             Self::List(grammar, _) => Some(grammar.example()),
             Self::Time(..) => Some("\"200ms\""),
             Self::Seconds(..) => Some("\"2s\""),
+            Self::Strings => Some("{ re = \"$RE_CONFDIR\" }"),
             Self::Command => Some("\"freeDiameterd -c /etc/freeDiameter/dre.conf\""),
             Self::PerNode(_)
             | Self::PerNodeOrText(_)
             | Self::Choice(_)
             | Self::Integer(..)
             | Self::Flag
-            | Self::Strings
             | Self::Table
             | Self::Tables(_) => None,
         }
@@ -230,6 +240,7 @@ pub(super) const TOP: Section = Section {
         key("etcd", Takes::Table, Preset::Optional),
         key("group", Takes::Tables(GROUPS_MAX), Preset::Optional),
         key("ready", Takes::Tables(READY_MAX), Preset::Optional),
+        key("rules", Takes::Table, Preset::Optional),
         key("daemon", Takes::Table, Preset::Optional),
     ],
 };
@@ -418,6 +429,26 @@ pub(super) const MONITOR: Section =
 pub(super) const READY: Section =
     Section { path: "ready", keys: &[NAME, PROCESS, TCP, HTTP, SCRIPT, INTERVAL, TIMEOUT, FALL, RISE] };
 
+/// `[rules]`
+pub(super) const RULES: Section = Section {
+    path: "rules",
+    keys: &[
+        key("directories", Takes::Strings, Preset::Required),
+        key("include", Takes::List(Grammar::Glob, GLOBS_MAX), Preset::Optional),
+        key("exclude", Takes::List(Grammar::Glob, GLOBS_MAX), Preset::List(LEFTOVERS)),
+        key("direction", Takes::Choice(&["both", "active-to-standby"]), Preset::Value("both")),
+        key("group", Takes::Text(Grammar::Name), Preset::Optional),
+        key("port", Takes::Integer(1, 65_535), Preset::Value(RULES_PORT)),
+        key("ssh", Takes::Command, Preset::Optional),
+        key("user", Takes::Text(Grammar::Account), Preset::Optional),
+        key("keep_time", Takes::Time(secs(60), secs(3_650 * 86_400)), Preset::Value("30d")),
+        key("keep_size_mib", Takes::Integer(1, 1_048_576), Preset::Value("1024")),
+        key("audit_interval", Takes::Time(secs(1), secs(7 * 86_400)), Preset::Value("1h")),
+        key("state_dir", Takes::Text(Grammar::Path), Preset::Value("/var/lib/avamgr-rules")),
+        key("socket", Takes::Text(Grammar::SocketPath), Preset::Value("/run/avamgr-rules/rules.sock")),
+    ],
+};
+
 /// `[daemon]`
 pub(super) const DAEMON: Section = Section {
     path: "daemon",
@@ -433,5 +464,5 @@ pub(super) const DAEMON: Section = Section {
 /// Every table, in the order of the manual.
 pub const SECTIONS: &[Section] = &[
     TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, WITNESS, ETCD, FENCING, FENCE, WATCHDOG, GROUP, RESOURCE, RESTART,
-    CHECK, MONITOR, READY, DAEMON,
+    CHECK, MONITOR, READY, RULES, DAEMON,
 ];

@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 use self::convert::{command, integer, preset_value, text, time, wrong_type};
 use super::error::{Finding, Findings, Place, Problem, join};
 use super::keys::{Key, Preset, SECTIONS, Section, Takes, nearest};
-use super::value::Complaint;
+use super::value::{Complaint, Grammar};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +155,12 @@ impl<'a> Table<'a> {
         };
         let finding = Finding::error(&self.place.join(name), Problem::MissingKey);
         self.findings.put(finding.without_value().hint(hint));
+    }
+
+    /// Whether a string has a certain form; says so if not.
+    pub(super) fn good(&self, grammar: Grammar, text: &Placed<String>) -> bool {
+        let checked = grammar.check(text);
+        checked.map_err(|complaint| self.complain(&text.place, complaint)).is_ok()
     }
 
     fn complain(&self, place: &Place, complaint: Complaint) {
@@ -374,7 +380,7 @@ impl<'a> Table<'a> {
             };
             // By its name where it has one: numbers mean nothing to whoever wrote the file.
             let given = entries.get("name").and_then(|name| name.get_ref().as_str());
-            let key = match given.filter(|text| super::value::Grammar::Name.check(text).is_ok()) {
+            let key = match given.filter(|text| Grammar::Name.check(text).is_ok()) {
                 Some(given) => join(&place.key, given),
                 None => format!("{}[{index}]", place.key),
             };

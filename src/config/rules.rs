@@ -7,6 +7,7 @@
 mod addresses;
 mod fences;
 mod interfaces;
+mod replication;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ pub(super) fn check(file: &File, findings: &Findings<'_>) {
     addresses::check(file, findings);
     interfaces::check(file, findings);
     fences::check(file, findings);
+    replication::check(file, findings);
 }
 
 /// Names are unique where they are used to point at something.
@@ -84,6 +86,7 @@ fn counts(file: &File, findings: &Findings<'_>) {
         let places = file.links.iter().map(|link| &link.place).chain(file.arbitrator.iter().map(|found| &found.place));
         let places = places.chain(file.witness.iter().map(|found| &found.place));
         let places = places.chain(file.etcd.iter().map(|found| &found.place));
+        let places = places.chain(file.rules.iter().map(|found| &found.place));
         for place in places {
             findings.put(Finding::warning(place, unused).without_value());
         }

@@ -4,6 +4,7 @@ mod drawing;
 mod language;
 mod meaning;
 mod random;
+mod replication;
 mod rules;
 
 use super::{Config, ConfigErrors, parse, parse_with_warnings};

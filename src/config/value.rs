@@ -4,10 +4,13 @@
 //! Nothing is looked up: whether an interface, a user or a program exists is the host's business, not the file's.
 
 mod command;
+mod directory;
 mod duration;
 mod net;
 
 pub(super) use command::{check as check_command, split as split_command};
+pub(super) use directory::overlap;
+pub use directory::split_variable;
 pub(super) use duration::as_text;
 pub use duration::{DurationError, format_duration, parse_duration};
 
@@ -74,11 +77,15 @@ pub enum Grammar {
     Unit,
     /// A unix user or group.
     Account,
+    /// A directory, where each node may have it elsewhere.
+    Directory,
+    /// A pattern of names below a directory.
+    Glob,
 }
 
 impl Grammar {
     /// All forms.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Name,
         Self::Host,
         Self::Interface,
@@ -93,6 +100,8 @@ impl Grammar {
         Self::SocketPath,
         Self::Unit,
         Self::Account,
+        Self::Directory,
+        Self::Glob,
     ];
 
     /// In words that follow "must be".
@@ -112,6 +121,8 @@ impl Grammar {
             Self::SocketPath => "an absolute path of at most 107 bytes",
             Self::Unit => "a systemd unit with its suffix",
             Self::Account => "a user or group name of 1 to 32 characters",
+            Self::Directory => "an absolute path below `/`, or a variable with or without a path below it",
+            Self::Glob => "a glob of 1 to 1024 bytes, relative to the directory",
         }
     }
 
@@ -132,6 +143,8 @@ impl Grammar {
             Self::SocketPath => "\"/run/avamgr/avamgr.sock\"",
             Self::Unit => "\"mysql.service\"",
             Self::Account => "\"diameter\"",
+            Self::Directory => "\"$RE_CONFDIR\"",
+            Self::Glob => "\"*.conf\"",
         }
     }
 
@@ -153,6 +166,8 @@ impl Grammar {
             Self::SocketPath => return path(text, SOCKET_PATH_BYTES_MAX, complaint),
             Self::Unit => return unit(text, complaint),
             Self::Account => (1..=32).contains(&text.len()) && is_account(text),
+            Self::Directory => return directory::directory(text),
+            Self::Glob => return directory::glob(text),
         };
         good.then_some(()).ok_or_else(complaint)
     }

@@ -1,13 +1,19 @@
 //! Slips of the pen: which name was probably meant.
 
+/// Units at the end of keys.
+const UNITS: [&str; 2] = ["_mib", "_ppm"];
+
 /// Of these names the one that was probably meant.
 pub(in crate::config) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let meant = plain(written);
     // A third of the letters may be wrong; a plural or a swapped pair always.
     let limit = (meant.chars().count() / 3).clamp(1, 3);
+    // A unit is easily left out, and then a shorter key may look nearer.
+    let unitless =
+        |name: &str| UNITS.iter().find_map(|unit| name.strip_suffix(unit)).is_some_and(|name| plain(name) == meant);
     names
-        .map(|name| (distance(&meant, &plain(name)), name))
+        .map(|name| (if unitless(name) { 0 } else { distance(&meant, &plain(name)) }, name))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)

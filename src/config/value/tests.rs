@@ -124,6 +124,75 @@ fn what_only_a_shell_understands_is_refused() {
     }
 }
 
+/// The forms of what is replicated: good ones, and bad ones.
+const OF_DIRECTORIES: [(Grammar, &[&str], &[&str]); 2] = [
+    (
+        Grammar::Directory,
+        &["/a", "/a b/ä/", "/a/..b", "$A", "$_a1/b/c", "${A}", "${A}/b", "$A/"],
+        &[
+            "",
+            "a",
+            "./a",
+            "~/a",
+            "/",
+            "//.",
+            "/a\0b",
+            "/a/..",
+            "/../a",
+            "$A/..",
+            "${A}/../b",
+            "$",
+            "${}",
+            "$/a",
+            "$1A",
+            "$A-b",
+            "${A",
+            "${A}b",
+            "${A B}",
+            "/a/$B",
+            "$A/$B",
+            "$A/${B}",
+            "$$A",
+        ],
+    ),
+    (
+        Grammar::Glob,
+        &[
+            "*",
+            "a",
+            "*.conf",
+            "**/a?",
+            "a/b",
+            "a..b",
+            "[a-z]",
+            "[!a]",
+            "[^a]",
+            "[]]",
+            "[!]a]",
+            "[a-]",
+            "[]-a]",
+            "[a-a]",
+            "{a,b}",
+            "{a,{b,c}}",
+            "\\[",
+            "\\]",
+            "\\{",
+            "\\}",
+            "[{]",
+            "[}]",
+            "*~",
+            ".*.sw[a-p]",
+            "#*#",
+            "[\\]",
+            "ä[ä-ö]",
+        ],
+        &[
+            "", "/a", "a/", "a//b", "../a", "a/..", "./a", "a/./b", "a\0", "[", "[]", "[!]", "[^]", "[a", "a]", "[a]]",
+            "[z-a]", "[ab-a]", "{", "}", "{a", "a}", "{{a}", "}{", "[\\]]", "a\\",
+        ],
+    ),
+];
+
 #[test]
 fn each_form_accepts_its_own_and_nothing_else() {
     let table: [(Grammar, &[&str], &[&str]); 14] = [
@@ -186,8 +255,9 @@ fn each_form_accepts_its_own_and_nothing_else() {
         ),
         (Grammar::Account, &["root", "_x", "a.b-c1"], &["", "1a", "-a", "a b", &"x".repeat(33)]),
     ];
-    assert_eq!(table.map(|(grammar, _, _)| grammar), Grammar::ALL);
-    for (grammar, good, bad) in table {
+    let table = || table.into_iter().chain(OF_DIRECTORIES);
+    assert_eq!(table().map(|(grammar, _, _)| grammar).collect::<Vec<_>>(), Grammar::ALL);
+    for (grammar, good, bad) in table() {
         for text in good {
             assert_eq!(grammar.check(text), Ok(()), "{grammar:?} {text:?}");
         }
@@ -200,7 +270,7 @@ fn each_form_accepts_its_own_and_nothing_else() {
 #[test]
 fn each_form_is_good_up_to_its_longest_and_not_beyond() {
     let letters = |count: usize| "x".repeat(count);
-    let table: [(Grammar, String, String); 10] = [
+    let table: [(Grammar, String, String); 13] = [
         (Grammar::Name, letters(32), letters(33)),
         (Grammar::Host, letters(64), letters(65)),
         (Grammar::Interface, letters(15), letters(16)),
@@ -211,6 +281,9 @@ fn each_form_is_good_up_to_its_longest_and_not_beyond() {
         (Grammar::SocketPath, format!("/{}", letters(106)), format!("/{}", letters(107))),
         (Grammar::Unit, format!("{}.service", letters(247)), format!("{}.service", letters(248))),
         (Grammar::Account, letters(32), letters(33)),
+        (Grammar::Directory, format!("/{}", letters(4_094)), format!("/{}", letters(4_095))),
+        (Grammar::Directory, format!("${}", letters(4_094)), format!("${}", letters(4_095))),
+        (Grammar::Glob, letters(1_024), letters(1_025)),
     ];
     for (grammar, good, bad) in table {
         assert_eq!(grammar.check(&good), Ok(()), "{grammar:?}");
@@ -224,6 +297,41 @@ fn each_form_is_good_up_to_its_longest_and_not_beyond() {
 fn every_example_has_the_form_it_is_an_example_of() {
     for grammar in Grammar::ALL {
         assert_eq!(grammar.check(grammar.example().trim_matches('"')), Ok(()), "{grammar:?}");
+    }
+}
+
+#[test]
+fn a_directory_begins_with_a_variable_or_not() {
+    let table = [
+        ("$A", Some(("A", ""))),
+        ("$A/b/$c", Some(("A", "/b/$c"))),
+        ("${A}", Some(("A", ""))),
+        ("${A}/b", Some(("A", "/b"))),
+        ("${A", None),
+        ("/a/$B", None),
+        ("", None),
+    ];
+    for (text, expected) in table {
+        assert_eq!(split_variable(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn directories_overlap_when_it_is_certain() {
+    let table = [
+        ("/a", "/a", true),
+        ("/a/", "//a/.", true),
+        ("/a", "/a/b", true),
+        ("/a", "/ab", false),
+        ("/a/b", "/a/c", false),
+        ("$A", "${A}/b", true),
+        ("$A/b", "$A/c", false),
+        ("$A", "$B", false),
+        ("$A/b", "/b", false),
+    ];
+    for (one, other, expected) in table {
+        assert_eq!(overlap(one, other), expected, "{one} {other}");
+        assert_eq!(overlap(other, one), expected, "{other} {one}");
     }
 }
 
