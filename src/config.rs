@@ -10,6 +10,8 @@
 //!                                        findings             Config
 //! ```
 //!
+//! [`parse_replication`] reads the same text for the program that replicates rules, which needs less of it.
+//!
 //! Nothing here opens a file, resolves a name or looks at the host: that is `avamgr check`'s preflight.
 
 mod authority;
@@ -44,7 +46,7 @@ pub use error::{ConfigError, ConfigErrors, FINDINGS_MAX, Problem, Severity};
 pub use fence::{FenceAction, FenceConfig, FencingConfig, Rejoin, WatchdogConfig};
 pub use hook::{HookConfig, HookStyle};
 pub use keys::{Key, Preset, SECTIONS, Section, Takes};
-pub use replication::{Direction, RulesConfig};
+pub use replication::{Direction, Replication, RulesConfig, parse_replication};
 pub use timers::{Limits, Timers};
 pub use value::{DurationError, Grammar, format_duration, parse_duration, split_variable};
 
@@ -59,16 +61,26 @@ pub fn parse(text: &str, source: &str) -> Result<Config, ConfigErrors> {
 /// Like [`parse`], with what is allowed but worth knowing.
 pub fn parse_with_warnings(text: &str, source: &str) -> Result<(Config, ConfigErrors), ConfigErrors> {
     let findings = error::Findings::new(text);
-    let config = read(text, &findings);
+    let config = read_file(text, &findings).map(|file| {
+        rules::check(&file, &findings);
+        let config = build::build(&file);
+        rules::durations(&file, &config, &findings);
+        config
+    });
+    judged(config, findings, source)
+}
+
+/// What was read, unless there is an error among the findings.
+fn judged<T>(read: Option<T>, findings: error::Findings<'_>, source: &str) -> Result<(T, ConfigErrors), ConfigErrors> {
     let failed = findings.errors() > 0;
     let list = findings.into_errors(source);
-    match config {
-        Some(config) if !failed => Ok((config, list)),
+    match read {
+        Some(read) if !failed => Ok((read, list)),
         Some(_) | None => Err(list),
     }
 }
 
-fn read(text: &str, findings: &error::Findings<'_>) -> Option<Config> {
+fn read_file(text: &str, findings: &error::Findings<'_>) -> Option<file::File> {
     if text.len() > TEXT_BYTES_MAX {
         let rule = format!("is longer than {} MiB", TEXT_BYTES_MAX / 1024 / 1024);
         findings.put(error::Finding::conflict(&error::Place::default(), rule).without_value());
@@ -79,11 +91,7 @@ fn read(text: &str, findings: &error::Findings<'_>) -> Option<Config> {
         syntax::report(&tree, &syntax, findings);
         return None;
     }
-    let file = file::read(tree.get_ref(), findings);
-    rules::check(&file, findings);
-    let config = build::build(&file);
-    rules::durations(&file, &config, findings);
-    Some(config)
+    Some(file::read(tree.get_ref(), findings))
 }
 
 /// A checked config. Lists are indexed by the ids of [`crate::cluster`].

@@ -65,6 +65,7 @@ pub(super) struct Cluster {
     pub(super) nodes_good: bool,
     pub(super) authority: Option<Placed<Authority>>,
     pub(super) standalone: bool,
+    pub(super) standalone_place: Place,
 }
 
 impl Cluster {
@@ -201,6 +202,7 @@ fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {
             nodes_good: false,
             authority: None,
             standalone: false,
+            standalone_place: top.place.clone(),
         };
     };
     let before = table.findings.errors();
@@ -220,6 +222,7 @@ fn read_cluster(table: Option<&Table<'_>>, top: &Table<'_>) -> Cluster {
             Placed { value, place: word.place }
         }),
         standalone: table.flag("standalone").is_some_and(|flag| *flag),
+        standalone_place: table.place_of("standalone"),
     }
 }
 

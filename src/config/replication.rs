@@ -1,5 +1,5 @@
-//! Directories of rules that a program of its own (`rules-sync`) keeps the same on every node. The decision about who is
-//! ACTIVE does not depend on any of it.
+//! Directories of rules that are the same on every node, and what the program that keeps them so (`rules-sync`) needs of
+//! the file. The decision about who is ACTIVE does not depend on any of it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::value;
+use super::error::Findings;
+use super::file::File;
+use super::{ConfigErrors, LinkConfig, LinkKind, build, judged, read_file, rules, value};
 use crate::cluster::GroupId;
 
 /// Directories of rules and how they are replicated.
@@ -54,4 +56,52 @@ pub enum Direction {
     Both,
     /// The ACTIVE node alone; what is changed on another one does not travel.
     ActiveToStandby,
+}
+
+/// What the program that replicates the rules needs of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Replication {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Node names, at least two; the order is the rank.
+    pub nodes: Vec<String>,
+    /// Dedicated links in the order of the file, at least one, each with an address for every node.
+    pub links: Vec<LinkConfig>,
+    /// The directories and how they are replicated.
+    pub rules: RulesConfig,
+    /// The keys the nodes share.
+    pub key_file: PathBuf,
+    /// The control socket of the daemon, which knows who is ACTIVE.
+    pub socket: PathBuf,
+    /// Name of the group whose ACTIVE node has the last word: the one that is written, otherwise the first one of the
+    /// file; `None` where the file has no groups and names none.
+    pub group: Option<String>,
+}
+
+/// What the program that replicates the rules needs of a text, and what is allowed but worth knowing; or everything that is
+/// wrong with it. A whole `avamgr.toml` will do, and so will a file with `[cluster]`, one `[[link]]` and `[rules]`: nothing
+/// here rests on groups, an arbitrator or timers. `source` is the name of the file, for humans.
+pub fn parse_replication(text: &str, source: &str) -> Result<(Replication, ConfigErrors), ConfigErrors> {
+    let findings = Findings::new(text);
+    let found = read_file(text, &findings).and_then(|file| {
+        rules::check_replication(&file, &findings);
+        replication(&file)
+    });
+    judged(found, findings, source)
+}
+
+/// `None` only where the rules have said that `[rules]` is missing or not used.
+fn replication(file: &File) -> Option<Replication> {
+    let config = build::build(file);
+    let rules = config.rules?;
+    let written = file.rules.as_ref().and_then(|rules| rules.group.as_ref()).map(|group| group.value.clone());
+    Some(Replication {
+        cluster: config.cluster,
+        nodes: config.nodes,
+        links: config.links.into_iter().filter(|link| link.kind == LinkKind::Dedicated).collect(),
+        rules,
+        key_file: config.daemon.key_file,
+        socket: config.daemon.socket,
+        group: written.or_else(|| config.groups.first().map(|group| group.name.clone())),
+    })
 }

@@ -23,8 +23,19 @@ pub(super) const NEUTRAL: &str = "neutral";
 
 /// All rules about names, counts, addresses and interfaces.
 pub(super) fn check(file: &File, findings: &Findings<'_>) {
-    names(file, findings);
     counts(file, findings);
+    written(file, findings);
+}
+
+/// The same for a program that only replicates: it needs less, and what is written has to be as good.
+pub(super) fn check_replication(file: &File, findings: &Findings<'_>) {
+    replication::counts(file, findings);
+    written(file, findings);
+}
+
+/// Rules about what is there, whatever is missing.
+fn written(file: &File, findings: &Findings<'_>) {
+    names(file, findings);
     services(file, findings);
     addresses::check(file, findings);
     interfaces::check(file, findings);
@@ -92,10 +103,7 @@ fn counts(file: &File, findings: &Findings<'_>) {
         }
         return;
     }
-    if file.cluster.nodes_good && file.cluster.nodes.len() == 1 {
-        let hint = "name the other node, or say standalone = true";
-        say(&file.cluster.nodes_place, "must name at least two nodes", hint);
-    }
+    two_nodes(file, "name the other node, or say standalone = true", findings);
     match file.links.as_slice() {
         [] => {
             say(&at("link"), "must be there twice: heartbeats go over two dedicated links", "add two [[link]] tables")
@@ -123,6 +131,13 @@ fn counts(file: &File, findings: &Findings<'_>) {
             findings.put(Finding::warning(&found.place, fact).without_value().hint(hint));
         }
         Some(_) => {}
+    }
+}
+
+fn two_nodes(file: &File, hint: &str, findings: &Findings<'_>) {
+    if file.cluster.nodes_good && file.cluster.nodes.len() == 1 {
+        let finding = Finding::conflict(&file.cluster.nodes_place, "must name at least two nodes");
+        findings.put(finding.without_value().hint(hint));
     }
 }
 

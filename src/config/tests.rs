@@ -15,6 +15,9 @@ const PAIR: &str = include_str!("tests/pair.toml");
 /// The sample that is shipped.
 const SAMPLE: &str = include_str!("../../etc/avamgr.toml");
 
+/// All that the program needs that replicates rules.
+const COURIER: &str = include_str!("tests/courier.toml");
+
 /// The config of a text that has to be good.
 fn good(text: &str) -> Config {
     parse(text, "avamgr.toml").unwrap_or_else(|errors| panic!("{errors}"))

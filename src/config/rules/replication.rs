@@ -1,6 +1,6 @@
-//! Rules about the replication of directories: none in another, and a group that exists.
+//! Rules about the replication of directories: none in another, a group that exists, and somebody to replicate to.
 
-use crate::config::error::{Finding, Findings};
+use crate::config::error::{Finding, Findings, Place};
 use crate::config::file::{File, Rules};
 use crate::config::keys::nearest;
 use crate::config::reader::Placed;
@@ -46,4 +46,26 @@ fn group(rules: &Rules, file: &File, findings: &Findings<'_>) {
         None => format!("the groups are {}", names.join(", ")),
     };
     findings.put(Finding::conflict(&named.place, "must be a [[group]]").hint(hint));
+}
+
+/// What replication cannot do without: another node, a link to it, and something to replicate.
+pub(super) fn counts(file: &File, findings: &Findings<'_>) {
+    let at = |key: &str| Place { key: key.to_owned(), ..Place::default() };
+    let say = |place: &Place, rule: &str, hint: &str| {
+        findings.put(Finding::conflict(place, rule).without_value().hint(hint));
+    };
+    if file.cluster.standalone {
+        let rule = "leaves nobody to replicate rules to";
+        let finding = Finding::conflict(&file.cluster.standalone_place, rule);
+        findings.put(finding.hint("leave it out, or do not run rules-sync"));
+    }
+    super::two_nodes(file, "name the other node: rules are replicated to it", findings);
+    if file.links.is_empty() {
+        let rule = "must be there: rules travel over dedicated links";
+        say(&at("link"), rule, "add a [[link]] table with the address of each node");
+    }
+    if file.rules.is_none() {
+        let rule = "is missing: there is nothing to replicate";
+        say(&at("rules"), rule, "add a [rules] table with directories = { re = \"$RE_CONFDIR\" }");
+    }
 }

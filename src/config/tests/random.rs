@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
-use super::{PAIR, SAMPLE};
-use crate::config::{ConfigErrors, SECTIONS, Severity, parse_with_warnings};
+use super::{COURIER, PAIR, SAMPLE};
+use crate::config::{ConfigErrors, LinkKind, SECTIONS, Severity, parse_replication, parse_with_warnings};
 
 /// Reads and draws a text in every way there is.
 fn survives(text: &str) -> Result<(), TestCaseError> {
@@ -30,7 +30,24 @@ fn survives(text: &str) -> Result<(), TestCaseError> {
     let drawn =
         list.render(true).len() + list.to_string().len() + serde_json::to_string(&list).unwrap_or_default().len();
     prop_assert!(drawn > 0);
-    Ok(())
+    survives_the_courier(text)
+}
+
+/// The same, as the program reads it that replicates rules.
+fn survives_the_courier(text: &str) -> Result<(), TestCaseError> {
+    let (list, refused) = match parse_replication(text, "random.toml") {
+        Ok((replication, warnings)) => {
+            let nodes = replication.nodes.len();
+            prop_assert!(nodes > 1 && !replication.links.is_empty());
+            prop_assert!(replication.links.iter().all(|link| link.addresses.len() == nodes));
+            prop_assert!(replication.links.iter().all(|link| link.kind == LinkKind::Dedicated));
+            prop_assert!((1..=64).contains(&replication.rules.directories.len()));
+            (warnings, false)
+        }
+        Err(errors) => (errors, true),
+    };
+    prop_assert_eq!(refused, list.findings.iter().any(|finding| finding.severity == Severity::Error));
+    in_place(text, &list)
 }
 
 fn in_place(text: &str, list: &ConfigErrors) -> Result<(), TestCaseError> {
@@ -123,6 +140,11 @@ proptest! {
     #[test]
     fn the_sample_with_random_changes_is_read_or_refused(changes in changes()) {
         survives(&mutated(SAMPLE, &changes))?;
+    }
+
+    #[test]
+    fn the_file_of_the_courier_with_random_changes_is_read_or_refused(changes in changes()) {
+        survives(&mutated(COURIER, &changes))?;
     }
 
     #[test]
