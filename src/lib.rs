@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod config;
 pub mod control;
+pub mod courier;
 pub mod lease;
 pub mod node;
 #[cfg(not(feature = "sabotage"))]

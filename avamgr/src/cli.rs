@@ -13,7 +13,7 @@ mod fence;
 mod history;
 mod interrupt;
 mod offline;
-mod output;
+pub(crate) mod output;
 pub mod render;
 mod resource;
 mod seams;

@@ -73,6 +73,8 @@ pub struct Replication {
     pub key_file: PathBuf,
     /// The control socket of the daemon, which knows who is ACTIVE.
     pub socket: PathBuf,
+    /// Members of this unix group may steer, besides root and the account it runs as.
+    pub operators: Option<String>,
     /// Name of the group whose ACTIVE node has the last word: the one that is written, otherwise the first one of the
     /// file; `None` where the file has no groups and names none.
     pub group: Option<String>,
@@ -102,6 +104,7 @@ fn replication(file: &File) -> Option<Replication> {
         rules,
         key_file: config.daemon.key_file,
         socket: config.daemon.socket,
+        operators: config.daemon.operators,
         group: written.or_else(|| config.groups.first().map(|group| group.name.clone())),
     })
 }

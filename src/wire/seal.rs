@@ -35,6 +35,16 @@ impl Secret {
     }
 }
 
+impl Secret {
+    /// Another secret made from this one, in hex digits: whoever knows it knows nothing of this one, nor of those for other
+    /// purposes.
+    pub fn derive(&self, purpose: &str) -> String {
+        let tag = keyed(self).chain_update(b"avamgr derived ").chain_update(purpose).finalize().into_bytes();
+        let digits = tag.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
@@ -166,4 +176,21 @@ fn keyed(secret: &Secret) -> Hmac<Sha256> {
         *place = byte;
     }
     Hmac::new(&block)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_derived_secret_is_another_for_each_purpose_and_each_secret() {
+        let derived = [
+            Secret::new([1; SECRET]).derive("one"),
+            Secret::new([1; SECRET]).derive("two"),
+            Secret::new([2; SECRET]).derive("one"),
+        ];
+        let different: std::collections::BTreeSet<&String> = derived.iter().collect();
+        assert_eq!((different.len(), derived[0].len()), (3, 64));
+        assert_eq!(derived[0], Secret::new([1; SECRET]).derive("one"));
+    }
 }

@@ -16,38 +16,38 @@ const WHAT_CHARS_MAX: usize = 72;
 
 /// A piece of text with a colour.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Styled {
+pub(crate) struct Styled {
     text: String,
     style: Style,
 }
 
 impl Styled {
-    pub(super) fn plain(text: impl Into<String>) -> Self {
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
         Self { text: text.into(), style: Style::new() }
     }
 
-    pub(super) fn good(text: impl Into<String>) -> Self {
+    pub(crate) fn good(text: impl Into<String>) -> Self {
         Self { text: text.into(), style: AnsiColor::Green.on_default() }
     }
 
-    pub(super) fn notable(text: impl Into<String>) -> Self {
+    pub(crate) fn notable(text: impl Into<String>) -> Self {
         Self { text: text.into(), style: AnsiColor::Yellow.on_default() }
     }
 
-    pub(super) fn bad(text: impl Into<String>) -> Self {
+    pub(crate) fn bad(text: impl Into<String>) -> Self {
         Self { text: text.into(), style: AnsiColor::Red.on_default().bold() }
     }
 
-    pub(super) fn strong(text: impl Into<String>) -> Self {
+    pub(crate) fn strong(text: impl Into<String>) -> Self {
         Self { text: text.into(), style: Style::new().bold() }
     }
 
-    pub(super) fn faint(text: impl Into<String>) -> Self {
+    pub(crate) fn faint(text: impl Into<String>) -> Self {
         Self { text: text.into(), style: Style::new().dimmed() }
     }
 
     /// A role; a stale one is not known, whatever it was.
-    pub(super) fn role(role: Role, stale: bool) -> Self {
+    pub(crate) fn role(role: Role, stale: bool) -> Self {
         if stale {
             return Self::notable(format!("UNKNOWN (was {role})"));
         }
@@ -59,7 +59,7 @@ impl Styled {
         }
     }
 
-    pub(super) fn severity(severity: Severity) -> Self {
+    pub(crate) fn severity(severity: Severity) -> Self {
         match severity {
             Severity::Info => Self::faint("info"),
             Severity::Warning => Self::notable("warning"),
@@ -68,7 +68,7 @@ impl Styled {
     }
 
     /// A state the daemon names in words.
-    pub(super) fn state(state: &str) -> Self {
+    pub(crate) fn state(state: &str) -> Self {
         match state {
             "up" | "alive" | "started" | "reachable" | "ok" => Self::good(state),
             "stopped" | "idle" | "left" => Self::plain(state),
@@ -79,7 +79,7 @@ impl Styled {
     }
 
     /// At least this wide.
-    pub(super) fn padded(mut self, width: usize) -> Self {
+    pub(crate) fn padded(mut self, width: usize) -> Self {
         let missing = width.saturating_sub(self.width());
         self.text.push_str(&" ".repeat(missing));
         self
@@ -113,17 +113,17 @@ impl From<String> for Styled {
 
 /// Rows of cells under each other, each column as wide as its widest cell.
 #[derive(Debug, Default)]
-pub(super) struct Columns {
+pub(crate) struct Columns {
     rows: Vec<Vec<Styled>>,
 }
 
 impl Columns {
-    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = Styled>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = Styled>) {
         self.rows.push(cells.into_iter().collect());
     }
 
     /// All rows, indented, each with its newline.
-    pub(super) fn lines(&self, indent: usize) -> String {
+    pub(crate) fn lines(&self, indent: usize) -> String {
         let count = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width =
             |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(Styled::width).max().unwrap_or(0);
@@ -144,7 +144,7 @@ impl Columns {
 
 /// What of a text fits a screen, with its colours: lines that are too long are cut, and of too many the last one that fits
 /// says how many are missing.
-pub(super) fn fit(text: &str, rows: usize, columns: usize) -> String {
+pub(crate) fn fit(text: &str, rows: usize, columns: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let shown = if lines.len() <= rows { lines.len() } else { rows.saturating_sub(1) };
     let mut fitted: String = lines.iter().take(shown).map(|line| cut(line, columns) + "\n").collect();
@@ -175,22 +175,22 @@ fn cut(line: &str, columns: usize) -> String {
 }
 
 /// `43 ms ago`, or `never`.
-pub(super) fn ago(now: Instant, at: Option<Instant>) -> String {
+pub(crate) fn ago(now: Instant, at: Option<Instant>) -> String {
     at.map_or_else(|| "never".to_owned(), |at| format!("{} ago", duration(now.since(at))))
 }
 
 /// `for 12 s`.
-pub(super) fn lasting(now: Instant, since: Instant) -> String {
+pub(crate) fn lasting(now: Instant, since: Instant) -> String {
     format!("for {}", duration(now.since(since)))
 }
 
 /// `+0.012 s`, for the steps of something under way.
-pub(super) fn elapsed(time: Duration) -> String {
+pub(crate) fn elapsed(time: Duration) -> String {
     format!("+{}.{:03} s", time.as_secs(), time.subsec_millis())
 }
 
 /// The beginning of a long description; of a list of addresses, cut between two, with their number.
-pub(super) fn shortened(what: &str) -> String {
+pub(crate) fn shortened(what: &str) -> String {
     if what.chars().count() <= WHAT_CHARS_MAX {
         return what.to_owned();
     }
@@ -202,8 +202,12 @@ pub(super) fn shortened(what: &str) -> String {
 }
 
 /// One word with an `s` where there is not exactly one.
-pub(super) fn plural(count: usize, word: &str) -> String {
-    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+pub(crate) fn plural(count: usize, word: &str) -> String {
+    match (count, word.strip_suffix('y')) {
+        (1, _) => format!("1 {word}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) => format!("{count} {word}s"),
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,268 @@
+//! THE COURIER'S WORDS as types: what may be asked of the program that replicates the rules, and what comes back.
+//!
+//! The courier, its command line, the daemon and the web page all speak these documents, one JSON document a line.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::node::event::Severity;
+use crate::time::Instant;
+
+/// What a client sends, one a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "request")]
+pub enum Request {
+    /// How everything stands; answered by `Reply::Status`.
+    Status,
+    /// What differs between this node and a peer (the only one if not named); answered by `Reply::Differences`.
+    Diff {
+        /// The peer.
+        peer: Option<String>,
+    },
+    /// Read everything again, compare it with all peers and send what they lack; told by `Reply::Progress`, then `Reply::Done`.
+    Resync {
+        /// Also pass on that a directory has lost everything.
+        force: bool,
+    },
+    /// What was replaced, deleted or lost a conflict; answered by `Reply::Kept`.
+    Kept {
+        /// Those that lost a conflict, or the others.
+        conflicts: bool,
+    },
+    /// Put a kept content back in its place: a change like any other.
+    Restore {
+        /// The name it is kept under.
+        name: String,
+    },
+    /// A conflict is settled as it is: the loser is kept like everything that was replaced.
+    Settle {
+        /// The name it is kept under; all of them if not named.
+        name: Option<String>,
+    },
+}
+
+impl Request {
+    /// Whether it changes something, and so needs an operator.
+    pub fn steers(&self) -> bool {
+        match self {
+            Self::Status | Self::Diff { .. } | Self::Kept { .. } => false,
+            Self::Resync { .. } | Self::Restore { .. } | Self::Settle { .. } => true,
+        }
+    }
+}
+
+/// What the courier sends back, one a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "reply")]
+pub enum Reply {
+    /// How everything stands.
+    Status {
+        /// It.
+        status: Box<Status>,
+    },
+    /// What differs from a peer.
+    Differences {
+        /// The peer.
+        peer: String,
+        /// Paths, in order; at most 1,000.
+        differences: Vec<Difference>,
+        /// How many more there are.
+        omitted: u64,
+    },
+    /// What is kept, the oldest first.
+    Kept {
+        /// All of it.
+        kept: Vec<KeptStatus>,
+    },
+    /// How far it is.
+    Progress {
+        /// Done until now.
+        done: u64,
+        /// Of so many that are known of now.
+        total: u64,
+        /// What is being done.
+        text: String,
+    },
+    /// It is done.
+    Done {
+        /// What was done, in words.
+        text: String,
+    },
+    /// It was not done.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How everything stands. Instants are of the machine's clock since it was started: age = `now` − instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The moment of this snapshot.
+    pub now: Instant,
+    /// Our node.
+    pub node: String,
+    /// Version of the program.
+    pub version: String,
+    /// Since when it runs.
+    pub started: Instant,
+    /// The ACTIVE node, whose version wins; `None` = nobody knows.
+    pub active: Option<String>,
+    /// Changes go from the ACTIVE node only.
+    pub one_way: bool,
+    /// The directories.
+    pub directories: Vec<DirectoryStatus>,
+    /// The other nodes.
+    pub peers: Vec<PeerStatus>,
+    /// Paths that change at this moment.
+    pub unsettled: u64,
+    /// What lost a conflict and waits for a word of the operator.
+    pub conflicts: u64,
+    /// What was replaced or deleted, and is kept for a while.
+    pub trash: u64,
+    /// What cannot be replicated now, and is tried again; at most 100.
+    pub troubles: Vec<Trouble>,
+    /// How many more there are.
+    pub troubles_omitted: u64,
+    /// What has happened lately, the oldest first.
+    pub notices: Vec<Notice>,
+}
+
+impl Status {
+    /// Everything that was changed here is known to be on every other node, and nothing stands in the way.
+    pub fn in_sync(&self) -> bool {
+        self.unsettled == 0
+            && self.troubles.is_empty()
+            && self.directories.iter().all(|directory| directory.trouble.is_none())
+            && self.peers.iter().all(PeerStatus::in_sync)
+    }
+}
+
+/// One directory of the config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it is on this node.
+    pub path: String,
+    /// Paths in it, as far as they are known.
+    pub paths: u64,
+    /// It is not replicated, or changes in it are seen late. Why, and what to do.
+    pub trouble: Option<String>,
+    /// It has lost so many paths at once: they are not deleted elsewhere until an operator says so.
+    pub held: Option<u64>,
+    /// Paths that were changed here, while changes go from the ACTIVE node only.
+    pub strays: u64,
+}
+
+/// Another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub node: String,
+    /// It answers; since when, or since when not.
+    pub reachable: bool,
+    /// Since when.
+    pub since: Option<Instant>,
+    /// The address that is used.
+    pub address: String,
+    /// Paths that it has not confirmed.
+    pub owed: u64,
+    /// How long the first of them waits.
+    pub lag: Option<Duration>,
+    /// What was sent last.
+    pub last_sent: Option<Transfer>,
+    /// What came last.
+    pub last_received: Option<Transfer>,
+    /// Why the last attempt failed; `None` = it did not.
+    pub error: Option<String>,
+    /// Failed attempts by cause.
+    pub errors: std::collections::BTreeMap<String, u64>,
+    /// When both trees were compared last, and whether they were the same.
+    pub compared: Option<(Instant, bool)>,
+}
+
+impl PeerStatus {
+    /// It has confirmed everything, and answers.
+    pub fn in_sync(&self) -> bool {
+        self.reachable && self.owed == 0
+    }
+}
+
+/// A batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// When.
+    pub at: Instant,
+    /// Paths in it.
+    pub paths: u64,
+    /// Bytes of contents.
+    pub bytes: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What cannot be replicated now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The path.
+    pub place: String,
+    /// Why.
+    pub why: String,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// Something that has happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Grows by one from notice to notice of a run.
+    pub number: u64,
+    /// When.
+    pub at: Instant,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The sentence.
+    pub text: String,
+}
+
+/// A path that is not the same on two nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The path.
+    pub place: String,
+    /// How it differs.
+    pub kind: DifferenceKind,
+    /// The peer has not confirmed our last change of it: it is on its way.
+    pub owed: bool,
+}
+
+/// How a path differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DifferenceKind {
+    /// Only this node has it.
+    OnlyHere,
+    /// Only the peer has it.
+    OnlyThere,
+    /// Both have it, with different contents or permissions.
+    Differs,
+}
+
+/// What is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptStatus {
+    /// The name it is kept under.
+    pub name: String,
+    /// Where it was.
+    pub place: String,
+    /// The file it lies in.
+    pub file: String,
+    /// The node that had made it.
+    pub by: String,
+    /// Since when it is kept, in milliseconds since 1970.
+    pub millis: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
