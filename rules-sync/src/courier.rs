@@ -1,31 +1,61 @@
 //! The courier of one node: what was changed here becomes known, what is owed to a peer becomes a batch, and a batch that has come
 //! becomes what it says.
 
-use std::collections::BTreeMap;
+mod audit;
+pub mod keep;
+mod take;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io;
 
-use crate::manifest::{Manifest, News};
-use crate::place::Place;
-use crate::plan::{Item, Limits, batch, order};
-use crate::receive::{Directory, Outcome, ReceiveError, Receiver};
-use crate::scan::{self, Found};
-use crate::spool::Spool;
-use crate::store::{Store, StoreError};
-use crate::version::{Content, Seen};
+pub use take::Taken;
 
-/// One batch: enough that a burst needs few of them, and little enough that the first files of one are soon there.
-const LIMITS: Limits = Limits { items: 4_096, bytes: 64 * 1024 * 1024 };
+use crate::directory::Directory;
+use crate::manifest::{Ask, Manifest, News};
+use crate::place::Place;
+use crate::plan::{Item, Limits, batch};
+use crate::scan::{self, Found, Scope};
+use crate::spool::Spool;
+use crate::store::{Debt, Store, StoreError};
+use crate::version::{Content, Seen};
 
 /// The courier of one node.
 #[derive(Debug)]
 pub struct Courier {
     me: String,
     peers: Vec<String>,
-    /// By the names in the config.
+    /// Changes go from the ACTIVE node only.
+    one_way: bool,
+    /// By the names in the config; those that are there.
     directories: BTreeMap<String, Directory>,
     store: Store,
     /// What is to be said to a peer besides what is owed.
     replies: BTreeMap<String, Manifest>,
+    /// Nothing is known yet: what is found was there before us, and may be there on the other nodes too.
+    is_new: bool,
+    /// Paths that were changed here while nobody but the ACTIVE node may change anything.
+    strays: BTreeSet<Place>,
+}
+
+/// Who is ACTIVE, and what time it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// The ACTIVE node, as far as anybody knows.
+    pub active: Option<&'a str>,
+    /// Milliseconds since 1970.
+    pub millis: u64,
+}
+
+/// What a peer may be sent of a path that is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Portion {
+    /// It with its content.
+    All,
+    /// That it has changed.
+    Offer,
+    /// Nothing now.
+    Nothing,
 }
 
 /// Something cannot be done; other things may go on.
@@ -34,15 +64,27 @@ pub enum CourierError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A spool cannot be used.
+    /// A spool or a directory cannot be used.
     #[error("{0}")]
     Disk(#[from] io::Error),
 }
 
 impl Courier {
-    /// One for a node and its peers.
-    pub fn new(me: &str, peers: &[String], directories: BTreeMap<String, Directory>, store: Store) -> Self {
-        Self { me: me.to_owned(), peers: peers.to_vec(), directories, store, replies: BTreeMap::new() }
+    /// One for a node and its peers, without any directory.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn new(me: &str, peers: &[String], store: Store, one_way: bool) -> Result<Self, StoreError> {
+        Ok(Self {
+            me: me.to_owned(),
+            peers: peers.to_vec(),
+            one_way,
+            directories: BTreeMap::new(),
+            is_new: store.is_empty()?,
+            store,
+            replies: BTreeMap::new(),
+            strays: BTreeSet::new(),
+        })
     }
 
     /// What is known.
@@ -50,42 +92,148 @@ impl Courier {
         &self.store
     }
 
+    /// A directory is there.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn gain(&mut self, name: &str, directory: Directory) -> Result<(), StoreError> {
+        directory.hold(self.store.held(name)?.is_some());
+        self.directories.insert(name.to_owned(), directory);
+        Ok(())
+    }
+
+    /// A directory is not there: nothing is known of what it holds, and least of all that it holds nothing.
+    pub fn lose(&mut self, name: &str) {
+        self.directories.remove(name);
+    }
+
+    /// So many paths a directory has lost at once, when it is held.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn held(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        self.store.held(name)
+    }
+
+    /// What lies in a directory of the config.
+    pub fn inside(&self, root: &Place) -> Vec<Place> {
+        let names = self.directory(root).and_then(|directory| directory.tree().names(root.way()).ok().flatten());
+        names.unwrap_or_default().iter().filter_map(|name| root.child(name).ok()).collect()
+    }
+
+    /// Paths that were changed here while nobody but the ACTIVE node may change anything.
+    pub fn strays(&self) -> &BTreeSet<Place> {
+        &self.strays
+    }
+
     fn directory(&self, place: &Place) -> Option<&Directory> {
         self.directories.get(place.directory().to_str()?)
     }
 
-    /// Looks at paths and everything in them; what was changed is owed to everybody from now on.
+    /// What is changed here counts.
+    fn may_change(&self, moment: Moment<'_>) -> bool {
+        !self.one_way || moment.active == Some(self.me.as_str())
+    }
+
+    fn seen<'a>(&'a self, moment: Moment<'_>) -> Seen<'a> {
+        Seen { node: &self.me, active: moment.active == Some(self.me.as_str()), millis: moment.millis }
+    }
+
+    /// Looks at paths and everything in them; what was changed is owed to everybody from now on. `fresh`: every file is read,
+    /// whatever its times say.
     ///
     /// # Errors
     /// When the store cannot be used.
-    pub fn look(&self, places: &[Place], active: bool, millis: u64) -> Result<Found, CourierError> {
-        let mut all = Found::default();
-        let seen = Seen { node: &self.me, active, millis };
-        for place in places {
-            let Some(directory) = self.directory(place) else { continue };
-            // A file may be heard of before the new directory that it lies in, and is of no use without it.
-            for above in place.above().filter(|above| above.depth() > 1) {
-                let known = self.store.get(&above)?;
-                all.add(scan::one(directory.tree(), &above, known.as_ref(), seen));
-            }
-            let known: BTreeMap<_, _> = self.store.under(place)?.into_iter().collect();
-            all.add(scan::everything(directory.tree(), place, &known, seen));
+    pub fn look(&mut self, places: &[Place], fresh: bool, moment: Moment<'_>) -> Result<Found, CourierError> {
+        let mut all = self.find(places, fresh, moment)?;
+        if self.may_change(moment) {
+            self.strays.clear();
+        } else {
+            self.note_strays(places, &mut all, moment);
         }
-        // A path may lie in another one that was looked at too: it has changed once.
-        let changes: BTreeMap<_, _> = std::mem::take(&mut all.changes).into_iter().collect();
-        all.changes = changes.into_iter().collect();
+        for (name, missing) in &all.missing {
+            self.hold(name, *missing)?;
+        }
+        let offer = std::mem::take(&mut self.is_new);
         if !all.changes.is_empty() || !all.traces.is_empty() {
+            let debt = Debt { millis: moment.millis, offer };
             self.store.write(|changes| {
                 for (place, record) in &all.changes {
-                    changes.put(place, record, self.peers.iter().map(String::as_str))?;
+                    changes.put(place, record, self.peers.iter().map(String::as_str), debt)?;
                 }
-                all.traces.iter().try_for_each(|(place, record)| changes.put(place, record, []))
+                all.traces.iter().try_for_each(|(place, record)| changes.put(place, record, [], debt))
             })?;
         }
         Ok(all)
     }
 
-    /// Makes the next batch for a peer in its spool, of what is owed and `wanted`; `None` when there is nothing to say.
+    fn find(&self, places: &[Place], fresh: bool, moment: Moment<'_>) -> Result<Found, CourierError> {
+        let mut all = Found::default();
+        let seen = self.seen(moment);
+        for place in places {
+            let Some(directory) = self.directory(place) else { continue };
+            let scope = Scope { fresh, ..directory.scope() };
+            // A file may be heard of before the new directory that it lies in, and is of no use without it.
+            for above in place.above().filter(|above| above.depth() > 1) {
+                let known = self.store.get(&above)?;
+                all.add(scan::one(scope, &above, known.as_ref(), seen));
+            }
+            let known: BTreeMap<_, _> = self.store.under(place)?.into_iter().collect();
+            all.add(scan::everything(scope, place, &known, seen));
+        }
+        // A path may lie in another one that was looked at too: it has changed once.
+        let changes: BTreeMap<_, _> = std::mem::take(&mut all.changes).into_iter().collect();
+        all.changes = changes.into_iter().collect();
+        Ok(all)
+    }
+
+    /// What was changed here and may not be counts as nothing, and is asked for as the ACTIVE node has it.
+    fn note_strays(&mut self, places: &[Place], found: &mut Found, moment: Moment<'_>) {
+        let strays: BTreeSet<Place> = std::mem::take(&mut found.changes).into_iter().map(|(place, _)| place).collect();
+        let new: Vec<Place> = strays.difference(&self.strays).cloned().collect();
+        let is_in = |stray: &Place| places.iter().any(|place| stray.as_path().starts_with(place.as_path()));
+        self.strays.retain(|stray| !is_in(stray));
+        self.strays.extend(strays);
+        if let (Some(active), false) = (moment.active.filter(|active| *active != self.me), new.is_empty()) {
+            self.reply_to(active).wants.extend(new);
+        }
+    }
+
+    fn hold(&self, name: &OsStr, missing: usize) -> Result<(), CourierError> {
+        let found = name.to_str().and_then(|name| self.directories.get_key_value(name));
+        if let Some((name, directory)) = found {
+            directory.hold(true);
+            self.store.write(|changes| changes.hold(name, Some(u64::try_from(missing).unwrap_or(u64::MAX))))?;
+        }
+        Ok(())
+    }
+
+    /// A directory that had lost everything is no longer held: it was found whole again, or an operator says that what is missing
+    /// is gone.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub fn release(&self, name: &str) -> Result<(), CourierError> {
+        if let Some(directory) = self.directories.get(name) {
+            directory.hold(false);
+            self.store.write(|changes| changes.hold(name, None))?;
+        }
+        Ok(())
+    }
+
+    /// What is to be said to a peer besides what is owed.
+    fn reply_to(&mut self, peer: &str) -> &mut Manifest {
+        let me = &self.me;
+        self.replies.entry(peer.to_owned()).or_insert_with(|| Manifest::new(me, 0))
+    }
+
+    /// Something is to be asked with the next batch.
+    pub fn ask(&mut self, peer: &str, ask: Ask) {
+        let reply = self.reply_to(peer);
+        reply.asks = reply.asks.max(Some(ask));
+    }
+
+    /// Makes the next batch for a peer in its spool, of what is owed; `None` when there is nothing to say.
     ///
     /// # Errors
     /// When the store or the spool cannot be used.
@@ -94,104 +242,55 @@ impl Courier {
         peer: &str,
         number: u64,
         spool: &Spool,
-        wanted: impl Fn(&Item) -> bool,
+        limits: Limits,
+        moment: Moment<'_>,
+        portion: impl Fn(&Item) -> Portion,
     ) -> Result<Option<Manifest>, CourierError> {
-        let owed = batch(self.store.owed(peer, LIMITS.items, wanted)?, LIMITS);
+        let mut owed = Vec::new();
+        if self.may_change(moment) {
+            owed = self.store.owed(peer, limits.items, |item| portion(item) != Portion::Nothing)?;
+        }
+        let offers: BTreeSet<Place> =
+            owed.iter().filter(|owed| owed.offer).map(|owed| owed.item.place.clone()).collect();
         let mut manifest = self.replies.remove(peer).unwrap_or_else(|| Manifest::new(&self.me, number));
-        manifest.batch = number;
-        for item in owed {
-            let mut content = None;
-            if matches!(item.entry.content, Content::File { .. }) {
-                let next = u32::try_from(manifest.news.len()).unwrap_or(u32::MAX);
-                let Some(directory) = self.directory(&item.place) else { continue };
-                // One that cannot be read is looked at again, and the others go on.
-                let Ok(Some(mut file)) = directory.tree().file(item.place.way()) else { continue };
-                // It is being changed: what it becomes will be owed.
-                if !spool.add(number, next, &mut file, &item.entry.content)? {
-                    continue;
-                }
-                content = Some(next);
+        (manifest.batch, manifest.store) = (number, self.store.number()?);
+        for item in batch(owed.into_iter().map(|owed| owed.item), limits) {
+            let is_file = matches!(item.entry.content, Content::File { .. });
+            if !is_file || offers.contains(&item.place) || portion(&item) == Portion::Offer {
+                manifest.news.push(News { item, content: None });
+                continue;
             }
-            manifest.news.push(News { item, content });
+            let next = u32::try_from(manifest.news.len()).unwrap_or(u32::MAX);
+            match self.copy(&item, spool, number, next) {
+                Ok(true) => manifest.news.push(News { item, content: Some(next) }),
+                Ok(false) => {}
+                Err(error) => {
+                    // What was to be said is said with the next one.
+                    self.take_back(peer, manifest);
+                    return Err(error.into());
+                }
+            }
         }
         if manifest.is_empty() {
             return Ok(None);
         }
-        spool.close(&manifest)?;
+        if let Err(error) = spool.close(&manifest) {
+            self.take_back(peer, manifest);
+            return Err(error.into());
+        }
         Ok(Some(manifest))
+    }
+
+    /// Whether a content could be put into the spool. One that cannot be read is looked at again, one that is being changed will be
+    /// owed as what it becomes; the others go on.
+    fn copy(&self, item: &Item, spool: &Spool, number: u64, next: u32) -> io::Result<bool> {
+        let Some(directory) = self.directory(&item.place) else { return Ok(false) };
+        let Ok(Some(mut file)) = directory.tree().file(item.place.way()) else { return Ok(false) };
+        spool.add(number, next, &mut file, &item.entry.content)
     }
 
     /// A batch did not arrive: what it said besides what is owed is said again.
     pub fn take_back(&mut self, peer: &str, lost: Manifest) {
-        let reply = self.replies.entry(peer.to_owned()).or_insert_with(|| Manifest::new(&self.me, 0));
-        reply.known.extend(lost.known);
-        reply.wants.extend(lost.wants);
-    }
-
-    /// Does what the batches say that have come from a peer. Returns what has to be tried again, in words.
-    ///
-    /// # Errors
-    /// When the store or the spool cannot be used.
-    pub fn take_in(
-        &mut self,
-        peer: &str,
-        spool: &Spool,
-        active: bool,
-        millis: u64,
-    ) -> Result<Vec<String>, CourierError> {
-        let mut later = Vec::new();
-        for number in spool.batches()? {
-            match spool.manifest(number, peer)? {
-                Ok(manifest) => self.take_batch(peer, spool, manifest, active, millis, &mut later)?,
-                Err(error) => later.push(format!("a batch of {peer} is not believed: {error}")),
-            }
-            spool.remove_until(number)?;
-        }
-        Ok(later)
-    }
-
-    fn take_batch(
-        &mut self,
-        peer: &str,
-        spool: &Spool,
-        manifest: Manifest,
-        active: bool,
-        millis: u64,
-        later: &mut Vec<String>,
-    ) -> Result<(), CourierError> {
-        self.store.note(|changes| {
-            manifest.known.iter().try_for_each(|item| changes.paid(peer, item))?;
-            manifest.wants.iter().try_for_each(|place| changes.owe(peer, place))
-        })?;
-        let contents: BTreeMap<Place, u32> =
-            manifest.news.iter().filter_map(|news| Some((news.item.place.clone(), news.content?))).collect();
-        if !contents.is_empty() {
-            // All of them at once: one by one would take a turn of the disk for each.
-            spool.sync()?;
-        }
-        let mut items: Vec<Item> = manifest.news.into_iter().map(|news| news.item).collect();
-        order(&mut items);
-        let mut reply = self.replies.remove(peer).unwrap_or_else(|| Manifest::new(&self.me, 0));
-        for item in items {
-            let Some(directory) = self.directory(&item.place) else {
-                later.push(format!("{}: this node has no such directory in its config", item.place));
-                continue;
-            };
-            let (store, peers) = (&self.store, self.peers.as_slice());
-            let seen = Seen { node: &self.me, active, millis };
-            let receiver = Receiver { directory, store, seen, peers, from: peer };
-            let content = contents.get(&item.place).map(|content| spool.content(manifest.batch, *content));
-            match receiver.receive(&item, content.as_deref()) {
-                Ok(Outcome::Known) => reply.known.push(item),
-                Ok(Outcome::Wanted) => reply.wants.push(item.place),
-                Ok(Outcome::Later(why)) => later.push(why),
-                Err(ReceiveError::Store(error)) => return Err(error.into()),
-                Err(ReceiveError::Disk(error)) => later.push(format!("{}: {error}", item.place)),
-            }
-        }
-        // What the sender is told that we know has to outlast us.
-        self.store.write(|_| Ok(()))?;
-        self.replies.insert(peer.to_owned(), reply);
-        Ok(())
+        self.reply_to(peer).repeat(lost);
     }
 }

@@ -7,15 +7,20 @@
 //!
 //! Others touch the disk: [`watch`] hears of changes, [`tree`] and [`scan`] look, [`apply`] puts, [`receive`] does what was decided.
 //! What is known of every path, and what is owed to whom, is in the [`store`]; [`rsync`] carries it, with a [`manifest`], from a
-//! [`spool`] to a spool. The [`courier`] knows all of them, and [`run`] lets it.
+//! [`spool`] to a spool. The [`courier`] knows all of them, [`run`] lets it, and [`program`] is what operators
+//! start and ask.
 
 pub mod apply;
 mod clock;
+pub mod compare;
 pub mod courier;
+pub mod directory;
+pub mod filter;
 pub mod manifest;
 pub mod merge;
 pub mod place;
 pub mod plan;
+pub mod program;
 pub mod receive;
 pub mod rsync;
 pub mod run;

@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::compare::{Mark, Sum};
 use crate::place::Place;
 use crate::plan::Item;
 
 /// Of this layout of the text below.
 const FORMAT: u32 = 1;
-/// More than the largest batch needs.
-pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
+/// More than the largest batch needs, and every path of half a million.
+pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// More reasons why nothing goes on help nobody.
+pub const REFUSED_MAX: usize = 100;
 
 /// A batch of what one node tells another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,26 @@ pub struct Manifest {
     pub known: Vec<Item>,
     /// Paths that it has been told of without their content, and needs it.
     pub wants: Vec<Place>,
+    /// Paths that it has been told of and cannot take now, and why. At most 100.
+    pub refused: Vec<(Place, String)>,
+    /// The number of its store: with another one it may know nothing any more.
+    pub store: u64,
+    /// All that it holds, summed up.
+    pub sum: Option<Sum>,
+    /// Every path that holds something there, with a mark of what.
+    pub all: Option<Vec<(Place, Mark)>>,
+    /// What it wants to be told.
+    pub asks: Option<Ask>,
+}
+
+/// What one node asks another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// All that it holds, summed up.
+    Sum,
+    /// Every path that holds something.
+    All,
 }
 
 /// What a path holds.
@@ -57,13 +80,36 @@ pub enum ManifestError {
 impl Manifest {
     /// With nothing in it.
     pub fn new(from: &str, batch: u64) -> Self {
-        let (news, known, wants) = (Vec::new(), Vec::new(), Vec::new());
-        Self { format: FORMAT, from: from.to_owned(), batch, news, known, wants }
+        Self {
+            format: FORMAT,
+            from: from.to_owned(),
+            batch,
+            news: Vec::new(),
+            known: Vec::new(),
+            wants: Vec::new(),
+            refused: Vec::new(),
+            store: 0,
+            sum: None,
+            all: None,
+            asks: None,
+        }
     }
 
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
-        self.news.is_empty() && self.known.is_empty() && self.wants.is_empty()
+        let lists = self.news.is_empty() && self.known.is_empty() && self.wants.is_empty() && self.refused.is_empty();
+        lists && self.sum.is_none() && self.all.is_none() && self.asks.is_none()
+    }
+
+    /// Says again what `lost` said besides its news, which are owed still.
+    pub fn repeat(&mut self, lost: Self) {
+        self.known.extend(lost.known);
+        self.wants.extend(lost.wants);
+        self.refused.extend(lost.refused);
+        self.refused.truncate(REFUSED_MAX);
+        self.sum = self.sum.take().or(lost.sum);
+        self.all = self.all.take().or(lost.all);
+        self.asks = self.asks.max(lost.asks);
     }
 
     /// As it is sent.

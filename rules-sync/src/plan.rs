@@ -30,20 +30,13 @@ pub fn batch(owed: impl IntoIterator<Item = Item>, limits: Limits) -> Vec<Item> 
     let mut bytes = 0u64;
     let mut batch: Vec<Item> = Vec::new();
     for item in owed.into_iter().take(limits.items) {
-        bytes = bytes.saturating_add(size(&item.entry.content));
+        bytes = bytes.saturating_add(item.entry.content.bytes());
         if bytes > limits.bytes && !batch.is_empty() {
             break;
         }
         batch.push(item);
     }
     batch
-}
-
-fn size(content: &Content) -> u64 {
-    match content {
-        Content::File { size, .. } => *size,
-        Content::Link { .. } | Content::Directory { .. } | Content::Gone => 0,
-    }
 }
 
 /// Which step of the order below.

@@ -2,39 +2,29 @@
 //! then noted. After a crash between any two of these steps the next look finds what is on the disk, and nothing is lost. Only when
 //! a whole batch is on the disk is its sender told.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use crate::apply::{Placed, Spot};
-use crate::merge::{Verdict, merge};
+use crate::directory::Directory;
+use crate::merge::{Verdict, merge, obey};
 use crate::plan::Item;
 use crate::scan;
-use crate::store::{Changes, Kept, Record, Store, StoreError};
-use crate::tree::{Look, Tree, digest};
+use crate::store::{Changes, Debt, Kept, Record, Store, StoreError};
+use crate::tree::Look;
 use crate::version::{Content, Entry, Seen};
 
 /// How often what changes under our hands is looked at again before it is left for later.
 const ATTEMPTS: u32 = 4;
-
-/// A directory of the config, and ours for it on the same file system, outside of it.
-#[derive(Debug)]
-pub struct Directory {
-    tree: Tree,
-    /// Where `staging` and `kept` are.
-    area: PathBuf,
-    staging: Tree,
-    kept: Tree,
-    counter: AtomicU64,
-}
 
 /// What became of a piece of news.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is known here now, and the path holds what it should.
     Known,
+    /// So it is, after a conflict: what lost is kept.
+    Merged,
     /// Its content has not come: it has to be asked for.
     Wanted,
     /// It cannot be done now; it has to be tried again. In words.
@@ -65,82 +55,8 @@ pub struct Receiver<'a> {
     pub peers: &'a [String],
     /// Whose news it is.
     pub from: &'a str,
-}
-
-impl Directory {
-    /// Opens a directory of the config, with an area of ours.
-    ///
-    /// # Errors
-    /// When one of them is not there or cannot be used, or they are on different file systems.
-    pub fn open(path: &Path, area: &Path) -> io::Result<Self> {
-        let (staging, kept) = (area.join("staging"), area.join("kept"));
-        fs::create_dir_all(&staging)?;
-        fs::create_dir_all(&kept)?;
-        let directory = Self {
-            tree: Tree::open(path)?,
-            area: area.to_owned(),
-            staging: Tree::open(&staging)?,
-            kept: Tree::open(&kept)?,
-            counter: AtomicU64::new(0),
-        };
-        if directory.tree.device()? != directory.staging.device()? {
-            let (path, area) = (path.display(), area.display());
-            let text = format!(
-                "{area} has to be on the file system of {path}, so that a file gets into its place in one step"
-            );
-            return Err(io::Error::new(ErrorKind::CrossesDevices, text));
-        }
-        Ok(directory)
-    }
-
-    /// The directory of the config.
-    pub fn tree(&self) -> &Tree {
-        &self.tree
-    }
-
-    /// Where a kept content lies.
-    pub fn kept_path(&self, name: &str) -> PathBuf {
-        self.area.join("kept").join(name)
-    }
-
-    fn name(&self, millis: u64) -> String {
-        format!("{millis:015}-{:08}", self.counter.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Moves a file that has come to the staging area and measures it; whether it is what it should be.
-    fn stage(&self, from: &Path, wanted: &Content, name: &str) -> io::Result<bool> {
-        let path = self.staged(name);
-        match fs::rename(from, &path) {
-            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-                let mut copy = File::create(&path)?;
-                io::copy(&mut File::open(from)?, &mut copy)?;
-                copy.sync_all()?;
-            }
-            moved => moved?,
-        }
-        let measured = digest(&mut File::open(&path)?)?;
-        let good = matches!(wanted, Content::File { digest, size, .. } if measured == (*digest, *size));
-        if !good {
-            fs::remove_file(&path)?;
-        }
-        Ok(good)
-    }
-
-    fn staged(&self, name: &str) -> PathBuf {
-        self.area.join("staging").join(name)
-    }
-
-    fn keep_theirs(&self, content: &Content, name: &str) -> io::Result<()> {
-        let to = self.kept_path(name);
-        match content {
-            Content::Link { target } => {
-                use std::os::unix::ffi::OsStrExt as _;
-                symlink(std::ffi::OsStr::from_bytes(target), to)
-            }
-            Content::File { .. } => fs::rename(self.staged(name), to),
-            Content::Directory { .. } | Content::Gone => Ok(()),
-        }
-    }
+    /// Changes come from the ACTIVE node only, and it is theirs: what was changed here was never told to anybody.
+    pub obeys: bool,
 }
 
 impl Receiver<'_> {
@@ -154,7 +70,7 @@ impl Receiver<'_> {
         if outcome.is_ok() {
             // What was not needed after all, or cannot be used now, comes again when it is asked for. After an error nobody knows
             // what it is.
-            let _ = fs::remove_file(self.directory.staged(&name));
+            let _ = fs::remove_file(self.directory.staged_path(&name));
         }
         outcome
     }
@@ -163,9 +79,14 @@ impl Receiver<'_> {
         let is_file = matches!(news.entry.content, Content::File { .. });
         let mut staged = !is_file;
         for _ in 0..ATTEMPTS {
-            let known = self.look(news)?;
-            let ours = known.as_ref().map(|record| &record.entry);
-            let verdict = merge(ours, &news.entry);
+            let (known, here) = self.look(news)?;
+            let known = known.as_ref().map(|record| &record.entry);
+            let here = here.as_ref().map(|record| &record.entry);
+            let verdict = if self.obeys {
+                obey(known, here.map_or(&Content::Gone, |here| &here.content), &news.entry)
+            } else {
+                merge(here, &news.entry)
+            };
             if verdict.needs_content() && !staged {
                 let Some(content) = content else { return Ok(Outcome::Wanted) };
                 if !self.directory.stage(content, &news.entry.content, name)? {
@@ -173,25 +94,36 @@ impl Receiver<'_> {
                 }
                 staged = true;
             }
-            match self.carry_out(news, ours, &verdict, name)? {
+            match self.carry_out(news, here, &verdict, name)? {
+                Placed::Done if verdict.is_conflict() => return Ok(Outcome::Merged),
                 Placed::Done => return Ok(Outcome::Known),
                 Placed::Changed => {}
-                Placed::InTheWay => return Ok(Outcome::Later(format!("{}: something else lies there", news.place))),
+                Placed::InTheWay => return Ok(Outcome::Later("something else lies there".to_owned())),
             }
         }
-        Ok(Outcome::Later(format!("{}: it changes all the time", news.place)))
+        let held = self.directory.scope().held;
+        let why = if held { "its directory has lost everything, and is held" } else { "it changes all the time" };
+        Ok(Outcome::Later(why.to_owned()))
     }
 
-    /// What is known of the path, after a look at it.
-    fn look(&self, news: &Item) -> Result<Option<Record>, ReceiveError> {
+    fn debt(&self) -> Debt {
+        Debt::now(self.seen.millis)
+    }
+
+    /// What is known of the path, and what would be after a look at it: the same, unless nobody may change anything here.
+    fn look(&self, news: &Item) -> Result<(Option<Record>, Option<Record>), ReceiveError> {
         let known = self.store.get(&news.place)?;
-        let found = scan::one(&self.directory.tree, &news.place, known.as_ref(), self.seen);
+        let found = scan::one(self.directory.scope(), &news.place, known.as_ref(), self.seen);
         if let Some((_, error)) = found.troubles.into_iter().next() {
             return Err(error.into());
         }
-        let Some((_, changed)) = found.changes.into_iter().next() else { return Ok(known) };
-        self.store.note(|changes| changes.put(&news.place, &changed, self.peers.iter().map(String::as_str)))?;
-        Ok(Some(changed))
+        let Some((_, changed)) = found.changes.into_iter().next() else { return Ok((known.clone(), known)) };
+        if self.obeys {
+            return Ok((known, Some(changed)));
+        }
+        let peers = || self.peers.iter().map(String::as_str);
+        self.store.note(|changes| changes.put(&news.place, &changed, peers(), self.debt()))?;
+        Ok((Some(changed.clone()), Some(changed)))
     }
 
     fn carry_out(
@@ -218,11 +150,11 @@ impl Receiver<'_> {
             }
             Verdict::Take(entry) | Verdict::TakeAndKeepOurs(entry) => {
                 let spot = Spot {
-                    tree: &self.directory.tree,
+                    tree: self.directory.tree(),
                     way: news.place.way(),
-                    staging: &self.directory.staging,
+                    staging: self.directory.staging(),
                     staged: name.as_ref(),
-                    kept: &self.directory.kept,
+                    kept: self.directory.kept(),
                     kept_as: name.as_ref(),
                 };
                 let placed = spot.put(was, &entry.content)?;
@@ -234,7 +166,7 @@ impl Receiver<'_> {
             }
         }
         let Some(entry) = verdict.entry() else { return Ok(Placed::Done) };
-        let trace = match self.directory.tree.look(news.place.way(), None)? {
+        let trace = match self.directory.tree().look(news.place.way(), None)? {
             Look::Holds(content, trace) if content == entry.content => trace,
             Look::Holds(..) | Look::Nothing | Look::Busy | Look::Other => None,
         };
@@ -246,7 +178,7 @@ impl Receiver<'_> {
             if let Some(kept) = &kept {
                 changes.keep(name, kept)?;
             }
-            changes.put(&news.place, &record, others)
+            changes.put(&news.place, &record, others, self.debt())
         })?;
         Ok(Placed::Done)
     }
@@ -254,7 +186,10 @@ impl Receiver<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::filter::Filter;
     use crate::place::Place;
 
     struct Node {
@@ -275,7 +210,7 @@ mod tests {
             let root = tempfile::tempdir().unwrap();
             let rules = root.path().join("rules");
             fs::create_dir(&rules).unwrap();
-            let directory = Directory::open(&rules, &root.path().join("area")).unwrap();
+            let directory = Directory::open(&rules, &root.path().join("area"), Filter::default()).unwrap();
             let store = Store::open(&root.path().join("store")).unwrap();
             Self { rules, directory, store, name, peers: vec![peer.to_owned()], _root: root }
         }
@@ -283,7 +218,7 @@ mod tests {
         fn receiver(&self, millis: u64) -> Receiver<'_> {
             let seen = Seen { node: self.name, active: false, millis };
             let (directory, store, peers) = (&self.directory, &self.store, &self.peers);
-            Receiver { directory, store, seen, peers, from: &self.peers[0] }
+            Receiver { directory, store, seen, peers, from: &self.peers[0], obeys: false }
         }
 
         /// Somebody writes a rule; what the others are told of it.
@@ -295,9 +230,13 @@ mod tests {
         fn news(&self, way: &str, millis: u64) -> Item {
             let place = place(&format!("re/{way}"));
             let known = self.store.get(&place).unwrap();
-            let found = scan::one(self.directory.tree(), &place, known.as_ref(), self.receiver(millis).seen);
+            let found = scan::one(self.directory.scope(), &place, known.as_ref(), self.receiver(millis).seen);
             for (place, record) in &found.changes {
-                self.store.write(|changes| changes.put(place, record, self.peers.iter().map(String::as_str))).unwrap();
+                self.store
+                    .write(|changes| {
+                        changes.put(place, record, self.peers.iter().map(String::as_str), Debt::now(millis))
+                    })
+                    .unwrap();
             }
             Item { entry: self.store.get(&place).unwrap().unwrap().entry, place }
         }
@@ -349,11 +288,14 @@ mod tests {
         two.hear(&one, &one.write("a", "base", 1), 1);
         let (older, newer) = (one.write("a", "older", 5), two.write("a", "newer", 6));
         let before = fs::read(one.rules.join("a")).unwrap();
-        assert_eq!(one.hear(&two, &newer, 7), Outcome::Known);
+        assert_eq!(one.hear(&two, &newer, 7), Outcome::Merged);
         fs::write(one.rules.join("copy"), before).unwrap();
         let copy = one.rules.join("copy");
         let heard = two.receiver(7).receive(&older, Some(&copy)).unwrap();
-        assert_eq!((heard, one.text("a"), two.text("a")), (Outcome::Known, Some("newer".into()), Some("newer".into())));
+        assert_eq!(
+            (heard, one.text("a"), two.text("a")),
+            (Outcome::Merged, Some("newer".into()), Some("newer".into()))
+        );
         assert_eq!(one.kept(), [("older".to_owned(), true)]);
         assert_eq!(two.kept(), [("older".to_owned(), true)]);
         let entry = |node: &Node| node.store.get(&place("re/a")).unwrap().unwrap().entry;
@@ -365,7 +307,7 @@ mod tests {
         let (one, two) = pair();
         two.hear(&one, &one.write("a", "base", 1), 1);
         fs::write(two.rules.join("a"), "unseen").unwrap();
-        assert_eq!(two.hear(&one, &one.write("a", "newer", 9), 5), Outcome::Known);
+        assert_eq!(two.hear(&one, &one.write("a", "newer", 9), 5), Outcome::Merged);
         assert_eq!((two.text("a").as_deref(), two.kept()), (Some("newer"), vec![("unseen".to_owned(), true)]));
         assert_eq!(two.owes(), 1, "the other one does not know that there were two");
     }

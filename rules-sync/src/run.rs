@@ -1,51 +1,50 @@
 //! The loop: one task that hears what happens, looks, takes in, and sends. One rsync at a time for each peer.
+//!
+//! ```text
+//!  watch of the rules ─▶ settle ─▶ look ─▶ owed ─▶ spool ─▶ rsync ─▶ peer
+//!  watch of the spool ─▶ take in ─▶ placed, known ─▶ reply ─────────▶ peer
+//! ```
+
+mod audit;
+mod doors;
+mod inboxes;
+mod notices;
+mod orders;
+mod peer;
+mod reach;
+mod report;
+mod roots;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use avamgr_core::node::event::Severity;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::clock;
-use crate::courier::{Courier, CourierError};
-use crate::manifest::{Manifest, manifest_of};
-use crate::place::{BadPlace, Place};
-use crate::receive::Directory;
-use crate::rsync::{Inbox, SendError, Target, daemon_config, send, start_daemon};
+use crate::courier::{Courier, CourierError, Moment, Taken};
+use crate::manifest::{Ask, Manifest};
+use crate::place::Place;
+use crate::rsync::SendError;
 use crate::settle::{Hint, Settle};
 use crate::spool::Spool;
 use crate::store::{Store, StoreError};
-use crate::version::Version;
-use crate::watch::{Heard, Watch};
+use crate::watch::Heard;
+use audit::Audit;
+use notices::{Notices, Troubles};
+pub use orders::Order;
+use peer::Peer;
+use roots::Roots;
+pub use settings::{Line, Ports, Settings};
 
-/// How long a peer may be silent while something is sent to it.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// To a peer that could not be reached.
-const RETRY: Duration = Duration::from_secs(1);
-/// What has arrived and is not known there after this time is sent again.
-const UNKNOWN: Duration = Duration::from_secs(3);
-
-/// Everything a courier has to be told.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// This node.
-    pub me: String,
-    /// The directories, by the names that all nodes have for them.
-    pub directories: BTreeMap<String, PathBuf>,
-    /// Where its own files are: the store, what comes and goes, what is kept.
-    pub state: PathBuf,
-    /// Where its rsync listens.
-    pub listen: SocketAddr,
-    /// Where those of the others do.
-    pub peers: BTreeMap<String, SocketAddr>,
-    /// What only the nodes know.
-    pub secret: String,
-}
+/// So many paths are looked at in one go: what was found first is on its way meanwhile.
+const LOOKS: usize = 1_000;
+/// How often what is kept is looked through for what is too old.
+const PRUNE: Duration = Duration::from_secs(600);
 
 /// It cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +52,8 @@ pub enum RunError {
     /// A file or directory of its own cannot be used.
     #[error("{0}: {1}")]
     File(PathBuf, io::Error),
-    /// A directory of the config has a name that cannot be one.
-    #[error("{0}: {1}")]
-    Name(String, BadPlace),
-    /// A directory cannot be watched.
-    #[error("{0}")]
+    /// A spool cannot be watched.
+    #[error("what peers send cannot be watched: {0}")]
     Watch(String),
     /// The store cannot be used.
     #[error(transparent)]
@@ -65,56 +61,70 @@ pub enum RunError {
     /// The courier cannot do its work.
     #[error(transparent)]
     Courier(#[from] CourierError),
-    /// There is no rsync.
-    #[error("rsync cannot be started: {0}")]
-    Rsync(io::Error),
 }
 
+#[derive(Debug)]
 enum Event {
     Heard(Heard),
     /// A batch of a peer has come.
     Arrived(String),
-    Sent(String, Manifest, Result<(), SendError>),
-}
-
-/// What is known of a peer and what goes to it.
-struct Peer {
-    address: SocketAddr,
-    inbox: Spool,
-    outbox: Spool,
-    sending: bool,
-    /// When there is something to send, or it is time to try again.
-    due: Option<Duration>,
-    /// What has been sent and not been confirmed, and since when.
-    sent: BTreeMap<Place, (Version, Duration)>,
+    Sent(String, Box<Manifest>, Duration, Result<(), SendError>),
+    /// A peer answers on the line of this number, or on none.
+    Reach(String, Option<usize>),
+    /// A daemon of ours has something to say that somebody should know.
+    Door(String),
 }
 
 struct Run {
     settings: Settings,
     courier: Courier,
     peers: BTreeMap<String, Peer>,
+    roots: Roots,
     settle: Settle<Place>,
     events: UnboundedSender<Event>,
+    ports: Ports,
+    /// Whether somebody gives orders, and says who is ACTIVE.
+    ports_open: (bool, bool),
+    audit: Audit,
+    waiters: orders::Waiters,
+    notices: Notices,
+    troubles: Troubles,
+    report: report::Desk,
+    prune_due: Duration,
     /// Grows, also from one run to the next.
     batch: u64,
 }
 
-/// Runs until `stop`.
+/// A courier that has everything it needs, and has not begun.
+pub struct Opened {
+    run: Run,
+    events: UnboundedReceiver<Event>,
+}
+
+/// Opens the store and the spools.
 ///
 /// # Errors
-/// Why it cannot begin or go on.
-pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+/// Why it cannot begin: another courier has the store, or a file or directory of its own cannot be used.
+pub fn open(settings: Settings, ports: Ports) -> Result<Opened, RunError> {
     let (tell, events) = unbounded_channel();
-    let mut run = Run::open(settings, tell)?;
-    let _daemon = run.start_rsync()?;
-    let _watches = run.watch()?;
-    let _inboxes = run.watch_inboxes()?;
-    for peer in run.peers.keys().cloned().collect::<Vec<_>>() {
-        run.take_in(&peer)?;
-    }
-    tokio::select! {
-        () = stop => Ok(()),
-        ended = run.turns(events) => ended,
+    Ok(Opened { run: Run::open(settings, ports, tell)?, events })
+}
+
+impl Opened {
+    /// Runs until `stop`. Needs a [`tokio::task::LocalSet`] around it.
+    ///
+    /// # Errors
+    /// Why it cannot go on.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let Self { mut run, events } = self;
+        let _doors = run.open_doors()?;
+        let _reach = run.start_reach();
+        let _inboxes = run.watch_inboxes()?;
+        run.begin()?;
+        tokio::select! {
+            () = stop => Ok(()),
+            ended = run.turns(events) => ended,
+        }
     }
 }
 
@@ -122,210 +132,227 @@ fn file<T>(path: &Path, result: io::Result<T>) -> Result<T, RunError> {
     result.map_err(|error| RunError::File(path.to_owned(), error))
 }
 
-fn write_secret(path: &Path, text: &str) -> Result<(), RunError> {
-    use std::io::Write as _;
-    let opened = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let written = opened.and_then(|mut opened| {
-        opened.set_permissions(fs::Permissions::from_mode(0o600))?;
-        opened.write_all(text.as_bytes())
-    });
-    file(path, written)
-}
-
 impl Run {
-    fn open(settings: Settings, events: UnboundedSender<Event>) -> Result<Self, RunError> {
+    fn open(settings: Settings, ports: Ports, events: UnboundedSender<Event>) -> Result<Self, RunError> {
         let state = &settings.state;
         file(state, fs::create_dir_all(state))?;
-        let mut directories = BTreeMap::new();
-        for (name, path) in &settings.directories {
-            let area = state.join("area").join(name);
-            directories.insert(name.clone(), file(path, Directory::open(path, &area))?);
-        }
         let store = Store::open(&state.join("store"))?;
+        let now = clock::now();
         let mut peers = BTreeMap::new();
-        for (name, address) in &settings.peers {
+        for (name, lines) in &settings.peers {
             let (inbox, outbox) = (state.join("in").join(name), state.join("out").join(name));
-            let peer = Peer {
-                address: *address,
-                inbox: file(&inbox, Spool::open(&inbox))?,
-                outbox: file(&outbox, Spool::open(&outbox))?,
-                sending: false,
-                due: Some(Duration::ZERO),
-                sent: BTreeMap::new(),
-            };
+            let spools = (file(&inbox, Spool::open(&inbox))?, file(&outbox, Spool::open(&outbox))?);
+            let mut peer = Peer::new(lines.clone(), spools.0, spools.1);
+            // Nobody can be asked whether a remote shell would get there.
+            peer.reach = settings.shell.is_some().then_some(0);
             peers.insert(name.clone(), peer);
         }
         let names: Vec<String> = peers.keys().cloned().collect();
-        let courier = Courier::new(&settings.me, &names, directories, store);
-        Ok(Self { settings, courier, peers, settle: Settle::default(), events, batch: clock::wall_millis() })
+        let courier = Courier::new(&settings.me, &names, store, settings.one_way)?;
+        let roots = Roots::new(&settings, events.clone());
+        Ok(Self {
+            audit: Audit::new(now + settings.audit),
+            courier,
+            peers,
+            roots,
+            settle: Settle::default(),
+            events,
+            ports,
+            ports_open: (true, true),
+            waiters: orders::Waiters::default(),
+            notices: Notices::default(),
+            troubles: Troubles::default(),
+            report: report::Desk::new(now),
+            prune_due: now,
+            batch: clock::wall_millis(),
+            settings,
+        })
     }
 
-    fn start_rsync(&self) -> Result<tokio::process::Child, RunError> {
-        let path = |name: &str| self.settings.state.join(name);
-        let secrets: String = self.peers.keys().map(|peer| format!("{peer}:{}\n", self.settings.secret)).collect();
-        write_secret(&path("secrets"), &secrets)?;
-        write_secret(&path("password"), &format!("{}\n", self.settings.secret))?;
-        let inbox = |(name, peer): (&String, &Peer)| Inbox {
-            peer: name.clone(),
-            directory: peer.inbox.path().to_owned(),
-            from: vec![peer.address.ip()],
-        };
-        let inboxes: Vec<Inbox> = self.peers.iter().map(inbox).collect();
-        let config = path("rsyncd.conf");
-        file(&config, fs::write(&config, daemon_config(self.settings.listen, &inboxes, &path("secrets"))))?;
-        let log = file(&path("rsyncd.log"), File::create(path("rsyncd.log")))?;
-        start_daemon(&config, log.into()).map_err(RunError::Rsync)
-    }
-
-    /// First the watch, then the look: what changes in between is seen twice, and not never.
-    fn watch(&mut self) -> Result<Vec<Watch>, RunError> {
-        let mut watches = Vec::new();
-        for (name, path) in &self.settings.directories {
-            let root = Place::root(name).map_err(|error| RunError::Name(name.clone(), error))?;
-            let events = self.events.clone();
-            // Nobody hears it any more when the loop has ended.
-            let tell = move |heard| drop(events.send(Event::Heard(heard)));
-            watches.push(Watch::start(root.clone(), path, tell).map_err(RunError::Watch)?);
-            self.settle.see(clock::now(), root, Hint::Done);
+    fn begin(&mut self) -> Result<(), RunError> {
+        self.check_roots()?;
+        match self.in_moment(|courier, moment| courier.adopt(moment))? {
+            0 => {}
+            found => {
+                let text =
+                    format!("this program was killed at its work: {found} contents it had replaced are in the trash");
+                self.notices.say(Severity::Warning, text);
+            }
         }
-        Ok(watches)
+        for peer in self.peers.keys().cloned().collect::<Vec<_>>() {
+            // Whoever is there says so, and whether it knows what it knew.
+            self.courier.ask(&peer, Ask::Sum);
+            self.take_in(&peer)?;
+        }
+        Ok(())
     }
 
-    fn watch_inboxes(&self) -> Result<Vec<RecommendedWatcher>, RunError> {
-        let watch = |(name, peer): (&String, &Peer)| {
-            let (name, events) = (name.clone(), self.events.clone());
-            let on_event = move |event: notify::Result<notify::Event>| {
-                let has_come = match event {
-                    Ok(event) => {
-                        let is_manifest = |path: &PathBuf| {
-                            path.file_name().is_some_and(|name| manifest_of(Path::new(name)).is_some())
-                        };
-                        event.need_rescan() || event.paths.iter().any(is_manifest)
-                    }
-                    Err(_) => true,
-                };
-                if has_come {
-                    let _ = events.send(Event::Arrived(name.clone()));
-                }
-            };
-            let mut watcher = notify::recommended_watcher(on_event)?;
-            watcher.watch(peer.inbox.path(), RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        };
-        let watchers: notify::Result<Vec<_>> = self.peers.iter().map(watch).collect();
-        watchers.map_err(|error| RunError::Watch(error.to_string()))
+    /// Lets the courier do something now.
+    fn in_moment<T>(&mut self, act: impl FnOnce(&mut Courier, Moment<'_>) -> T) -> T {
+        let active = self.ports.active.borrow().clone();
+        act(&mut self.courier, Moment { active: active.as_deref(), millis: clock::wall_millis() })
     }
 
     async fn turns(&mut self, mut events: UnboundedReceiver<Event>) -> Result<(), RunError> {
         loop {
-            let due = self.peers.values().filter(|peer| !peer.sending).filter_map(|peer| peer.due);
-            let next = due.chain(self.settle.deadline()).min();
-            let pause = next.map_or(Duration::from_secs(3_600), |next| next.saturating_sub(clock::now()));
-            let event = tokio::time::timeout(pause, events.recv()).await;
+            let pause = self.deadline().saturating_sub(clock::now());
             let mut arrived = BTreeSet::new();
-            let mut event = event.ok().flatten();
-            while let Some(one) = event {
-                match one {
-                    Event::Heard(heard) => self.hear(heard),
-                    Event::Arrived(peer) => drop(arrived.insert(peer)),
-                    Event::Sent(peer, manifest, result) => self.on_sent(&peer, manifest, result),
-                }
-                event = events.try_recv().ok();
+            tokio::select! {
+                event = events.recv() => self.on_event(event, &mut arrived),
+                order = self.ports.orders.recv(), if self.ports_open.0 => match order {
+                    Some(order) => self.on_order(order)?,
+                    None => self.ports_open.0 = false,
+                },
+                changed = self.ports.active.changed(), if self.ports_open.1 => self.on_role(changed.is_ok()),
+                () = tokio::time::sleep(pause) => {}
+            }
+            while let Ok(event) = events.try_recv() {
+                self.on_event(Some(event), &mut arrived);
             }
             for peer in arrived {
                 self.take_in(&peer)?;
             }
+            self.check_roots()?;
             self.look()?;
+            self.go_on_with_audit()?;
+            self.prune()?;
             self.send()?;
+            self.answer_waiters()?;
+            self.publish()?;
         }
+    }
+
+    fn deadline(&self) -> Duration {
+        let peers = self.peers.values().filter_map(Peer::deadline);
+        let own = [self.roots.due(), self.audit.deadline(), self.report.due(), self.prune_due];
+        peers.chain(self.settle.deadline()).chain(self.waiters.deadline()).chain(own).min().unwrap_or_default()
+    }
+
+    fn on_event(&mut self, event: Option<Event>, arrived: &mut BTreeSet<String>) {
+        match event {
+            None => {}
+            Some(Event::Heard(heard)) => self.hear(heard),
+            Some(Event::Arrived(peer)) => drop(arrived.insert(peer)),
+            Some(Event::Sent(peer, manifest, took, result)) => self.on_sent(&peer, *manifest, took, result),
+            Some(Event::Reach(peer, line)) => self.on_reach(&peer, line),
+            Some(Event::Door(text)) => self.notices.say_once(Severity::Warning, text),
+        }
+    }
+
+    /// Whoever is ACTIVE now may have changed rules that nobody was told of.
+    fn on_role(&mut self, is_known: bool) {
+        self.ports_open.1 = is_known;
+        if is_known && self.settings.one_way {
+            let now = clock::now();
+            for place in self.roots.places() {
+                self.settle.see(now, place, Hint::Done);
+            }
+            self.peers.values_mut().for_each(|peer| peer.wake(now));
+        }
+        self.report.changed();
     }
 
     fn hear(&mut self, heard: Heard) {
         let now = clock::now();
         match heard {
             Heard::Change(place, hint) => self.settle.see(now, place, hint),
-            Heard::Doubt(root, _why) => self.settle.see(now, root, Hint::Done),
+            Heard::Doubt(root, why) => {
+                self.notices.say_once(Severity::Info, format!("{root}: everything is looked at: {why}"));
+                self.settle.see(now, root, Hint::Done);
+            }
+            Heard::Blind(root, why) => self.roots.blind(&root, why),
         }
     }
 
     fn look(&mut self) -> Result<(), RunError> {
-        let places = self.settle.take(clock::now());
-        if places.is_empty() {
-            return Ok(());
-        }
-        let found = self.courier.look(&places, false, clock::wall_millis())?;
+        let places = self.settle.take(clock::now(), LOOKS);
+        if places.is_empty() { Ok(()) } else { self.look_at(&places, false) }
+    }
+
+    fn look_at(&mut self, places: &[Place], fresh: bool) -> Result<(), RunError> {
+        let found = self.in_moment(|courier, moment| courier.look(places, fresh, moment))?;
         let now = clock::now();
+        for (place, error) in &found.troubles {
+            self.troubles.put(now, place.to_string(), error.to_string());
+        }
         for place in found.busy.into_iter().chain(found.troubles.into_iter().map(|(place, _)| place)) {
             self.settle.see(now, place, Hint::Writing);
         }
         if !found.changes.is_empty() {
-            self.peers.values_mut().for_each(|peer| peer.due = Some(now));
+            self.peers.values_mut().for_each(|peer| peer.wake(now));
         }
+        let missing: BTreeMap<String, usize> =
+            found.missing.into_iter().filter_map(|(name, count)| Some((name.into_string().ok()?, count))).collect();
+        self.judge_missing(places, &missing)?;
+        self.report.changed();
         Ok(())
     }
 
     fn take_in(&mut self, name: &str) -> Result<(), RunError> {
-        let Some(peer) = self.peers.get_mut(name) else { return Ok(()) };
-        match self.courier.take_in(name, &peer.inbox, false, clock::wall_millis()) {
+        let Some(peer) = self.peers.get(name) else { return Ok(()) };
+        let inbox = peer.inbox.clone();
+        let taken = match self.in_moment(|courier, moment| courier.take_in(name, &inbox, moment)) {
+            Ok(taken) => taken,
             // What is not done now is not confirmed, and so comes again.
-            Ok(_) | Err(CourierError::Disk(_)) => {}
+            Err(CourierError::Disk(error)) => {
+                self.troubles.put(clock::now(), format!("what {name} sends"), error.to_string());
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
-        }
+        };
+        self.note_taken(name, &taken);
+        self.hear_sums(name, taken)?;
         // What was confirmed is owed no longer, and what others have to know now is.
         let now = clock::now();
-        self.peers.values_mut().for_each(|peer| peer.due = Some(now));
+        self.peers.values_mut().for_each(|peer| peer.wake(now));
+        self.report.changed();
         Ok(())
     }
 
-    fn on_sent(&mut self, name: &str, manifest: Manifest, result: Result<(), SendError>) {
+    fn note_taken(&mut self, name: &str, taken: &Taken) {
         let now = clock::now();
-        let Some(peer) = self.peers.get_mut(name) else { return };
-        peer.sending = false;
-        match result {
-            Ok(()) => peer.due = Some(peer.due.map_or(now + UNKNOWN, |due| due.min(now + UNKNOWN))),
-            Err(_error) => {
-                peer.due = Some(now + RETRY);
-                peer.sent.clear();
-                self.courier.take_back(name, manifest);
-            }
+        if taken.is_new {
+            self.notices.say(Severity::Info, format!("{name} is new, or has lost what it knew: it is told everything"));
+        }
+        for doubt in &taken.doubts {
+            self.notices.say_once(Severity::Warning, doubt.clone());
+        }
+        for place in &taken.conflicts {
+            let text = format!(
+                "conflict: {place} was changed on two nodes at once; what lost is kept: `rules-sync conflicts list`"
+            );
+            self.notices.say(Severity::Warning, text);
+        }
+        for (place, why) in &taken.later {
+            self.troubles.put(now, place.to_string(), why.clone());
+        }
+        for (place, why) in &taken.refused {
+            self.troubles.put(now, format!("{place} on {name}"), why.clone());
+        }
+        for place in &taken.settled {
+            self.troubles.clear(&place.to_string());
+        }
+        for place in &taken.confirmed {
+            self.troubles.clear(&format!("{place} on {name}"));
+        }
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.heard(now, taken);
         }
     }
 
-    fn send(&mut self) -> Result<(), RunError> {
+    fn prune(&mut self) -> Result<(), RunError> {
         let now = clock::now();
-        let idle = |(_, peer): &(&String, &mut Peer)| !peer.sending && peer.due.is_some_and(|due| due <= now);
-        for (name, peer) in self.peers.iter_mut().filter(idle) {
-            self.batch += 1;
-            peer.sent.retain(|_, (_, since)| now.saturating_sub(*since) < UNKNOWN);
-            let _ = peer.outbox.remove_until(u64::MAX);
-            let on_its_way = &peer.sent;
-            let wanted = |item: &crate::plan::Item| {
-                on_its_way.get(&item.place).is_none_or(|(version, _)| *version != item.entry.version)
-            };
-            let composed = match self.courier.compose(name, self.batch, &peer.outbox, wanted) {
-                Ok(composed) => composed,
-                // A full disk has room again some day.
-                Err(CourierError::Disk(_)) => {
-                    peer.due = Some(now + RETRY);
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            peer.due = (!peer.sent.is_empty()).then_some(now + UNKNOWN);
-            let Some(manifest) = composed else { continue };
-            for news in &manifest.news {
-                peer.sent.insert(news.item.place.clone(), (news.item.entry.version.clone(), now));
-            }
-            peer.sending = true;
-            let password_file = self.settings.state.join("password");
-            let target = Target { me: self.settings.me.clone(), address: peer.address, password_file };
-            let (name, spool, events) = (name.clone(), peer.outbox.path().to_owned(), self.events.clone());
-            tokio::spawn(async move {
-                let result = send(&spool, &target, PATIENCE).await;
-                // Nobody waits for it any more when the loop has ended.
-                let _ = events.send(Event::Sent(name, manifest, result));
-            });
+        if now < self.prune_due {
+            return Ok(());
         }
+        self.prune_due = now + PRUNE;
+        let retention = self.settings.retention;
+        match self.in_moment(|courier, moment| courier.prune(retention, moment)) {
+            Ok(_) => {}
+            Err(CourierError::Disk(error)) => self.troubles.put(now, "what is kept".to_owned(), error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+        self.report.changed();
         Ok(())
     }
 }

@@ -1,9 +1,11 @@
 //! Compares what is known with what the disk has: every difference is a change that somebody made here.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
+use crate::filter::Filter;
 use crate::place::Place;
 use crate::store::Record;
 use crate::tree::{Look, Trace, Tree};
@@ -23,8 +25,9 @@ pub struct Found {
     pub busy: Vec<Place>,
     /// What could not be looked at, and so may be as it was.
     pub troubles: Vec<(Place, io::Error)>,
-    /// The directory of the config has lost everything at once, so many paths: they count as they were.
-    pub emptied: Option<usize>,
+    /// Directories of the config that have lost everything at once, or had and have not got it back: so many paths are missing,
+    /// and count as they were.
+    pub missing: BTreeMap<OsString, usize>,
 }
 
 impl Found {
@@ -34,29 +37,42 @@ impl Found {
         self.traces.extend(other.traces);
         self.busy.extend(other.busy);
         self.troubles.extend(other.troubles);
-        self.emptied = self.emptied.or(other.emptied);
+        self.missing.extend(other.missing);
     }
 }
 
+/// A directory of the config, and what of it is replicated.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The directory.
+    pub tree: &'a Tree,
+    /// What is replicated. The rest counts as never looked at: what is known of it stays as it is.
+    pub filter: &'a Filter,
+    /// Every file is read, whatever its times say.
+    pub fresh: bool,
+    /// It has lost everything at once: what is missing counts as it was, until an operator says that it is gone.
+    pub held: bool,
+}
+
 /// Looks at `place` and, when it is a directory, at everything in it. `known` is what is known of these.
-pub fn everything(tree: &Tree, place: &Place, known: &BTreeMap<Place, Record>, seen: Seen<'_>) -> Found {
-    let mut search = Search { tree, known, seen, found: Found::default(), here: BTreeMap::new() };
+pub fn everything(scope: Scope<'_>, place: &Place, known: &BTreeMap<Place, Record>, seen: Seen<'_>) -> Found {
+    let mut search = Search { scope, known, seen, found: Found::default(), here: BTreeMap::new() };
     search.walk(place);
     search.miss(place);
     search.found
 }
 
 /// Looks at `place` alone.
-pub fn one(tree: &Tree, place: &Place, known: Option<&Record>, seen: Seen<'_>) -> Found {
+pub fn one(scope: Scope<'_>, place: &Place, known: Option<&Record>, seen: Seen<'_>) -> Found {
     let known: BTreeMap<Place, Record> = known.map(|record| (place.clone(), record.clone())).into_iter().collect();
-    let mut search = Search { tree, known: &known, seen, found: Found::default(), here: BTreeMap::new() };
+    let mut search = Search { scope, known: &known, seen, found: Found::default(), here: BTreeMap::new() };
     search.look(place);
     search.miss(place);
     search.found
 }
 
 struct Search<'a> {
-    tree: &'a Tree,
+    scope: Scope<'a>,
     known: &'a BTreeMap<Place, Record>,
     seen: Seen<'a>,
     found: Found,
@@ -71,7 +87,7 @@ impl Search<'_> {
             if !self.look(&place) {
                 continue;
             }
-            match self.tree.names(place.way()) {
+            match self.scope.tree.names(place.way()) {
                 Ok(names) => next.extend(names.into_iter().flatten().filter_map(|name| place.child(&name).ok())),
                 Err(error) => self.trouble(&place, error),
             }
@@ -81,10 +97,14 @@ impl Search<'_> {
     /// Takes note of what one path holds; whether it is a directory.
     fn look(&mut self, place: &Place) -> bool {
         let known = self.known.get(place);
-        let trace = known.and_then(|record| Some((&record.entry.content, record.trace.as_ref()?)));
-        match self.tree.look(place.way(), trace) {
+        let trusted = known.filter(|_| !self.scope.fresh);
+        let trace = trusted.and_then(|record| Some((&record.entry.content, record.trace.as_ref()?)));
+        match self.scope.tree.look(place.way(), trace) {
             Ok(Look::Holds(content, trace)) => {
                 let is_directory = matches!(content, Content::Directory { .. });
+                if !self.scope.filter.takes(place.way(), is_directory) {
+                    return false;
+                }
                 self.here.insert(place.clone(), true);
                 // The directory of the config is as each node has it.
                 if place.way() != Path::new("") {
@@ -94,7 +114,8 @@ impl Search<'_> {
             }
             Ok(Look::Busy) => {
                 self.here.insert(place.clone(), true);
-                self.found.busy.push(place.clone());
+                let taken = self.scope.filter.takes(place.way(), false);
+                self.found.busy.extend(taken.then(|| place.clone()));
                 false
             }
             // What is not replicated counts as nothing.
@@ -122,7 +143,10 @@ impl Search<'_> {
                 self.found.changes.push((place.clone(), Record { entry, trace }));
             }
             None => {
-                let entry = Entry::first(self.seen, content);
+                // Whoever has lost its store, or comes with an old tree, has not made all of it just now.
+                let modified = self.scope.tree.modified(place.way()).unwrap_or(self.seen.millis);
+                let seen = Seen { millis: modified.min(self.seen.millis), ..self.seen };
+                let entry = Entry::first(seen, content);
                 self.found.changes.push((place.clone(), Record { entry, trace }));
             }
         }
@@ -141,14 +165,27 @@ impl Search<'_> {
                 record.entry.content != Content::Gone && !self.here.get(*place).copied().unwrap_or(false)
             })
             .filter(|(place, _)| place.way() != Path::new("") && !unseen(place))
+            .filter(|(place, record)| {
+                let is_directory = matches!(record.entry.content, Content::Directory { .. });
+                self.scope.filter.takes(place.way(), is_directory)
+            })
             .collect();
-        let rest = self.here.iter().filter(|(place, there)| **there && place.way() != Path::new("")).count();
-        if root.way() == Path::new("") && rest == 0 && missing.len() >= EMPTIED {
-            self.found.emptied = Some(missing.len());
+        let emptied = missing.len() >= EMPTIED && self.is_empty();
+        if self.scope.held || emptied {
+            if !missing.is_empty() {
+                self.found.missing.insert(root.directory().to_owned(), missing.len());
+            }
             return;
         }
         let gone = |record: &Record| Record { entry: record.entry.changed(self.seen, Content::Gone), trace: None };
         self.found.changes.extend(missing.into_iter().map(|(place, record)| (place.clone(), gone(record))));
+    }
+
+    /// Nothing that is replicated is left in the directory of the config.
+    fn is_empty(&self) -> bool {
+        let names = self.scope.tree.names(Path::new(""));
+        let taken = |name: &OsString| self.scope.filter.takes(Path::new(name), false);
+        names.is_ok_and(|names| names.is_some_and(|names| !names.iter().any(taken)))
     }
 
     fn trouble(&mut self, place: &Place, error: io::Error) {
@@ -170,6 +207,8 @@ mod tests {
     struct Rules {
         directory: tempfile::TempDir,
         tree: Tree,
+        filter: Filter,
+        held: bool,
         known: BTreeMap<Place, Record>,
     }
 
@@ -181,7 +220,11 @@ mod tests {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let tree = Tree::open(directory.path()).unwrap();
-            Self { directory, tree, known: BTreeMap::new() }
+            Self { directory, tree, filter: Filter::default(), held: false, known: BTreeMap::new() }
+        }
+
+        fn scope(&self) -> Scope<'_> {
+            Scope { tree: &self.tree, filter: &self.filter, fresh: false, held: self.held }
         }
 
         fn path(&self, way: &str) -> PathBuf {
@@ -190,8 +233,8 @@ mod tests {
 
         /// What has changed, `-` before what is gone; it is known then.
         fn changes(&mut self) -> Vec<String> {
-            let found = everything(&self.tree, &place("re"), &self.known, SEEN);
-            assert!(found.troubles.is_empty() && found.busy.is_empty() && found.emptied.is_none(), "{found:?}");
+            let found = everything(self.scope(), &place("re"), &self.known, SEEN);
+            assert!(found.troubles.is_empty() && found.busy.is_empty() && found.missing.is_empty(), "{found:?}");
             let mut names = Vec::new();
             for (place, record) in found.changes {
                 let gone = if record.entry.content == Content::Gone { "-" } else { "" };
@@ -229,11 +272,11 @@ mod tests {
         let rules = Rules::new();
         fs::create_dir(rules.path("sub")).unwrap();
         fs::write(rules.path("sub/a"), "1").unwrap();
-        let found = one(&rules.tree, &place("re/sub"), None, SEEN);
+        let found = one(rules.scope(), &place("re/sub"), None, SEEN);
         assert_eq!(found.changes.len(), 1, "{found:?}");
         let (_, record) = &found.changes[0];
         fs::remove_dir_all(rules.path("sub")).unwrap();
-        let found = one(&rules.tree, &place("re/sub"), Some(record), SEEN);
+        let found = one(rules.scope(), &place("re/sub"), Some(record), SEEN);
         assert_eq!(found.changes[0].1.entry.content, Content::Gone);
     }
 
@@ -245,10 +288,47 @@ mod tests {
         assert_eq!(rules.changes().len(), 2);
         fs::remove_file(rules.path("a")).unwrap();
         fs::remove_file(rules.path("b")).unwrap();
-        let found = everything(&rules.tree, &place("re"), &rules.known, SEEN);
-        assert_eq!((found.emptied, found.changes.len()), (Some(2), 0), "{found:?}");
-        fs::write(rules.path("b"), "1").unwrap();
-        assert_eq!(rules.changes(), ["-re/a"], "the other one is there");
+        let look = |rules: &Rules| everything(rules.scope(), &place("re"), &rules.known, SEEN);
+        let missing = |count: usize| BTreeMap::from([(OsString::from("re"), count)]);
+        let found = look(&rules);
+        assert_eq!((found.missing, found.changes.len()), (missing(2), 0));
+        rules.held = true;
+        fs::write(rules.path("b"), "2").unwrap();
+        let found = look(&rules);
+        assert_eq!(
+            (found.missing, found.changes.len()),
+            (missing(1), 1),
+            "what is there is seen, what is missing is not gone"
+        );
+        fs::write(rules.path("a"), "1").unwrap();
+        assert!(look(&rules).missing.is_empty());
+        rules.held = false;
+        fs::remove_file(rules.path("a")).unwrap();
+        assert_eq!(rules.changes(), ["-re/a", "re/b"], "the other one is there");
+    }
+
+    #[test]
+    fn what_is_not_replicated_is_never_seen_nor_gone() {
+        let mut rules = Rules::new();
+        fs::create_dir(rules.path("old")).unwrap();
+        for way in ["a", "a~", "old/x", "b.tmp"] {
+            fs::write(rules.path(way), "1").unwrap();
+        }
+        rules.filter = Filter::new(&[], &["*~".to_owned(), "old".to_owned()]).unwrap();
+        assert_eq!(rules.changes(), ["re/a", "re/b.tmp"]);
+        rules.filter = Filter::new(&[], &["*~".to_owned(), "old".to_owned(), "*.tmp".to_owned()]).unwrap();
+        fs::remove_file(rules.path("b.tmp")).unwrap();
+        assert_eq!(rules.changes(), [""; 0], "another config is no deletion");
+    }
+
+    #[test]
+    fn what_nobody_has_seen_before_is_as_old_as_it_says() {
+        let rules = Rules::new();
+        let file = fs::File::create(rules.path("a")).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5)).unwrap();
+        let seen = Seen { millis: 9_000, ..SEEN };
+        let found = everything(rules.scope(), &place("re"), &rules.known, seen);
+        assert_eq!(found.changes[0].1.entry.stamp.millis, 5_000);
     }
 
     #[test]
@@ -259,7 +339,7 @@ mod tests {
         fs::write(rules.path("b"), "1").unwrap();
         rules.changes();
         let mut search = Search {
-            tree: &rules.tree,
+            scope: rules.scope(),
             known: &rules.known,
             seen: SEEN,
             found: Found::default(),

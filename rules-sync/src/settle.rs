@@ -50,9 +50,9 @@ impl<K: Ord + Clone> Settle<K> {
         }
     }
 
-    /// Takes what is at rest.
-    pub fn take(&mut self, now: Duration) -> Vec<K> {
-        self.due.extract_if(.., |_, due| *due <= now).map(|(path, _)| path).collect()
+    /// Takes what is at rest, so much at most.
+    pub fn take(&mut self, now: Duration, at_most: usize) -> Vec<K> {
+        self.due.extract_if(.., |_, due| *due <= now).take(at_most).map(|(path, _)| path).collect()
     }
 
     /// When something is at rest unless it changes again.
@@ -84,9 +84,9 @@ mod tests {
         let mut settle = Settle::default();
         settle.see(at(0), "a", Hint::Writing);
         settle.see(at(900), "a", Hint::Writing);
-        assert_eq!((settle.deadline(), settle.take(at(1_899))), (Some(at(1_900)), vec![]));
+        assert_eq!((settle.deadline(), settle.take(at(1_899), 100)), (Some(at(1_900)), vec![]));
         settle.see(at(1_899), "a", Hint::Done);
-        assert_eq!((settle.deadline(), settle.take(at(1_902))), (Some(at(1_902)), vec!["a"]));
+        assert_eq!((settle.deadline(), settle.take(at(1_902), 100)), (Some(at(1_902)), vec!["a"]));
         assert!(settle.is_empty() && settle.deadline().is_none());
     }
 
@@ -95,8 +95,8 @@ mod tests {
         let mut settle = Settle::default();
         settle.see(at(0), "a", Hint::Done);
         settle.see(at(1), "a", Hint::Writing);
-        assert_eq!(settle.take(at(1_000)), [""; 0]);
-        assert_eq!(settle.take(at(1_001)), ["a"]);
+        assert_eq!(settle.take(at(1_000), 100), [""; 0]);
+        assert_eq!(settle.take(at(1_001), 100), ["a"]);
     }
 
     #[test]

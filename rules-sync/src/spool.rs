@@ -3,10 +3,14 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use crate::manifest::{MAX_BYTES, Manifest, ManifestError, content_name, manifest_name, manifest_of};
 use crate::tree::digest;
 use crate::version::Content;
+
+/// So many wait for the disk at once.
+const SYNCS: usize = 16;
 
 /// A directory for batches of one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +53,28 @@ impl Spool {
         Ok(same)
     }
 
-    /// What lies in it is on the disk.
+    /// These contents of a batch are on the disk. Those that have not come need nothing.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn sync(&self) -> io::Result<()> {
-        Ok(nix::unistd::syncfs(File::open(&self.path)?)?)
+    pub fn sync(&self, batch: u64, numbers: &[u32]) -> io::Result<()> {
+        let sync = |number: &u32| match File::open(self.content(batch, *number)) {
+            Ok(file) => file.sync_all(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        // The disk writes many at once in the time of one; each of these waits for it.
+        let share = numbers.len().div_ceil(SYNCS).max(1);
+        thread::scope(|scope| {
+            let waiting: Vec<_> = numbers
+                .chunks(share)
+                .skip(1)
+                .map(|chunk| scope.spawn(move || chunk.iter().try_for_each(sync)))
+                .collect();
+            let first = numbers.chunks(share).next().unwrap_or_default().iter().try_for_each(sync);
+            let panicked = |_| Err(io::Error::other("a thread that waits for the disk has panicked"));
+            waiting.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).fold(first, io::Result::and)
+        })
     }
 
     /// The batch is complete.

@@ -4,20 +4,26 @@ use std::path::Path;
 
 use redb::{
     CommitError, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
-    SetDurabilityError, StorageError, Table, TableDefinition, TableError, TransactionError, WriteTransaction,
+    ReadableTableMetadata as _, SetDurabilityError, StorageError, Table, TableDefinition, TableError, TransactionError,
+    WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::place::{BadPlace, Place};
 use crate::plan::Item;
 use crate::tree::Trace;
-use crate::version::Entry;
+use crate::version::{Content, Entry};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
-/// Who, and what.
-const OWED: TableDefinition<'_, (&str, &[u8]), ()> = TableDefinition::new("owed");
+/// Who, and what; since when, and whether the content goes without being asked for.
+const OWED: TableDefinition<'_, (&str, &[u8]), (u64, bool)> = TableDefinition::new("owed");
 /// What was replaced or lost, by the name of its file.
 const KEPT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("kept");
+/// The number of this store, and those of the peers; how much a directory that is held has lost.
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+/// Whose number that of this store is.
+const OWN: &str = "";
 /// Memory for what was read; the file system has its own.
 const CACHE: usize = 4 * 1024 * 1024;
 
@@ -41,6 +47,40 @@ pub struct Kept {
     pub millis: u64,
     /// It lost against another change made at the same time; otherwise it was replaced or deleted by who knew it.
     pub conflict: bool,
+}
+
+/// A path that a peer has to be told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// It.
+    pub item: Item,
+    /// Its content goes when the peer has asked for it: it may have the same.
+    pub offer: bool,
+}
+
+/// How much a peer has to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// So many paths.
+    pub paths: u64,
+    /// The first of them since then, in milliseconds since 1970.
+    pub since: Option<u64>,
+}
+
+/// How a path is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Debt {
+    /// Since when, in milliseconds since 1970.
+    pub millis: u64,
+    /// Its content goes when the peer has asked for it.
+    pub offer: bool,
+}
+
+impl Debt {
+    /// The content goes at once.
+    pub fn now(millis: u64) -> Self {
+        Self { millis, offer: false }
+    }
 }
 
 /// The store cannot be used.
@@ -92,8 +132,101 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let database = Database::builder().set_cache_size(CACHE).create(path)?;
         let store = Self { database };
-        store.write(|_| Ok(()))?;
+        // The moment it is made tells it from one that was lost.
+        let number = u64::try_from(clock::wall().as_nanos()).unwrap_or(u64::MAX);
+        store.write(|changes| {
+            let known = changes.numbers.get(OWN)?.is_some();
+            if !known {
+                changes.numbers.insert(OWN, number)?;
+            }
+            Ok(())
+        })?;
         Ok(store)
+    }
+
+    /// The number of this store: another one after it was lost.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn number(&self) -> Result<u64, StoreError> {
+        Ok(self.number_of(OWN)?.unwrap_or_default())
+    }
+
+    /// The number of a peer's store when it was heard last.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn number_of(&self, peer: &str) -> Result<Option<u64>, StoreError> {
+        let numbers = self.read()?.open_table(NUMBERS)?;
+        let number = numbers.get(peer)?;
+        Ok(number.map(|number| number.value()))
+    }
+
+    /// How many paths a directory of the config had lost at once, when it is held.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn held(&self, directory: &str) -> Result<Option<u64>, StoreError> {
+        self.number_of(&held_key(directory))
+    }
+
+    /// How many paths are known, those that are gone included.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn len(&self) -> Result<u64, StoreError> {
+        Ok(self.read()?.open_table(RECORDS)?.len()?)
+    }
+
+    /// Whether no path is known.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Shows every path that holds something, in order, with what it holds.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn each(&self, mut show: impl FnMut(Place, Entry)) -> Result<(), StoreError> {
+        let records = self.read()?.open_table(RECORDS)?;
+        for found in records.iter()? {
+            let (key, value) = found?;
+            let Record { entry, .. } = serde_json::from_slice(value.value())?;
+            if entry.content != Content::Gone {
+                show(Place::checked(key.value().to_vec())?, entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// How much a peer has to be told.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn backlog(&self, peer: &str) -> Result<Backlog, StoreError> {
+        let owed = self.read()?.open_table(OWED)?;
+        let mut backlog = Backlog::default();
+        for found in owed.range((peer, [].as_slice())..)? {
+            let (key, value) = found?;
+            if key.value().0 != peer {
+                break;
+            }
+            let (millis, _) = value.value();
+            backlog.paths += 1;
+            backlog.since = Some(backlog.since.map_or(millis, |since| since.min(millis)));
+        }
+        Ok(backlog)
+    }
+
+    /// Whether a peer has to be told of a path.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn owes(&self, peer: &str, place: &Place) -> Result<bool, StoreError> {
+        Ok(self.read()?.open_table(OWED)?.get((peer, place.as_bytes()))?.is_some())
     }
 
     fn read(&self) -> Result<ReadTransaction, StoreError> {
@@ -132,20 +265,20 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn owed(&self, peer: &str, at_most: usize, wanted: impl Fn(&Item) -> bool) -> Result<Vec<Item>, StoreError> {
+    pub fn owed(&self, peer: &str, at_most: usize, wanted: impl Fn(&Item) -> bool) -> Result<Vec<Owed>, StoreError> {
         let read = self.read()?;
         let (owed, records) = (read.open_table(OWED)?, read.open_table(RECORDS)?);
         let mut items = Vec::new();
         for found in owed.range((peer, [].as_slice())..)? {
-            let (key, _) = found?;
-            let (whose, place) = key.value();
+            let (key, value) = found?;
+            let ((whose, place), (_, offer)) = (key.value(), value.value());
             if whose != peer || items.len() >= at_most {
                 break;
             }
             if let Some(record) = records.get(place)? {
                 let Record { entry, .. } = serde_json::from_slice(record.value())?;
                 let item = Item { place: Place::checked(place.to_vec())?, entry };
-                items.extend(Some(item).filter(&wanted));
+                items.extend(Some(item).filter(&wanted).map(|item| Owed { item, offer }));
             }
         }
         Ok(items)
@@ -190,18 +323,25 @@ impl Store {
         transaction.set_durability(durability)?;
         let result = {
             let (records, owed) = (transaction.open_table(RECORDS)?, transaction.open_table(OWED)?);
-            change(&mut Changes { records, owed, kept: transaction.open_table(KEPT)? })?
+            let (kept, numbers) = (transaction.open_table(KEPT)?, transaction.open_table(NUMBERS)?);
+            change(&mut Changes { records, owed, kept, numbers })?
         };
         transaction.commit()?;
         Ok(result)
     }
 }
 
+/// No node has such a name.
+fn held_key(directory: &str) -> String {
+    format!("held/{directory}")
+}
+
 /// Changes under way.
 pub struct Changes<'a> {
     records: Table<'a, &'static [u8], &'static [u8]>,
-    owed: Table<'a, (&'static str, &'static [u8]), ()>,
+    owed: Table<'a, (&'static str, &'static [u8]), (u64, bool)>,
     kept: Table<'a, &'static str, &'static [u8]>,
+    numbers: Table<'a, &'static str, u64>,
 }
 
 impl Changes<'_> {
@@ -214,19 +354,17 @@ impl Changes<'_> {
         place: &Place,
         record: &Record,
         peers: impl IntoIterator<Item = &'p str>,
+        debt: Debt,
     ) -> Result<(), StoreError> {
         self.records.insert(place.as_bytes(), serde_json::to_vec(record)?.as_slice())?;
-        for peer in peers {
-            self.owed.insert((peer, place.as_bytes()), ())?;
-        }
-        Ok(())
+        peers.into_iter().try_for_each(|peer| self.owe(peer, place, debt))
     }
 
-    /// A peer knows `item`. What has changed since then is owed still.
+    /// A peer knows `item`. What has changed since then is owed still, since `millis`.
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub fn paid(&mut self, peer: &str, item: &Item) -> Result<(), StoreError> {
+    pub fn paid(&mut self, peer: &str, item: &Item, millis: u64) -> Result<(), StoreError> {
         let known = match self.records.get(item.place.as_bytes())? {
             Some(bytes) => {
                 let Record { entry, .. } = serde_json::from_slice(bytes.value())?;
@@ -234,8 +372,10 @@ impl Changes<'_> {
             }
             None => true,
         };
-        if known {
-            self.owed.remove((peer, item.place.as_bytes()))?;
+        let key = (peer, item.place.as_bytes());
+        let owed = self.owed.remove(key)?.map(|owed| owed.value());
+        if let (Some((_, offer)), false) = (owed, known) {
+            self.owed.insert(key, (millis, offer))?;
         }
         Ok(())
     }
@@ -244,8 +384,39 @@ impl Changes<'_> {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub fn owe(&mut self, peer: &str, place: &Place) -> Result<(), StoreError> {
-        self.owed.insert((peer, place.as_bytes()), ())?;
+    pub fn owe(&mut self, peer: &str, place: &Place, debt: Debt) -> Result<(), StoreError> {
+        let key = (peer, place.as_bytes());
+        let owed = self.owed.get(key)?.map(|owed| owed.value());
+        // It waits since it was owed first. What was only offered goes when it is wanted or changed.
+        let since = owed.map_or(debt.millis, |(millis, _)| millis.min(debt.millis));
+        let offer = debt.offer && owed.is_none_or(|(_, offer)| offer);
+        self.owed.insert(key, (since, offer))?;
+        Ok(())
+    }
+
+    /// The number of a peer's store.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn set_number(&mut self, peer: &str, number: u64) -> Result<(), StoreError> {
+        self.numbers.insert(peer, number)?;
+        Ok(())
+    }
+
+    /// Whether something is known of a path.
+    pub fn knows(&self, place: &Place) -> bool {
+        matches!(self.records.get(place.as_bytes()), Ok(Some(_)))
+    }
+
+    /// A directory of the config is held, because it has lost so many paths at once, or no longer.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn hold(&mut self, directory: &str, lost: Option<u64>) -> Result<(), StoreError> {
+        match lost {
+            Some(lost) => drop(self.numbers.insert(held_key(directory).as_str(), lost)?),
+            None => drop(self.numbers.remove(held_key(directory).as_str())?),
+        }
         Ok(())
     }
 
@@ -267,116 +438,21 @@ impl Changes<'_> {
         Ok(())
     }
 
-    /// A peer may know nothing at all: everything is owed to it.
+    /// A peer may know nothing at all, or the same: everything is offered to it.
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub fn owe_everything(&mut self, peer: &str) -> Result<(), StoreError> {
+    pub fn offer_everything(&mut self, peer: &str, millis: u64) -> Result<(), StoreError> {
         for found in self.records.iter()? {
-            let (key, _) = found?;
-            self.owed.insert((peer, key.value()), ())?;
+            let (place, _) = found?;
+            let key = (peer, place.value());
+            if self.owed.get(key)?.is_none() {
+                self.owed.insert(key, (millis, true))?;
+            }
         }
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::version::{Content, Seen};
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("store")).unwrap();
-        (directory, store)
-    }
-
-    fn place(text: &str) -> Place {
-        Place::try_from(text.to_owned()).unwrap()
-    }
-
-    fn record(byte: u8) -> Record {
-        let seen = Seen { node: "a", active: true, millis: 1 };
-        let content = Content::File { digest: [byte; 32], size: 1, mode: 0o644 };
-        Record { entry: Entry::first(seen, content), trace: None }
-    }
-
-    fn changed(record: &Record) -> Record {
-        let seen = Seen { node: "a", active: true, millis: 2 };
-        Record { entry: record.entry.changed(seen, Content::Gone), trace: None }
-    }
-
-    fn item(text: &str, record: &Record) -> Item {
-        Item { place: place(text), entry: record.entry.clone() }
-    }
-
-    fn owed(store: &Store, peer: &str) -> Vec<String> {
-        store.owed(peer, 100, |_| true).unwrap().iter().map(|item| item.place.to_string()).collect()
-    }
-
-    #[test]
-    fn what_is_known_is_known_to_the_next_run() {
-        let (directory, store) = store();
-        store.write(|changes| changes.put(&place("re/a"), &record(1), ["b"])).unwrap();
-        drop(store);
-        let store = Store::open(&directory.path().join("store")).unwrap();
-        assert_eq!(store.get(&place("re/a")).unwrap(), Some(record(1)));
-        assert_eq!((owed(&store, "b"), store.get(&place("re/b")).unwrap()), (vec!["re/a".to_owned()], None));
-    }
-
-    #[test]
-    fn a_directory_is_what_is_in_it_and_not_what_begins_like_it() {
-        let (_directory, store) = store();
-        let all = ["re/a", "re/a!", "re/a-b/x", "re/a/x", "re/a/x/y", "re/ab", "re/a0"];
-        store.write(|changes| all.iter().try_for_each(|text| changes.put(&place(text), &record(1), []))).unwrap();
-        let under: Vec<_> = store.under(&place("re/a")).unwrap().iter().map(|(place, _)| place.to_string()).collect();
-        assert_eq!(under, ["re/a", "re/a/x", "re/a/x/y"]);
-    }
-
-    #[test]
-    fn what_is_owed_is_owed_to_each_until_it_knows_it_as_it_is() {
-        let (_directory, store) = store();
-        let (first, second) = (record(1), changed(&record(1)));
-        store.write(|changes| changes.put(&place("re/a"), &first, ["b", "bc"])).unwrap();
-        store.write(|changes| changes.paid("b", &item("re/a", &first))).unwrap();
-        assert_eq!((owed(&store, "b"), owed(&store, "bc").len()), (vec![], 1));
-        store.write(|changes| changes.put(&place("re/a"), &second, ["b"])).unwrap();
-        store.write(|changes| changes.paid("b", &item("re/a", &first))).unwrap();
-        assert_eq!(store.owed("b", 100, |_| true).unwrap(), [item("re/a", &second)], "it knows an older one");
-        store.write(|changes| changes.paid("b", &item("re/a", &second))).unwrap();
-        assert_eq!(owed(&store, "b"), [""; 0]);
-        store.write(|changes| changes.owe_everything("b")).unwrap();
-        assert_eq!((owed(&store, "b").len(), store.owed("b", 0, |_| true).unwrap().len()), (1, 0));
-    }
-
-    #[test]
-    fn what_is_kept_is_known_by_its_name_until_it_is_forgotten() {
-        let (_directory, store) = store();
-        let kept = Kept { place: place("re/a"), entry: record(1).entry, millis: 7, conflict: true };
-        store.write(|changes| changes.keep("2", &kept)).unwrap();
-        store.write(|changes| changes.keep("1", &kept)).unwrap();
-        assert_eq!(store.kept().unwrap(), [("1".to_owned(), kept.clone()), ("2".to_owned(), kept.clone())]);
-        store.write(|changes| changes.forget("1")).unwrap();
-        assert_eq!(store.kept().unwrap(), [("2".to_owned(), kept)]);
-    }
-
-    #[test]
-    fn a_change_that_fails_changes_nothing() {
-        let (_directory, store) = store();
-        let failed: Result<(), _> = store.write(|changes| {
-            changes.put(&place("re/a"), &record(1), ["b"])?;
-            Err(StoreError::Place(BadPlace::Outside))
-        });
-        assert!(failed.is_err());
-        assert_eq!((store.get(&place("re/a")).unwrap(), owed(&store, "b").len()), (None, 0));
-    }
-
-    #[test]
-    fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store");
-        std::fs::write(&path, "something else").unwrap();
-        assert!(Store::open(&path).is_err());
-        assert_eq!(std::fs::read(&path).unwrap(), b"something else");
-    }
-}
+mod tests;

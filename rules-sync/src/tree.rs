@@ -66,14 +66,6 @@ impl Tree {
         Ok(Self { root })
     }
 
-    /// The file system it is on.
-    ///
-    /// # Errors
-    /// When it cannot be asked.
-    pub fn device(&self) -> io::Result<u64> {
-        Ok(fstat(&self.root)?.st_dev)
-    }
-
     pub(crate) fn root(&self) -> &OwnedFd {
         &self.root
     }
@@ -123,6 +115,35 @@ impl Tree {
             },
             _ => Ok(Look::Other),
         }
+    }
+
+    /// When what lies at `way` was changed last, by its own times, in milliseconds since 1970.
+    pub fn modified(&self, way: &Path) -> Option<u64> {
+        let there = self.at(way, OFlag::O_PATH | OFlag::O_NOFOLLOW).ok()?;
+        let stat = fstat(&there).ok()?;
+        let millis = stat.st_mtime.checked_mul(1_000)?.checked_add(stat.st_mtime_nsec / 1_000_000)?;
+        u64::try_from(millis).ok()
+    }
+
+    /// What has been made, renamed or deleted in the directory at `way` is on the disk. One that is gone needs nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync(&self, way: &Path) -> io::Result<()> {
+        match self.at(way, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW) {
+            Ok(directory) => Ok(nix::unistd::fsync(directory)?),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Which directory it is, on which file system: another one may have taken its place.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = fstat(&self.root)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 
     /// Opens a file; `None` when there is none at `way`.

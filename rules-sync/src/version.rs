@@ -105,6 +105,14 @@ pub enum Content {
 }
 
 impl Content {
+    /// How many bytes it has, if it is a file.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::File { size, .. } => *size,
+            Self::Link { .. } | Self::Directory { .. } | Self::Gone => 0,
+        }
+    }
+
     /// Whether something would be lost that cannot be made again from what is known of it.
     pub fn has_bytes(&self) -> bool {
         match self {

@@ -16,6 +16,8 @@ pub enum Heard {
     Change(Place, Hint),
     /// Nobody knows what happened in a directory of the config: everything has to be looked at.
     Doubt(Place, String),
+    /// From now on not everything that happens in a directory of the config is heard: why, and what to do.
+    Blind(Place, String),
 }
 
 /// The watch over one directory of the config, until it is dropped.
@@ -44,7 +46,7 @@ impl Watch {
                     }
                 }
             }
-            Err(error) => tell(Heard::Doubt(root.clone(), explain(&error))),
+            Err(error) => tell(Heard::Blind(root.clone(), explain(&error))),
         };
         let mut watcher = notify::recommended_watcher(on_event).map_err(|error| explain(&error))?;
         watcher.watch(&path, RecursiveMode::Recursive).map_err(|error| explain(&error))?;
@@ -117,7 +119,7 @@ mod tests {
                     Heard::Change(place, hint) if place.to_string() == text && hint == wanted => return before,
                     Heard::Change(place, hint) if place.to_string() == text => before.push(hint),
                     Heard::Change(..) => {}
-                    doubt @ Heard::Doubt(..) => panic!("{doubt:?}"),
+                    doubt @ (Heard::Doubt(..) | Heard::Blind(..)) => panic!("{doubt:?}"),
                 }
             }
         }

@@ -1,23 +1,28 @@
 //! Two couriers with the real rsync between them, over the loopback.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use rules_sync::courier::Courier;
+use rules_sync::courier::{Courier, Moment, Portion};
+use rules_sync::directory::Directory;
+use rules_sync::filter::Filter;
 use rules_sync::place::Place;
-use rules_sync::receive::Directory;
-use rules_sync::rsync::{Inbox, Target, daemon_config, send, start_daemon};
+use rules_sync::plan::Limits;
+use rules_sync::rsync::{Inbox, Password, Target, daemon_command, daemon_config, send};
 use rules_sync::spool::Spool;
 use rules_sync::store::Store;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 const PATIENCE: Duration = Duration::from_secs(5);
+const LIMITS: Limits = Limits { items: 4_096, bytes: 1 << 26 };
+
+fn at(millis: u64) -> Moment<'static> {
+    Moment { active: None, millis }
+}
 
 struct Node {
     root: tempfile::TempDir,
@@ -35,24 +40,28 @@ impl Node {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
         fs::create_dir(path("rules")).unwrap();
-        for (name, text) in [("secrets", format!("{peer}:secret\n")), ("password", "secret\n".to_owned())] {
-            fs::write(path(name), text).unwrap();
-            fs::set_permissions(path(name), fs::Permissions::from_mode(0o600)).unwrap();
-        }
         let (inbox, outbox) = (Spool::open(&path("inbox")).unwrap(), Spool::open(&path("outbox")).unwrap());
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let door = Inbox { peer: peer.to_owned(), directory: path("inbox"), from: vec![] };
-        fs::write(path("rsyncd.conf"), daemon_config(address, &[door], &path("secrets"))).unwrap();
-        let daemon = start_daemon(&path("rsyncd.conf"), Stdio::inherit()).unwrap();
+        let passwords = [Password { key: 1, text: "secret".to_owned() }];
+        let (config, secrets) = daemon_config(&[door], &passwords, &path("secrets"));
+        fs::write(path("rsyncd.conf"), config).unwrap();
+        for (name, text) in [("secrets", secrets.as_str()), ("password", "secret\n")] {
+            fs::write(path(name), text).unwrap();
+            fs::set_permissions(path(name), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let words = daemon_command(&path("rsyncd.conf"), address);
+        let daemon = Command::new(&words[0]).args(&words[1..]).kill_on_drop(true).spawn().unwrap();
         for _ in 0..200 {
             if TcpStream::connect(address).is_ok() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let directory = Directory::open(&path("rules"), &path("area")).unwrap();
+        let directory = Directory::open(&path("rules"), &path("area"), Filter::default()).unwrap();
         let store = Store::open(&path("store")).unwrap();
-        let courier = Courier::new(me, &[peer.to_owned()], BTreeMap::from([("re".to_owned(), directory)]), store);
+        let mut courier = Courier::new(me, &[peer.to_owned()], store, false).unwrap();
+        courier.gain("re", directory).unwrap();
         Self { root, courier, peer, inbox, outbox, address, batch: 0, _daemon: daemon }
     }
 
@@ -62,16 +71,19 @@ impl Node {
 
     /// Looks, sends what there is to say, and lets the other one hear it; whether there was anything.
     async fn tell(&mut self, other: &mut Self, millis: u64) -> bool {
-        self.courier.look(&[Place::root("re").unwrap()], false, millis).unwrap();
+        self.courier.look(&[Place::root("re").unwrap()], false, at(millis)).unwrap();
         self.batch += 1;
-        if self.courier.compose(self.peer, self.batch, &self.outbox, |_| true).unwrap().is_none() {
+        let all = |_: &_| Portion::All;
+        let batch = self.courier.compose(self.peer, self.batch, &self.outbox, LIMITS, at(millis), all).unwrap();
+        if batch.is_none() {
             return false;
         }
         let password_file = self.root.path().join("password");
-        let target = Target { me: other.peer.to_owned(), address: other.address, password_file };
+        let (me, address) = (other.peer.to_owned(), other.address);
+        let target = Target::Daemon { me, key: 1, from: address.ip(), address, password_file };
         send(self.outbox.path(), &target, PATIENCE).await.unwrap();
-        let later = other.courier.take_in(other.peer, &other.inbox, false, millis).unwrap();
-        assert_eq!(later, [""; 0]);
+        let taken = other.courier.take_in(other.peer, &other.inbox, at(millis)).unwrap();
+        assert!(taken.later.is_empty() && taken.doubts.is_empty(), "{taken:?}");
         assert!(fs::read_dir(other.inbox.path()).unwrap().next().is_none(), "nothing is left lying");
         true
     }
@@ -153,7 +165,7 @@ async fn both_edit_the_same_rule_and_the_loser_is_kept_outside() {
     settle(&mut one, &mut two, 1).await;
     fs::write(one.rules("a"), "edited on one").unwrap();
     fs::write(two.rules("a"), "edited on two").unwrap();
-    two.courier.look(&[Place::root("re").unwrap()], false, 9).unwrap();
+    two.courier.look(&[Place::root("re").unwrap()], false, at(9)).unwrap();
     settle(&mut one, &mut two, 8).await;
     assert_eq!(same(&one, &two).len(), 1, "no copy lies among the rules");
     assert_eq!(fs::read_to_string(one.rules("a")).unwrap(), "edited on two");
@@ -164,6 +176,9 @@ async fn both_edit_the_same_rule_and_the_loser_is_kept_outside() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_thousand_files_are_one_batch() {
     let (mut one, mut two) = pair().await;
+    // They have met.
+    fs::write(one.rules("0.rules"), "first").unwrap();
+    settle(&mut one, &mut two, 1).await;
     for number in 0..1_000 {
         fs::write(one.rules(&format!("{number}.rules")), format!("rule {number}")).unwrap();
     }

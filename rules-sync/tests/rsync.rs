@@ -5,11 +5,10 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use rules_sync::rsync::{Inbox, SendError, Target, check, daemon_config, send, start_daemon};
-use tokio::process::Child;
+use rules_sync::rsync::{Inbox, Password, SendError, Target, check, daemon_command, daemon_config, send};
+use tokio::process::{Child, Command};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -24,16 +23,24 @@ fn secret(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
+fn target(me: &str, address: SocketAddr, password_file: PathBuf) -> Target {
+    Target::Daemon { me: me.to_owned(), key: 2, from: address.ip(), address, password_file }
+}
+
 impl Peer {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::create_dir(path("inbox")).unwrap();
-        secret(&path("secrets"), "n1:what only these two know\n");
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let inbox = Inbox { peer: "n1".to_owned(), directory: path("inbox"), from: vec![free.ip()] };
-        fs::write(path("rsyncd.conf"), daemon_config(free, &[inbox], &path("secrets"))).unwrap();
-        let daemon = start_daemon(&path("rsyncd.conf"), Stdio::inherit()).unwrap();
+        let password = |key, text: &str| Password { key, text: text.to_owned() };
+        let passwords = [password(1, "of yesterday"), password(2, "what only these two know")];
+        let (config, secrets) = daemon_config(&[inbox], &passwords, &path("secrets"));
+        secret(&path("secrets"), &secrets);
+        fs::write(path("rsyncd.conf"), config).unwrap();
+        let words = daemon_command(&path("rsyncd.conf"), free);
+        let daemon = Command::new(&words[0]).args(&words[1..]).kill_on_drop(true).spawn().unwrap();
         for _ in 0..200 {
             if std::net::TcpStream::connect(free).is_ok() {
                 break;
@@ -46,7 +53,7 @@ impl Peer {
     fn target(&self, secret_text: &str) -> Target {
         let password_file = self.directory.path().join("password");
         secret(&password_file, secret_text);
-        Target { me: "n1".to_owned(), address: self.address, password_file }
+        target("n1", self.address, password_file)
     }
 
     fn arrived(&self) -> Vec<(String, String)> {
@@ -94,14 +101,15 @@ async fn a_wrong_secret_is_refused_and_nothing_is_lost_or_arrives() {
     let target = peer.target("something else\n");
     let (_keep, path) = spool(&[("7.m", "manifest")]);
     let refused = send(&path, &target, PATIENCE).await.unwrap_err();
-    assert!(matches!(refused, SendError::Refused(address, _) if address == peer.address), "{refused}");
+    assert!(matches!(&refused, SendError::Refused(address, _) if *address == peer.address.to_string()), "{refused}");
     assert!(peer.arrived().is_empty() && !is_empty(&path));
 }
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_stranger_has_no_door() {
     let peer = Peer::start().await;
-    let target = Target { me: "n9".to_owned(), ..peer.target("what only these two know\n") };
+    peer.target("what only these two know\n");
+    let target = target("n9", peer.address, peer.directory.path().join("password"));
     let (_keep, path) = spool(&[("7.m", "manifest")]);
     assert!(matches!(send(&path, &target, PATIENCE).await, Err(SendError::Refused(..) | SendError::Failed { .. })));
     assert!(peer.arrived().is_empty() && !is_empty(&path));
@@ -112,6 +120,6 @@ async fn a_peer_that_is_not_there_is_told_from_one_that_refuses() {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let (keep, path) = spool(&[("7.m", "manifest")]);
     let password_file = keep.path().join("../none");
-    let target = Target { me: "n1".to_owned(), address: free, password_file };
-    assert_eq!(send(&path, &target, PATIENCE).await, Err(SendError::Unreachable(free)));
+    let result = send(&path, &target("n1", free, password_file), PATIENCE).await;
+    assert_eq!(result, Err(SendError::Unreachable(free.to_string())));
 }

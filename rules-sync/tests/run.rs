@@ -6,7 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rules_sync::run::{Settings, run};
+use rules_sync::courier::keep::Retention;
+use rules_sync::filter::Filter;
+use rules_sync::rsync::Password;
+use rules_sync::run::{Line, Ports, Settings, open};
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 fn free() -> SocketAddr {
@@ -19,11 +23,23 @@ fn settings(root: &Path, me: &str, listen: SocketAddr, peer: (&str, SocketAddr))
     Settings {
         me: me.to_owned(),
         directories: [("re".to_owned(), rules)].into(),
+        filter: Filter::default(),
         state: root.join(me).join("state"),
-        listen,
-        peers: [(peer.0.to_owned(), peer.1)].into(),
-        secret: "what only these two know".to_owned(),
+        listen: vec![listen],
+        peers: [(peer.0.to_owned(), vec![Line { from: listen.ip(), to: peer.1 }])].into(),
+        passwords: vec![Password { key: 1, text: "what only these two know".to_owned() }],
+        shell: None,
+        one_way: false,
+        retention: Retention { time: Duration::from_secs(3_600), bytes: 1 << 20 },
+        audit: Duration::from_secs(3_600),
     }
+}
+
+/// Nobody asks, and nobody says who is ACTIVE.
+fn ports() -> Ports {
+    let (_, orders) = mpsc::unbounded_channel();
+    let (_, active) = watch::channel(None);
+    Ports { orders, active, status: watch::Sender::new(None) }
 }
 
 async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -68,7 +84,7 @@ async fn what_is_changed_on_one_is_on_the_other_soon() {
     };
     let local = LocalSet::new();
     let [first, second] = settings;
-    local.spawn_local(async move { run(first, std::future::pending()).await.unwrap() });
-    local.spawn_local(async move { run(second, std::future::pending()).await.unwrap() });
+    local.spawn_local(async move { open(first, ports()).unwrap().run(std::future::pending()).await.unwrap() });
+    local.spawn_local(async move { open(second, ports()).unwrap().run(std::future::pending()).await.unwrap() });
     local.run_until(story).await;
 }

@@ -1,0 +1,143 @@
+//! What was replaced, deleted or lost a conflict: shown, put back, and removed at last.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Courier, CourierError, Moment};
+use crate::place::Place;
+use crate::store::Kept;
+use crate::version::{Entry, Seen};
+
+/// How long and how much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// For so long.
+    pub time: Duration,
+    /// So many bytes of each directory of the config at most; what lost a conflict goes last.
+    pub bytes: u64,
+}
+
+impl Courier {
+    /// The file that a kept content lies in.
+    pub fn kept_path(&self, name: &str, kept: &Kept) -> Option<PathBuf> {
+        Some(self.directory(&kept.place)?.kept_path(name))
+    }
+
+    /// Takes note of what lies among the kept contents and nobody knows of: the courier was killed before it could say what
+    /// it is.
+    ///
+    /// # Errors
+    /// When the store cannot be used, or the disk refuses.
+    pub fn adopt(&mut self, moment: Moment<'_>) -> Result<usize, CourierError> {
+        let known: Vec<String> = self.store.kept()?.into_iter().map(|(name, _)| name).collect();
+        let mut found = 0;
+        for (name, directory) in &self.directories {
+            let Ok(place) = Place::root(name) else { continue };
+            directory.keep_what_was_staged()?;
+            for orphan in directory.kept_names()?.into_iter().filter(|orphan| !known.contains(orphan)) {
+                let seen = Seen { node: &self.me, active: false, millis: moment.millis };
+                let entry = Entry::first(seen, directory.kept_content(&orphan)?);
+                let kept = Kept { place: place.clone(), entry, millis: moment.millis, conflict: false };
+                self.store.write(|changes| changes.keep(&orphan, &kept))?;
+                found += 1;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes what has been kept for long enough, and the oldest where there is too much. Returns how much.
+    ///
+    /// # Errors
+    /// When the store cannot be used, or the disk refuses.
+    pub fn prune(&mut self, retention: Retention, moment: Moment<'_>) -> Result<usize, CourierError> {
+        let all = self.store.kept()?;
+        let mut removed = Vec::new();
+        for name in self.directories.keys() {
+            let mut own: Vec<_> = all.iter().filter(|(_, kept)| kept.place.directory() == name.as_str()).collect();
+            // The first are kept longest: conflicts before the rest, the younger before the older.
+            own.sort_by(|(one, a), (two, b)| (b.conflict, b.millis, two).cmp(&(a.conflict, a.millis, one)));
+            let mut bytes = 0u64;
+            for (file, kept) in own {
+                let age = Duration::from_millis(moment.millis.saturating_sub(kept.millis));
+                let more = bytes.saturating_add(kept.entry.content.bytes());
+                if age > retention.time || more > retention.bytes {
+                    removed.push((file, kept));
+                } else {
+                    bytes = more;
+                }
+            }
+        }
+        for (file, kept) in &removed {
+            self.remove_kept(file, kept)?;
+        }
+        self.store.write(|changes| removed.iter().try_for_each(|(file, _)| changes.forget(file)))?;
+        Ok(removed.len())
+    }
+
+    fn remove_kept(&self, name: &str, kept: &Kept) -> io::Result<()> {
+        match self.kept_path(name, kept).map(fs::remove_file) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Some(Err(error)) => Err(error),
+        }
+    }
+
+    /// What lost a conflict is kept like everything that was replaced: a conflict of this name, or all. Returns how many.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub fn settle(&mut self, name: Option<&str>) -> Result<usize, CourierError> {
+        let conflicts: Vec<_> = self
+            .store
+            .kept()?
+            .into_iter()
+            .filter(|(file, kept)| kept.conflict && name.is_none_or(|name| name == file))
+            .collect();
+        self.store.write(|changes| {
+            let settled = |kept: &Kept| Kept { conflict: false, ..kept.clone() };
+            conflicts.iter().try_for_each(|(file, kept)| changes.keep(file, &settled(kept)))
+        })?;
+        Ok(conflicts.len())
+    }
+
+    /// Puts a kept content back in its place; what is there is kept in its turn. The next look finds that it has changed.
+    ///
+    /// # Errors
+    /// When the store cannot be used, or the disk refuses; `Ok(Err(_))` says why it is not possible.
+    pub fn restore(&mut self, name: &str, moment: Moment<'_>) -> Result<Result<Place, String>, CourierError> {
+        let Some((_, kept)) = self.store.kept()?.into_iter().find(|(file, _)| file == name) else {
+            return Ok(Err(format!(
+                "nothing is kept as {name}: see `rules-sync conflicts list` and `rules-sync trash list`"
+            )));
+        };
+        let (place, Some(directory)) = (kept.place.clone(), self.directory(&kept.place)) else {
+            return Ok(Err(format!("{}: its directory is not in the config any more", kept.place)));
+        };
+        if place.depth() < 2 {
+            let file = directory.kept_path(name);
+            return Ok(Err(format!("nobody knows any more where it was: it lies in {}", file.display())));
+        }
+        if !self.may_change(moment) {
+            return Ok(Err("changes come from the ACTIVE node only: restore it there".to_owned()));
+        }
+        let replaced = match directory.put_back(name, &place, &kept.entry.content, moment.millis)? {
+            Ok(replaced) => replaced,
+            Err(why) => return Ok(Err(format!("{place}: {why}"))),
+        };
+        self.store.write(|changes| {
+            changes.forget(name)?;
+            let Some((file, content)) = &replaced else { return Ok(()) };
+            let seen = Seen { node: &self.me, active: false, millis: moment.millis };
+            let kept = Kept {
+                place: place.clone(),
+                entry: Entry::first(seen, content.clone()),
+                millis: moment.millis,
+                conflict: false,
+            };
+            changes.keep(file, &kept)
+        })?;
+        Ok(Ok(place))
+    }
+}

@@ -1,0 +1,193 @@
+//! What becomes of the batches of a peer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::{Courier, CourierError, Moment};
+use crate::compare::{Mark, Sum};
+use crate::manifest::{Ask, Manifest, REFUSED_MAX};
+use crate::place::Place;
+use crate::plan::{Item, order};
+use crate::receive::{Outcome, ReceiveError, Receiver};
+use crate::spool::Spool;
+use crate::store::Debt;
+use crate::version::Content;
+
+/// What the batches of a peer have brought.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Paths that are as they should be now.
+    pub settled: Vec<Place>,
+    /// What has to be tried again, and why.
+    pub later: Vec<(Place, String)>,
+    /// Conflicts: what lost is kept.
+    pub conflicts: Vec<Place>,
+    /// What the peer knows now.
+    pub confirmed: Vec<Place>,
+    /// What the peer needs with its content.
+    pub wanted: Vec<Place>,
+    /// What the peer cannot take, and why.
+    pub refused: Vec<(Place, String)>,
+    /// What cannot be believed, in words.
+    pub doubts: Vec<String>,
+    /// The peer's store is another one than before.
+    pub is_new: bool,
+    /// News in it.
+    pub paths: u64,
+    /// Bytes of contents.
+    pub bytes: u64,
+    /// All that it holds, summed up.
+    pub sum: Option<Sum>,
+    /// All that it holds.
+    pub all: Option<BTreeMap<Place, Mark>>,
+}
+
+impl Courier {
+    /// Does what the batches say that have come from a peer.
+    ///
+    /// # Errors
+    /// When the store or the spool cannot be used.
+    pub fn take_in(&mut self, peer: &str, spool: &Spool, moment: Moment<'_>) -> Result<Taken, CourierError> {
+        let mut taken = Taken::default();
+        for number in spool.batches()? {
+            match spool.manifest(number, peer)? {
+                Ok(manifest) => self.take_batch(peer, spool, manifest, moment, &mut taken)?,
+                Err(error) => taken.doubts.push(format!("a batch of {peer} is not believed: {error}")),
+            }
+            spool.remove_until(number)?;
+        }
+        Ok(taken)
+    }
+
+    fn take_batch(
+        &mut self,
+        peer: &str,
+        spool: &Spool,
+        mut manifest: Manifest,
+        moment: Moment<'_>,
+        taken: &mut Taken,
+    ) -> Result<(), CourierError> {
+        self.take_words(peer, &mut manifest, moment, taken)?;
+        let contents: BTreeMap<Place, u32> =
+            manifest.news.iter().filter_map(|news| Some((news.item.place.clone(), news.content?))).collect();
+        // All of them at once: one by one would take a turn of the disk for each.
+        let numbers: Vec<u32> = contents.values().copied().collect();
+        spool.sync(manifest.batch, &numbers)?;
+        let mut items: Vec<Item> = manifest.news.into_iter().map(|news| news.item).collect();
+        order(&mut items);
+        let mut reply = Manifest::new(&self.me, 0);
+        let mut touched = BTreeSet::new();
+        for item in items {
+            let content = contents.get(&item.place).map(|content| spool.content(manifest.batch, *content));
+            match self.receive(peer, &item, content.as_deref(), moment)? {
+                Outcome::Known => {}
+                Outcome::Merged => taken.conflicts.push(item.place.clone()),
+                Outcome::Wanted => {
+                    reply.wants.push(item.place);
+                    continue;
+                }
+                Outcome::Later(why) => {
+                    if reply.refused.len() < REFUSED_MAX {
+                        reply.refused.push((item.place.clone(), why.clone()));
+                    }
+                    taken.later.push((item.place, why));
+                    continue;
+                }
+            }
+            let above = item.place.way().parent().map(Path::to_owned);
+            touched.extend(above.map(|above| (item.place.directory().to_owned(), above)));
+            self.strays.remove(&item.place);
+            taken.settled.push(item.place.clone());
+            reply.known.push(item);
+        }
+        self.finish(&touched)?;
+        self.reply_to(peer).repeat(reply);
+        Ok(())
+    }
+
+    /// What the sender is told that we know has to outlast us: the names first, then that we know them.
+    fn finish(&self, touched: &BTreeSet<(OsString, PathBuf)>) -> Result<(), CourierError> {
+        let mut names = BTreeSet::new();
+        for (name, way) in touched {
+            if let Some(directory) = name.to_str().and_then(|name| self.directories.get(name)) {
+                directory.tree().sync(way)?;
+                if names.insert(name) {
+                    directory.sync_kept()?;
+                }
+            }
+        }
+        Ok(self.store.write(|_| Ok(()))?)
+    }
+
+    fn receive(
+        &self,
+        peer: &str,
+        item: &Item,
+        content: Option<&Path>,
+        moment: Moment<'_>,
+    ) -> Result<Outcome, CourierError> {
+        let Some(directory) = self.directory(&item.place) else {
+            return Ok(Outcome::Later("the directory is not there, or not in this node's config".to_owned()));
+        };
+        let is_directory = matches!(item.entry.content, Content::Directory { .. });
+        if !directory.scope().filter.takes(item.place.way(), is_directory) {
+            return Ok(Outcome::Later("this node's config excludes it".to_owned()));
+        }
+        let obeys = self.one_way && moment.active == Some(peer);
+        if self.one_way && !obeys {
+            return Ok(Outcome::Later(format!("{peer} is not ACTIVE, and changes come from there only")));
+        }
+        let (store, peers) = (&self.store, self.peers.as_slice());
+        let receiver = Receiver { directory, store, seen: self.seen(moment), peers, from: peer, obeys };
+        match receiver.receive(item, content) {
+            Ok(outcome) => Ok(outcome),
+            Err(ReceiveError::Store(error)) => Err(error.into()),
+            Err(ReceiveError::Disk(error)) => Ok(Outcome::Later(error.to_string())),
+        }
+    }
+
+    /// What a batch says besides its news.
+    fn take_words(
+        &mut self,
+        peer: &str,
+        manifest: &mut Manifest,
+        moment: Moment<'_>,
+        taken: &mut Taken,
+    ) -> Result<(), CourierError> {
+        if self.store.number_of(peer)? != Some(manifest.store) {
+            taken.is_new = true;
+            self.store.write(|changes| {
+                changes.set_number(peer, manifest.store)?;
+                changes.offer_everything(peer, moment.millis)
+            })?;
+        }
+        self.store.note(|changes| {
+            manifest.known.iter().try_for_each(|item| changes.paid(peer, item, moment.millis))?;
+            manifest.wants.iter().try_for_each(|place| {
+                // What nobody here knows of is not owed.
+                if changes.knows(place) { changes.owe(peer, place, Debt::now(moment.millis)) } else { Ok(()) }
+            })
+        })?;
+        taken.paths += u64::try_from(manifest.news.len()).unwrap_or(u64::MAX);
+        let with_content = manifest.news.iter().filter(|news| news.content.is_some());
+        taken.bytes += with_content.map(|news| news.item.entry.content.bytes()).sum::<u64>();
+        taken.confirmed.extend(manifest.known.drain(..).map(|item| item.place));
+        taken.wanted.append(&mut manifest.wants);
+        taken.refused.append(&mut manifest.refused);
+        taken.sum = manifest.sum.take().or(taken.sum.take());
+        taken.all = manifest.all.take().map(|all| all.into_iter().collect()).or(taken.all.take());
+        match manifest.asks {
+            None => {}
+            Some(Ask::Sum) => {
+                let sum = self.sum()?;
+                self.reply_to(peer).sum = Some(sum);
+            }
+            Some(Ask::All) => {
+                let all = self.all()?;
+                self.reply_to(peer).all = Some(all.into_iter().collect());
+            }
+        }
+        Ok(())
+    }
+}

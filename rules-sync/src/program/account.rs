@@ -1,0 +1,99 @@
+//! Whom the courier runs as: nobody who may do more than read and write the rules.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use avamgr_core::config::Replication;
+use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
+
+/// An account of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    name: String,
+    uid: Uid,
+    gid: Gid,
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (uid {}, gid {})", self.name, self.uid, self.gid)
+    }
+}
+
+/// The account of the config, or the owner of the directories.
+pub(super) fn choose(replication: &Replication, directories: &BTreeMap<String, PathBuf>) -> Result<Account> {
+    if !Uid::effective().is_root() {
+        // Who is nobody special cannot become somebody else.
+        return of(Uid::effective());
+    }
+    if let Some(name) = &replication.rules.user {
+        let user = User::from_name(name)?.with_context(|| format!("user {name} is unknown on this host"))?;
+        return Ok(Account { name: user.name, uid: user.uid, gid: user.gid });
+    }
+    let mut owner: Option<(&str, u32)> = None;
+    for (name, path) in directories {
+        let Ok(meta) = fs::metadata(path) else { continue };
+        match owner {
+            Some((other, uid)) if uid != meta.uid() => bail!(
+                "directories {other} and {name} belong to different users: say in the config which `user` may write both"
+            ),
+            Some(_) => {}
+            None => owner = Some((name, meta.uid())),
+        }
+    }
+    let (_, uid) =
+        owner.ok_or_else(|| anyhow!("none of the directories is there: make them, or correct the config"))?;
+    of(Uid::from_raw(uid))
+}
+
+fn of(uid: Uid) -> Result<Account> {
+    match User::from_uid(uid)? {
+        Some(user) => Ok(Account { name: user.name, uid, gid: user.gid }),
+        None => Ok(Account { name: format!("uid {uid}"), uid, gid: Gid::from_raw(uid.as_raw()) }),
+    }
+}
+
+/// Makes a directory of ours if it is not there, and gives it to the account.
+fn own(path: &Path, mode: u32, account: &Account) -> Result<()> {
+    let cannot = || format!("cannot use {}", path.display());
+    DirBuilder::new().recursive(true).mode(mode).create(path).with_context(cannot)?;
+    if Uid::effective().is_root() {
+        chown(path, Some(account.uid.as_raw()), Some(account.gid.as_raw())).with_context(cannot)?;
+    }
+    Ok(())
+}
+
+/// Makes what the courier needs and may not make itself, then becomes the account: for good.
+pub(super) fn become_it(
+    account: &Account,
+    replication: &Replication,
+    directories: &BTreeMap<String, PathBuf>,
+) -> Result<()> {
+    own(&replication.rules.state_dir, 0o700, account)?;
+    if let Some(runtime) = replication.rules.socket.parent() {
+        own(runtime, 0o755, account)?;
+    }
+    for (name, path) in directories {
+        let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev());
+        let (Ok(here), Ok(there)) = (device(path), device(&replication.rules.state_dir)) else { continue };
+        let beside = crate::directory::area_beside(name, path);
+        // On another file system what is kept lies beside the directory.
+        if here != there && device(beside.parent().unwrap_or(path)).is_ok_and(|device| device == here) {
+            own(&beside, 0o700, account)?;
+        }
+    }
+    if !Uid::effective().is_root() || account.uid.is_root() {
+        return Ok(());
+    }
+    let cannot = || format!("cannot become {account}");
+    let name = CString::new(account.name.as_str())?;
+    initgroups(&name, account.gid).with_context(cannot)?;
+    setgid(account.gid).with_context(cannot)?;
+    setuid(account.uid).with_context(cannot)?;
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! Hears that a batch of a peer has come: its manifest arrives last, and under its own name only when it is complete.
+
+use std::path::Path;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+
+use super::{Event, Peer, Run, RunError};
+use crate::manifest::manifest_of;
+
+impl Run {
+    /// They hear until what is returned is dropped.
+    pub(super) fn watch_inboxes(&self) -> Result<Vec<RecommendedWatcher>, RunError> {
+        let watch = |(name, peer): (&String, &Peer)| {
+            let (name, events) = (name.clone(), self.events.clone());
+            let on_event = move |event: notify::Result<notify::Event>| {
+                let has_come = match event {
+                    Ok(event) => event.need_rescan() || event.paths.iter().any(|path| is_manifest(path)),
+                    Err(_) => true,
+                };
+                if has_come {
+                    // Nobody hears it any more when the loop has ended.
+                    let _ = events.send(Event::Arrived(name.clone()));
+                }
+            };
+            let mut watcher = notify::recommended_watcher(on_event)?;
+            watcher.watch(peer.inbox.path(), RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        };
+        let watchers: notify::Result<Vec<_>> = self.peers.iter().map(watch).collect();
+        watchers.map_err(|error| RunError::Watch(error.to_string()))
+    }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| manifest_of(Path::new(name)).is_some())
+}

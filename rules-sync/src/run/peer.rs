@@ -1,0 +1,306 @@
+//! What is known of a peer, and what goes to it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use avamgr_core::courier::Transfer;
+use avamgr_core::node::event::Severity;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::notices::instant;
+use super::{Event, Line, Run, RunError};
+use crate::clock;
+use crate::courier::{CourierError, Portion, Taken};
+use crate::manifest::Manifest;
+use crate::place::Place;
+use crate::plan::{Item, Limits};
+use crate::rsync::{SendError, Target, send};
+use crate::spool::Spool;
+use crate::version::Version;
+
+/// One batch: enough that a burst needs few of them, and little enough that the first files of one are soon there.
+const LIMITS: Limits = Limits { items: 4_096, bytes: 64 * 1024 * 1024 };
+/// How long a peer may be silent while something is sent to it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What has arrived and is not known there after this time is offered again.
+const UNKNOWN: Duration = Duration::from_secs(3);
+/// After a batch that failed; twice as long after each further one,
+const RETRY: Duration = Duration::from_millis(100);
+/// but not longer than this.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// After a failure a batch is so much smaller, until it is known which path it is.
+const SHRINK: usize = 8;
+
+/// A peer.
+pub(super) struct Peer {
+    pub(super) lines: Vec<Line>,
+    pub(super) inbox: Spool,
+    pub(super) outbox: Spool,
+    /// The line that it answers on.
+    pub(super) reach: Option<usize>,
+    /// Since when that is so.
+    pub(super) since: Option<Duration>,
+    /// Something is on its way to it.
+    pub(super) busy: watch::Sender<bool>,
+    rsync: Option<AbortHandle>,
+    /// When there is something to send, or it is time to try again.
+    due: Option<Duration>,
+    /// What has been sent and not been confirmed, and since when.
+    sent: BTreeMap<Place, (Version, Duration)>,
+    limits: Limits,
+    /// Paths that make every batch fail, until when.
+    deferred: BTreeMap<Place, Duration>,
+    failures: u32,
+    pub(super) last_sent: Option<Transfer>,
+    pub(super) last_received: Option<Transfer>,
+    pub(super) error: Option<String>,
+    pub(super) errors: BTreeMap<String, u64>,
+    pub(super) compared: Option<(Duration, bool)>,
+    /// Where it holds something else, both tell each other of it.
+    pub(super) repair: bool,
+}
+
+impl Peer {
+    pub(super) fn new(lines: Vec<Line>, inbox: Spool, outbox: Spool) -> Self {
+        Self {
+            lines,
+            inbox,
+            outbox,
+            reach: None,
+            since: None,
+            busy: watch::Sender::new(false),
+            rsync: None,
+            due: Some(Duration::ZERO),
+            sent: BTreeMap::new(),
+            limits: LIMITS,
+            deferred: BTreeMap::new(),
+            failures: 0,
+            last_sent: None,
+            last_received: None,
+            error: None,
+            errors: BTreeMap::new(),
+            compared: None,
+            repair: false,
+        }
+    }
+
+    /// There may be something to say to it.
+    pub(super) fn wake(&mut self, now: Duration) {
+        // After a failure it waits for its turn.
+        if self.failures == 0 {
+            self.due = Some(now);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.due.filter(|_| self.rsync.is_none() && self.reach.is_some())
+    }
+
+    /// What came from it.
+    pub(super) fn heard(&mut self, now: Duration, taken: &Taken) {
+        for place in taken.confirmed.iter().chain(&taken.wanted) {
+            self.sent.remove(place);
+        }
+        if taken.paths > 0 {
+            let (at, took) = (instant(now), Duration::ZERO);
+            self.last_received = Some(Transfer { at, paths: taken.paths, bytes: taken.bytes, took });
+        }
+    }
+
+    fn portion(&self, now: Duration, item: &Item) -> Portion {
+        if self.deferred.get(&item.place).is_some_and(|until| now < *until) {
+            return Portion::Nothing;
+        }
+        match self.sent.get(&item.place) {
+            Some((version, since)) if *version == item.entry.version => {
+                // It has come, or not: what it is need not be sent again to know.
+                if now.saturating_sub(*since) < UNKNOWN { Portion::Nothing } else { Portion::Offer }
+            }
+            Some(_) | None => Portion::All,
+        }
+    }
+
+    fn failed(&mut self, now: Duration, lost: &Manifest, error: &SendError) {
+        self.failures = self.failures.saturating_add(1);
+        self.due = Some(now + (RETRY * 2u32.saturating_pow(self.failures.min(10) - 1)).min(RETRY_MAX));
+        self.sent.clear();
+        *self.errors.entry(cause(error).to_owned()).or_default() += 1;
+        self.error = Some(error.to_string());
+        if !matches!(error, SendError::Failed { .. }) {
+            return;
+        }
+        match lost.news.as_slice() {
+            [] => {}
+            // It is this one: the others go on meanwhile.
+            [one] => {
+                self.deferred.insert(one.item.place.clone(), now + UNKNOWN);
+                self.failures = 0;
+                self.limits = Limits { items: SHRINK, ..LIMITS };
+            }
+            several => self.limits.items = (several.len() / SHRINK).max(1),
+        }
+    }
+
+    fn succeeded(&mut self, now: Duration, sent: &Manifest, took: Duration) {
+        self.failures = 0;
+        self.error = None;
+        self.limits.items = (self.limits.items * SHRINK).min(LIMITS.items);
+        self.deferred.retain(|_, until| now < *until);
+        let later = now + UNKNOWN;
+        self.due = Some(self.due.map_or(later, |due| due.min(later)));
+        if !sent.news.is_empty() {
+            let paths = u64::try_from(sent.news.len()).unwrap_or(u64::MAX);
+            self.last_sent = Some(Transfer { at: instant(now), paths, bytes: bytes(sent), took });
+        }
+    }
+}
+
+fn bytes(sent: &Manifest) -> u64 {
+    let with_content = sent.news.iter().filter(|news| news.content.is_some());
+    with_content.map(|news| news.item.entry.content.bytes()).sum()
+}
+
+fn cause(error: &SendError) -> &'static str {
+    match error {
+        SendError::NoProgram(_) => "no rsync",
+        SendError::Unreachable(_) | SendError::Shell(..) => "unreachable",
+        SendError::Refused(..) => "refused",
+        SendError::Failed { .. } => "failed",
+    }
+}
+
+impl Run {
+    pub(super) fn on_reach(&mut self, name: &str, line: Option<usize>) {
+        let now = clock::now();
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        let before = std::mem::replace(&mut peer.reach, line);
+        let was_known = peer.since.replace(now).is_some();
+        match line {
+            None => {
+                // What is on its way would wait for packets that do not come.
+                if let Some(rsync) = &peer.rsync {
+                    rsync.abort();
+                }
+                peer.sent.clear();
+                self.notices.say(
+                    Severity::Warning,
+                    format!("{name} does not answer on any link: what changes is sent when it does"),
+                );
+            }
+            Some(index) => {
+                peer.failures = 0;
+                peer.wake(now);
+                let address = peer.lines.get(index).map_or_else(String::new, |line| line.to.to_string());
+                if was_known && before != line {
+                    self.notices.say(Severity::Info, format!("{name} answers at {address}"));
+                }
+            }
+        }
+        self.report.changed();
+    }
+
+    pub(super) fn on_sent(&mut self, name: &str, manifest: Manifest, took: Duration, result: Result<(), SendError>) {
+        let now = clock::now();
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        peer.rsync = None;
+        peer.busy.send_replace(false);
+        match result {
+            Ok(()) => {
+                if peer.error.is_some() {
+                    self.notices.say(Severity::Info, format!("{name}: what is sent arrives again"));
+                }
+                peer.succeeded(now, &manifest, took);
+                if self.settings.shell.is_some() && peer.since.is_none() {
+                    peer.since = Some(now);
+                }
+            }
+            Err(error) => {
+                peer.failed(now, &manifest, &error);
+                if let (Some(index), true) = (peer.reach, self.settings.shell.is_some()) {
+                    peer.reach = Some((index + 1) % peer.lines.len().max(1));
+                }
+                let severity =
+                    if matches!(error, SendError::Refused(..)) { Severity::Alarm } else { Severity::Warning };
+                self.notices.say_once(severity, format!("{name}: {error}"));
+                self.courier.take_back(name, manifest);
+            }
+        }
+        self.report.changed();
+    }
+
+    pub(super) fn send(&mut self) -> Result<(), RunError> {
+        let now = clock::now();
+        let is_idle = |peer: &Peer| peer.deadline().is_some_and(|due| due <= now);
+        let idle: Vec<String> =
+            self.peers.iter().filter(|(_, peer)| is_idle(peer)).map(|(name, _)| name.clone()).collect();
+        idle.iter().try_for_each(|name| self.send_to(now, name))
+    }
+
+    fn send_to(&mut self, now: Duration, name: &str) -> Result<(), RunError> {
+        let Some(mut peer) = self.peers.remove(name) else { return Ok(()) };
+        self.batch += 1;
+        let number = self.batch;
+        // What is left there belongs to a batch that has failed.
+        let _ = peer.outbox.remove_until(u64::MAX);
+        let composed = self.in_moment(|courier, moment| {
+            let portion = |item: &Item| peer.portion(now, item);
+            courier.compose(name, number, &peer.outbox, peer.limits, moment, portion)
+        });
+        let result = match composed {
+            Ok(Some(manifest)) => {
+                self.start_rsync(now, name, &mut peer, manifest);
+                Ok(())
+            }
+            Ok(None) => {
+                // Something may have been sent that is not known there yet.
+                peer.due = (!peer.sent.is_empty() || !peer.deferred.is_empty()).then_some(now + UNKNOWN);
+                Ok(())
+            }
+            // A full disk has room again some day.
+            Err(CourierError::Disk(error)) => {
+                self.troubles.put(now, format!("what goes to {name}"), error.to_string());
+                peer.limits.items = (peer.limits.items / SHRINK).max(1);
+                peer.due = Some(now + RETRY_MAX);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        };
+        self.peers.insert(name.to_owned(), peer);
+        result
+    }
+
+    fn start_rsync(&self, now: Duration, name: &str, peer: &mut Peer, manifest: Manifest) {
+        let Some(line) = peer.reach.and_then(|index| peer.lines.get(index)) else { return };
+        peer.due = None;
+        for news in &manifest.news {
+            peer.sent.insert(news.item.place.clone(), (news.item.entry.version.clone(), now));
+        }
+        let settings = &self.settings;
+        let target = match &settings.shell {
+            Some(command) => Target::Shell {
+                command: command.clone(),
+                address: line.to.ip(),
+                inbox: settings.state.join("in").join(&settings.me),
+            },
+            None => Target::Daemon {
+                me: settings.me.clone(),
+                key: settings.passwords.first().map_or(0, |password| password.key),
+                from: line.from,
+                address: line.to,
+                password_file: settings.state.join("password"),
+            },
+        };
+        let (name, spool, events) = (name.to_owned(), peer.outbox.path().to_owned(), self.events.clone());
+        peer.busy.send_replace(true);
+        let rsync = tokio::spawn(async move { send(&spool, &target, PATIENCE).await });
+        peer.rsync = Some(rsync.abort_handle());
+        let address = line.to.to_string();
+        tokio::spawn(async move {
+            // It is taken away from its work only when the peer is lost.
+            let result = rsync.await.unwrap_or(Err(SendError::Unreachable(address)));
+            // Nobody waits for it any more when the loop has ended.
+            let _ = events.send(Event::Sent(name, Box::new(manifest), clock::now().saturating_sub(now), result));
+        });
+    }
+}
