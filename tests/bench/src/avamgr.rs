@@ -1,8 +1,7 @@
 //! Ours, with the pair's standard config and one timer set by hand: the heartbeat interval.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use avamgr_lab::{ARBITRATOR, Cidr, Host, Lab};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
+use crate::keys;
 use crate::measure::Scenario;
 use crate::peer::{Peer, Vips};
 
@@ -25,9 +25,6 @@ const WITNESS: &str = "\n[witness]\naddress = \"172.16.8.250\"\ninterface = \"et
 const WITNESS_HOST: &str = "arbitrator";
 const WITNESS_CONFIG: &str = "/etc/avamgr/witness.toml";
 const WITNESS_KEYS: &str = "/etc/avamgr/witness.keys";
-
-/// Length of a heartbeat key.
-const SECRET_BYTES: usize = 32;
 
 /// An avamgr pair.
 #[derive(Debug)]
@@ -106,16 +103,11 @@ heartbeat_interval = "{}ms"
         Ok(())
     }
 
-    /// One key for both nodes, in the form the program writes: number, secret, and the mark of the one that is used.
+    /// One key for both nodes.
     fn keys(&self, lab: &Lab) -> Result<String> {
         let file = lab.scratch().join("keys");
         if !file.exists() {
-            let mut secret = [0; SECRET_BYTES];
-            File::open("/dev/urandom")
-                .and_then(|mut random| random.read_exact(&mut secret))
-                .context("read /dev/urandom")?;
-            let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-            fs::write(&file, format!("1 {digits} send\n")).with_context(|| format!("write {}", file.display()))?;
+            fs::write(&file, keys::fresh()?).with_context(|| format!("write {}", file.display()))?;
         }
         fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
     }

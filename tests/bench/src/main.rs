@@ -7,6 +7,7 @@ mod avamgr;
 mod bed;
 mod grip;
 mod keepalived;
+mod keys;
 mod measure;
 mod peer;
 mod report;
