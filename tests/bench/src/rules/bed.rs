@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use avamgr_lab::{Cidr, Host, HostKind, HostPlan, Lab, NetworkPlan, NicPlan, Plan, Process, Wiring};
+use avamgr_lab::{Cidr, HostKind, HostPlan, Lab, NetworkPlan, NicPlan, Plan, Process, Wiring};
 
 use crate::account::Account;
 use crate::compare::{Ended, wait_identical};
@@ -191,9 +191,4 @@ fn fill(mut tree: Tree, size: Size) -> Result<Tree> {
     tree.link("link.rules", &size.file(0))?;
     tree.chmod(&size.file(1), 0o640)?;
     Ok(tree)
-}
-
-/// The host of a bed on which changes are made.
-pub(crate) fn first(bed: &Bed<'_>) -> Host {
-    bed.site.hosts[0].clone()
 }

@@ -121,18 +121,14 @@ pub(crate) fn overhead(runs: usize) -> Result<Row> {
 
 /// All kinds of changes in random order, each to a file of its own.
 pub(crate) fn measure(system: &dyn System, size: Size, context: &mut Context) -> Result<Vec<Row>> {
+    let size = Size { files: size.files.max(Change::ALL.len() * context.runs), ..size };
     let mut bed = Bed::make(system, size)?;
-    let files = size.files.max(4 * context.runs);
-    let mut order: Vec<Change> = Change::ALL.iter().copied().cycle().take(4 * context.runs).collect();
+    let mut order: Vec<Change> = Change::ALL.iter().copied().cycle().take(Change::ALL.len() * context.runs).collect();
     chance::shuffle(&mut order);
     let (load, cpu) = (Load::start(&bed), bed.cpu());
     let mut taken: Vec<(Change, Option<f64>)> = Vec::new();
     for (turn, change) in order.iter().enumerate() {
-        let number = turn * (files / order.len());
-        if number >= size.files {
-            bed.tree.write(&size.file(number), &text("first", RULE_BYTES))?;
-            thread::sleep(Duration::from_millis(1200));
-        }
+        let number = turn * (size.files / order.len());
         taken.push((*change, sample(&mut bed, *change, number)?));
         bed.check_alive()?;
         chance::pause(PAUSE_LEAST, PAUSE_MORE);
@@ -182,7 +178,7 @@ fn sample(bed: &mut Bed<'_>, change: Change, number: usize) -> Result<Option<f64
 fn row(bed: &Bed<'_>, change: Change, taken: &[Option<f64>], context: &mut Context, cost: (f64, &str)) -> Row {
     let figures = Figures::of(taken.iter().flatten().copied().collect());
     let missed = taken.len() - figures.count();
-    let large = bed.size.files > Size::SMALL.files;
+    let large = bed.size.dirs > Size::SMALL.dirs;
     let key = (bed.system.name(), change.name());
     let median = figures.median().unwrap_or(f64::INFINITY);
     let small = context.medians.get(&key).copied();
