@@ -80,9 +80,7 @@ impl<'a> Bed<'a> {
         let site = Site { hosts, rules };
         let daemons = system.start(&site)?;
         let mut bed = Self { system, size, tree, copy, daemons, site, accounts, processes, lab };
-        if let Err(error) = bed.ready() {
-            bail!("{error:#}\n{}", bed.logs());
-        }
+        bed.ready()?;
         Ok(bed)
     }
 
@@ -101,7 +99,8 @@ impl<'a> Bed<'a> {
                 thread::sleep(Duration::from_millis(10));
             }
             self.check_alive()?;
-            ensure!(Instant::now() < end, "{} has replicated nothing in {READY_WITHIN:?}", self.system.name());
+            let name = self.system.name();
+            ensure!(Instant::now() < end, "{name} has replicated nothing in {READY_WITHIN:?}\n{}", self.logs());
         }
         Ok(())
     }
@@ -120,7 +119,7 @@ impl<'a> Bed<'a> {
     pub(crate) fn expect_identical(&self, limit: Duration) -> Result<Instant> {
         match self.identical(limit, &|| true)? {
             Ended::Identical(at) => Ok(at),
-            Ended::Never(difference) => bail!("the trees are not identical: {difference}"),
+            Ended::Never(difference) => bail!("the trees are not identical: {difference}\n{}", self.logs()),
         }
     }
 

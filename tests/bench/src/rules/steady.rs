@@ -76,10 +76,15 @@ pub(crate) fn measure(system: &dyn System, context: &Context) -> Result<Vec<Row>
         if runaway { format!("{never}: killed, too many processes") } else { never.to_string() },
         format!("{} / {}", percent(0), percent(1)),
         rsyncs.to_string(),
-        identical.map_or_else(|error| format!("no: {error}"), |_| "yes".to_owned()),
+        identical.map_or_else(|error| no(&error), |_| "yes".to_owned()),
         format!("lag <= {} s; {}", LAG_MS / 1000.0, verdict(system.is_ours(), met)),
         others,
     ]])
+}
+
+/// What goes wrong, without what the programs said last.
+fn no(error: &anyhow::Error) -> String {
+    format!("no: {}", error.to_string().lines().next().unwrap_or_default())
 }
 
 fn file(number: usize) -> String {
