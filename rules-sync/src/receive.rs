@@ -1,6 +1,6 @@
 //! What becomes of the news of a peer: first what was changed here meanwhile becomes known, then it is decided, then it is done, and
-//! then noted. After a crash between any two of these steps the next look finds what is on the disk, and nothing is lost. Only when
-//! a whole batch is on the disk is its sender told.
+//! then noted. After a crash between any two of these steps the next look finds what is on the disk, and nothing is lost. A whole
+//! batch is noted at once, when it is on the disk; then its sender is told.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use crate::directory::Directory;
 use crate::merge::{Verdict, merge, obey};
 use crate::plan::Item;
 use crate::scan;
-use crate::store::{Changes, Debt, Kept, Record, Store, StoreError};
+use crate::store::{Changes, Debt, Kept, Record, StoreError};
 use crate::tree::Look;
 use crate::version::{Content, Entry, Seen};
 
@@ -47,8 +47,6 @@ pub enum ReceiveError {
 pub struct Receiver<'a> {
     /// The directory that the news is about.
     pub directory: &'a Directory,
-    /// What is known here.
-    pub store: &'a Store,
     /// This node, its role and its time.
     pub seen: Seen<'a>,
     /// The other nodes.
@@ -60,13 +58,19 @@ pub struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    /// What a peer says of a path. `content` is the file that came with it: it is taken from there, and has to be on the disk.
+    /// What a peer says of a path. `content` is the file that came with it: it is taken from there, and has to be on the disk. What
+    /// is known here is in `changes`, and what becomes of it too.
     ///
     /// # Errors
     /// When the disk or the store refuses. It may be tried again.
-    pub fn receive(&self, news: &Item, content: Option<&Path>) -> Result<Outcome, ReceiveError> {
+    pub fn receive(
+        &self,
+        changes: &mut Changes<'_>,
+        news: &Item,
+        content: Option<&Path>,
+    ) -> Result<Outcome, ReceiveError> {
         let name = self.directory.name(self.seen.millis);
-        let outcome = self.try_to_receive(news, content, &name);
+        let outcome = self.try_to_receive(changes, news, content, &name);
         if outcome.is_ok() {
             // What was not needed after all, or cannot be used now, comes again when it is asked for. After an error nobody knows
             // what it is.
@@ -75,11 +79,17 @@ impl Receiver<'_> {
         outcome
     }
 
-    fn try_to_receive(&self, news: &Item, content: Option<&Path>, name: &str) -> Result<Outcome, ReceiveError> {
+    fn try_to_receive(
+        &self,
+        changes: &mut Changes<'_>,
+        news: &Item,
+        content: Option<&Path>,
+        name: &str,
+    ) -> Result<Outcome, ReceiveError> {
         let is_file = matches!(news.entry.content, Content::File { .. });
         let mut staged = !is_file;
         for _ in 0..ATTEMPTS {
-            let (known, here) = self.look(news)?;
+            let (known, here) = self.look(changes, news)?;
             let known = known.as_ref().map(|record| &record.entry);
             let here = here.as_ref().map(|record| &record.entry);
             let verdict = if self.obeys {
@@ -94,7 +104,7 @@ impl Receiver<'_> {
                 }
                 staged = true;
             }
-            match self.carry_out(news, here, &verdict, name)? {
+            match self.carry_out(changes, news, here, &verdict, name)? {
                 Placed::Done if verdict.is_conflict() => return Ok(Outcome::Merged),
                 Placed::Done => return Ok(Outcome::Known),
                 Placed::Changed => {}
@@ -111,8 +121,8 @@ impl Receiver<'_> {
     }
 
     /// What is known of the path, and what would be after a look at it: the same, unless nobody may change anything here.
-    fn look(&self, news: &Item) -> Result<(Option<Record>, Option<Record>), ReceiveError> {
-        let known = self.store.get(&news.place)?;
+    fn look(&self, changes: &mut Changes<'_>, news: &Item) -> Result<(Option<Record>, Option<Record>), ReceiveError> {
+        let known = changes.get(&news.place)?;
         let found = scan::one(self.directory.scope(), &news.place, known.as_ref(), self.seen);
         if let Some((_, error)) = found.troubles.into_iter().next() {
             return Err(error.into());
@@ -121,13 +131,13 @@ impl Receiver<'_> {
         if self.obeys {
             return Ok((known, Some(changed)));
         }
-        let peers = || self.peers.iter().map(String::as_str);
-        self.store.note(|changes| changes.put(&news.place, &changed, peers(), self.debt()))?;
+        changes.put(&news.place, &changed, self.peers.iter().map(String::as_str), self.debt())?;
         Ok((Some(changed.clone()), Some(changed)))
     }
 
     fn carry_out(
         &self,
+        changes: &mut Changes<'_>,
         news: &Item,
         ours: Option<&Entry>,
         verdict: &Verdict,
@@ -174,12 +184,10 @@ impl Receiver<'_> {
         // Whoever has told us knows it, unless there is more in it now.
         let knows = news.entry.follows(entry);
         let others = self.peers.iter().map(String::as_str).filter(|peer| !(knows && *peer == self.from));
-        self.store.note(|changes: &mut Changes<'_>| {
-            if let Some(kept) = &kept {
-                changes.keep(name, kept)?;
-            }
-            changes.put(&news.place, &record, others, self.debt())
-        })?;
+        if let Some(kept) = &kept {
+            changes.keep(name, kept)?;
+        }
+        changes.put(&news.place, &record, others, self.debt())?;
         Ok(Placed::Done)
     }
 }
@@ -191,6 +199,7 @@ mod tests {
     use super::*;
     use crate::filter::Filter;
     use crate::place::Place;
+    use crate::store::Store;
 
     struct Node {
         _root: tempfile::TempDir,
@@ -217,8 +226,13 @@ mod tests {
 
         fn receiver(&self, millis: u64) -> Receiver<'_> {
             let seen = Seen { node: self.name, active: false, millis };
-            let (directory, store, peers) = (&self.directory, &self.store, &self.peers);
-            Receiver { directory, store, seen, peers, from: &self.peers[0], obeys: false }
+            let (directory, peers) = (&self.directory, &self.peers);
+            Receiver { directory, seen, peers, from: &self.peers[0], obeys: false }
+        }
+
+        fn receive(&self, millis: u64, news: &Item, content: Option<&Path>) -> Outcome {
+            let receive = |changes: &mut Changes<'_>| Ok(self.receiver(millis).receive(changes, news, content));
+            self.store.write(receive).unwrap().unwrap()
         }
 
         /// Somebody writes a rule; what the others are told of it.
@@ -246,7 +260,7 @@ mod tests {
             let come = self.rules.join("../come");
             let has_come =
                 matches!(news.entry.content, Content::File { .. }) && fs::copy(from.rules.join(way), &come).is_ok();
-            self.receiver(millis).receive(news, has_come.then_some(come.as_path())).unwrap()
+            self.receive(millis, news, has_come.then_some(come.as_path()))
         }
 
         fn text(&self, way: &str) -> Option<String> {
@@ -291,7 +305,7 @@ mod tests {
         assert_eq!(one.hear(&two, &newer, 7), Outcome::Merged);
         fs::write(one.rules.join("copy"), before).unwrap();
         let copy = one.rules.join("copy");
-        let heard = two.receiver(7).receive(&older, Some(&copy)).unwrap();
+        let heard = two.receive(7, &older, Some(&copy));
         assert_eq!(
             (heard, one.text("a"), two.text("a")),
             (Outcome::Merged, Some("newer".into()), Some("newer".into()))
@@ -316,10 +330,10 @@ mod tests {
     fn a_content_that_is_missing_or_another_is_asked_for() {
         let (one, two) = pair();
         let news = one.write("a", "first", 1);
-        let receive = |content: Option<&Path>| two.receiver(1).receive(&news, content);
-        assert_eq!(receive(None).unwrap(), Outcome::Wanted);
+        let receive = |content: Option<&Path>| two.receive(1, &news, content);
+        assert_eq!(receive(None), Outcome::Wanted);
         fs::write(one.rules.join("torn"), "fir").unwrap();
-        assert_eq!(receive(Some(&one.rules.join("torn"))).unwrap(), Outcome::Wanted);
+        assert_eq!(receive(Some(&one.rules.join("torn"))), Outcome::Wanted);
         assert_eq!((two.text("a"), two.store.get(&news.place).unwrap()), (None, None));
     }
 

@@ -1,7 +1,7 @@
 //! When a path that changes has come to rest. Whoever copies a file in the middle of its being written shows a half of it to the
 //! other nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What was seen of a path.
@@ -31,11 +31,13 @@ impl Hint {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settle<K> {
     due: BTreeMap<K, Duration>,
+    /// The same, in the order of the times.
+    order: BTreeSet<(Duration, K)>,
 }
 
 impl<K> Default for Settle<K> {
     fn default() -> Self {
-        Self { due: BTreeMap::new() }
+        Self { due: BTreeMap::new(), order: BTreeSet::new() }
     }
 }
 
@@ -43,21 +45,34 @@ impl<K: Ord + Clone> Settle<K> {
     /// Something was seen of a path.
     pub fn see(&mut self, now: Duration, path: K, hint: Hint) {
         let due = now + hint.quiet();
-        let entry = self.due.entry(path).or_insert(due);
-        // To be found says nothing of what was seen to happen.
-        if hint != Hint::Found {
-            *entry = due;
+        if let Some(before) = self.due.get_mut(&path) {
+            // To be found says nothing of what was seen to happen.
+            if hint == Hint::Found || *before == due {
+                return;
+            }
+            let before = std::mem::replace(before, due);
+            self.order.remove(&(before, path.clone()));
+        } else {
+            self.due.insert(path.clone(), due);
         }
+        self.order.insert((due, path));
     }
 
-    /// Takes what is at rest, so much at most.
+    /// Takes what is at rest, so much at most; what has been at rest for longest comes first.
     pub fn take(&mut self, now: Duration, at_most: usize) -> Vec<K> {
-        self.due.extract_if(.., |_, due| *due <= now).take(at_most).map(|(path, _)| path).collect()
+        let mut taken = Vec::new();
+        while taken.len() < at_most && self.deadline().is_some_and(|due| due <= now) {
+            if let Some((_, path)) = self.order.pop_first() {
+                self.due.remove(&path);
+                taken.push(path);
+            }
+        }
+        taken
     }
 
     /// When something is at rest unless it changes again.
     pub fn deadline(&self) -> Option<Duration> {
-        self.due.values().min().copied()
+        self.order.first().map(|(due, _)| *due)
     }
 
     /// How many are not at rest.

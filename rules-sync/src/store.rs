@@ -403,6 +403,15 @@ impl Changes<'_> {
         Ok(())
     }
 
+    /// What is known of a path.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn get(&self, place: &Place) -> Result<Option<Record>, StoreError> {
+        let found = self.records.get(place.as_bytes())?;
+        Ok(found.map(|bytes| serde_json::from_slice(bytes.value())).transpose()?)
+    }
+
     /// Whether something is known of a path.
     pub fn knows(&self, place: &Place) -> bool {
         matches!(self.records.get(place.as_bytes()), Ok(Some(_)))

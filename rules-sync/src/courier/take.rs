@@ -11,7 +11,7 @@ use crate::place::Place;
 use crate::plan::{Item, order};
 use crate::receive::{Outcome, ReceiveError, Receiver};
 use crate::spool::Spool;
-use crate::store::Debt;
+use crate::store::{Changes, Debt};
 use crate::version::Content;
 
 /// What the batches of a peer have brought.
@@ -76,11 +76,31 @@ impl Courier {
         spool.sync(manifest.batch, &numbers)?;
         let mut items: Vec<Item> = manifest.news.into_iter().map(|news| news.item).collect();
         order(&mut items);
+        let batch = manifest.batch;
+        let content = |place: &Place| contents.get(place).map(|content| spool.content(batch, *content));
+        // All of it is noted at once, and what was done before an error too.
+        let done = self.store.write(|changes| Ok(self.receive_all(changes, peer, items, content, moment, taken)))?;
+        let reply = done?;
+        for item in &reply.known {
+            self.strays.remove(&item.place);
+        }
+        self.reply_to(peer).repeat(reply);
+        Ok(())
+    }
+
+    fn receive_all(
+        &self,
+        changes: &mut Changes<'_>,
+        peer: &str,
+        items: Vec<Item>,
+        content: impl Fn(&Place) -> Option<PathBuf>,
+        moment: Moment<'_>,
+        taken: &mut Taken,
+    ) -> Result<Manifest, CourierError> {
         let mut reply = Manifest::new(&self.me, 0);
         let mut touched = BTreeSet::new();
         for item in items {
-            let content = contents.get(&item.place).map(|content| spool.content(manifest.batch, *content));
-            match self.receive(peer, &item, content.as_deref(), moment)? {
+            match self.receive(changes, peer, &item, content(&item.place).as_deref(), moment)? {
                 Outcome::Known => {}
                 Outcome::Merged => taken.conflicts.push(item.place.clone()),
                 Outcome::Wanted => {
@@ -97,17 +117,15 @@ impl Courier {
             }
             let above = item.place.way().parent().map(Path::to_owned);
             touched.extend(above.map(|above| (item.place.directory().to_owned(), above)));
-            self.strays.remove(&item.place);
             taken.settled.push(item.place.clone());
             reply.known.push(item);
         }
-        self.finish(&touched)?;
-        self.reply_to(peer).repeat(reply);
-        Ok(())
+        self.sync(&touched)?;
+        Ok(reply)
     }
 
-    /// What the sender is told that we know has to outlast us: the names first, then that we know them.
-    fn finish(&self, touched: &BTreeSet<(OsString, PathBuf)>) -> Result<(), CourierError> {
+    /// What is noted has to be so: the names get to the disk before the store says that they are there.
+    fn sync(&self, touched: &BTreeSet<(OsString, PathBuf)>) -> Result<(), CourierError> {
         let mut names = BTreeSet::new();
         for (name, way) in touched {
             if let Some(directory) = name.to_str().and_then(|name| self.directories.get(name)) {
@@ -117,11 +135,12 @@ impl Courier {
                 }
             }
         }
-        Ok(self.store.write(|_| Ok(()))?)
+        Ok(())
     }
 
     fn receive(
         &self,
+        changes: &mut Changes<'_>,
         peer: &str,
         item: &Item,
         content: Option<&Path>,
@@ -138,9 +157,8 @@ impl Courier {
         if self.one_way && !obeys {
             return Ok(Outcome::Later(format!("{peer} is not ACTIVE, and changes come from there only")));
         }
-        let (store, peers) = (&self.store, self.peers.as_slice());
-        let receiver = Receiver { directory, store, seen: self.seen(moment), peers, from: peer, obeys };
-        match receiver.receive(item, content) {
+        let receiver = Receiver { directory, seen: self.seen(moment), peers: &self.peers, from: peer, obeys };
+        match receiver.receive(changes, item, content) {
             Ok(outcome) => Ok(outcome),
             Err(ReceiveError::Store(error)) => Err(error.into()),
             Err(ReceiveError::Disk(error)) => Ok(Outcome::Later(error.to_string())),
