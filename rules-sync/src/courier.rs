@@ -157,7 +157,8 @@ impl Courier {
         let offer = std::mem::take(&mut self.is_new);
         if !all.changes.is_empty() || !all.traces.is_empty() {
             let debt = Debt { millis: moment.millis, offer };
-            self.store.write(|changes| {
+            // Before anybody is told of it, it gets to the disk; until then another look would find it again.
+            self.store.note(|changes| {
                 for (place, record) in &all.changes {
                     changes.put(place, record, self.peers.iter().map(String::as_str), debt)?;
                 }
@@ -248,6 +249,8 @@ impl Courier {
     ) -> Result<Option<Manifest>, CourierError> {
         let mut owed = Vec::new();
         if self.may_change(moment) {
+            // A number that a peer has seen must never be used for another content.
+            self.store.write(|_| Ok(()))?;
             owed = self.store.owed(peer, limits.items, |item| portion(item) != Portion::Nothing)?;
         }
         let offers: BTreeSet<Place> =

@@ -49,7 +49,7 @@ pub(super) const RULES_PORT: &str = "6942";
 
 /// What editors leave behind while somebody types: backups, vim's swap files and its test of a directory, locks and saved
 /// buffers of emacs. Nothing more: a rule that happens to match is not replicated, and nobody would see why.
-pub(super) const LEFTOVERS: &[&str] = &["*~", ".*.sw[a-p]", ".#*", "#*#", "4913"];
+pub(super) const LEFTOVERS: &[&str] = &["*~", ".*.sw[a-p]", ".#*", "#*#"];
 
 /// One table of the file.
 #[derive(Clone, Copy, Debug)]

@@ -34,7 +34,7 @@ fn a_table_with_directories_alone_has_the_defaults_of_the_manual() {
         rules.directories.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect();
     assert_eq!(directories, [("re", "/etc/re")]);
     assert_eq!(rules.include, [""; 0]);
-    assert_eq!(rules.exclude, ["*~", ".*.sw[a-p]", ".#*", "#*#", "4913"]);
+    assert_eq!(rules.exclude, ["*~", ".*.sw[a-p]", ".#*", "#*#"]);
     assert_eq!((rules.direction, rules.group, rules.port), (Direction::Both, None, 6942));
     assert_eq!((rules.ssh.as_ref(), rules.user.as_ref()), (None, None));
     assert_eq!((rules.keep_time, rules.keep_size), (Duration::from_secs(30 * 86_400), 1024));
