@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use avamgr::keys;
@@ -48,6 +48,7 @@ pub(super) fn find(replication: &Replication, node: &str) -> Result<Found> {
     for (name, text) in &rules.directories {
         directories.insert(name.clone(), directory(name, text)?);
     }
+    apart(&directories, &rules.state_dir)?;
     let mut peers = BTreeMap::new();
     for (index, name) in replication.nodes.iter().enumerate().filter(|(index, _)| *index != me) {
         let line = |link: &avamgr_core::config::LinkConfig| {
@@ -60,6 +61,24 @@ pub(super) fn find(replication: &Replication, node: &str) -> Result<Found> {
     let listen = if rules.ssh.is_some() { Vec::new() } else { own.collect() };
     let filter = Filter::new(&rules.include, &rules.exclude).map_err(|reason| anyhow!(reason))?;
     Ok(Found { directories, filter, listen, peers })
+}
+
+/// No directory lies in another one, nor has ours in it: what variables say is known here only.
+fn apart(directories: &BTreeMap<String, PathBuf>, state: &Path) -> Result<()> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    for (name, path) in directories {
+        let path = real(path);
+        if real(state).starts_with(&path) || path.starts_with(real(state)) {
+            bail!("directory {name}: {} and state_dir {} lie in each other", path.display(), state.display());
+        }
+        let others = directories.iter().filter(|(other, _)| *other != name);
+        for (other, other_path) in others {
+            if real(other_path).starts_with(&path) {
+                bail!("directories {name} and {other} lie in each other: {}", path.display());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A path, or what a variable says and the rest of a path.
