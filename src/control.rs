@@ -258,6 +258,9 @@ pub struct Status {
     pub alarms: Vec<AlarmStatus>,
     /// Facts of the driver that the decision does not know (filled in by the daemon).
     pub driver: DriverStatus,
+    /// The program that keeps the rules the same on every node (filled in by the daemon); `None` = there is none to run.
+    #[serde(default)]
+    pub rules: Option<crate::courier::Watched>,
 }
 
 /// Another node as seen from here.

@@ -139,6 +139,21 @@ impl Status {
     }
 }
 
+/// The courier as the daemon of its node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// Process number; `None` = the daemon does not have it running.
+    pub pid: Option<i32>,
+    /// Since when it runs, or does not.
+    pub since: Instant,
+    /// Why it does not run, or does not say how everything stands.
+    pub trouble: Option<String>,
+    /// When it last answered.
+    pub answered: Option<Instant>,
+    /// What it said then, without notices: those are in the history. Of many troubles only the first are here.
+    pub status: Option<Box<Status>>,
+}
+
 /// One directory of the config.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryStatus {

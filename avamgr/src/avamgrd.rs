@@ -55,7 +55,7 @@ fn run(arguments: &DaemonArgs) -> Result<()> {
     let settings =
         Settings::choose(variable.as_deref(), arguments.log_target.as_deref(), arguments.log_level.as_deref())?;
     if arguments.check {
-        let config = prepare(arguments)?.config;
+        let config = prepare(arguments, settings)?.config;
         reload::keyring(&config)?;
         reload::witness_keyring(&config)?;
         etcd::check_certificates(&config)?;
@@ -64,14 +64,14 @@ fn run(arguments: &DaemonArgs) -> Result<()> {
     if arguments.try_continue {
         let mut state = Vec::new();
         std::io::stdin().read_to_end(&mut state).context("cannot read the state of the running daemon")?;
-        let start = prepare(arguments)?;
+        let start = prepare(arguments, settings)?;
         reload::keyring(&start.config)?;
         reload::witness_keyring(&start.config)?;
         Saved::read(&state, &start.config, start.node)?;
         return Ok(());
     }
     let journal = journal::init(&settings, "avamgrd")?;
-    let result = prepare(arguments).and_then(|start| continued(arguments, start)).and_then(|start| world::run(&start));
+    let result = prepare(arguments, settings).and_then(|start| continued(arguments, start)).and_then(|start| world::run(&start));
     if let Err(error) = &result {
         tracing::error!("{error:#}");
     }
@@ -79,7 +79,7 @@ fn run(arguments: &DaemonArgs) -> Result<()> {
     result
 }
 
-fn prepare(arguments: &DaemonArgs) -> Result<Start> {
+fn prepare(arguments: &DaemonArgs, log: Settings) -> Result<Start> {
     let file = arguments.config_file();
     let standalone = arguments.standalone;
     let config = load(&file, standalone)?;
@@ -95,7 +95,7 @@ fn prepare(arguments: &DaemonArgs) -> Result<Start> {
     let (state_dir, socket) = (arguments.state_dir.clone(), arguments.socket.clone());
     let pid_file = arguments.pid_file.clone();
     let read = |start: &Start| load(&start.file, start.standalone);
-    Ok(Start { file, config, node, read, state_dir, socket, standalone, pid_file, continued: None })
+    Ok(Start { file, config, node, read, state_dir, socket, standalone, pid_file, log, continued: None })
 }
 
 /// With what the program before this one had, if there was one.

@@ -25,6 +25,7 @@ use std::time::Duration;
 use avamgr_core::config::Config;
 use avamgr_core::control::frame::{MAX_REPLY_BYTES, encode};
 use avamgr_core::control::{Answer, Reply, Status};
+use avamgr_core::courier::Watched;
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime;
@@ -53,6 +54,8 @@ pub struct Ports {
     pub answers: Answers,
     /// The last snapshot. It must be renewed at least once a second, changed or not: its age tells a hung loop.
     pub status: watch::Receiver<Arc<Status>>,
+    /// How the program stands that keeps the rules the same; `None` = there is none to run.
+    pub rules: watch::Receiver<Option<Arc<Watched>>>,
     /// The config in force.
     pub config: watch::Receiver<Arc<Config>>,
     /// Past events, and live ones.

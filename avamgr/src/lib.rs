@@ -11,6 +11,7 @@ pub mod checks;
 pub mod cli;
 pub mod clock;
 pub mod control;
+pub mod companion;
 pub mod courier;
 pub mod daemon;
 pub mod demo;

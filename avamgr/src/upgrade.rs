@@ -160,7 +160,10 @@ impl Upgrader {
 }
 
 /// The file this program was started from, as it is now.
-fn own_file() -> io::Result<PathBuf> {
+///
+/// # Errors
+/// Without /proc.
+pub fn own_file() -> io::Result<PathBuf> {
     let name = fs::read_link(SELF)?.into_os_string().into_vec();
     Ok(OsString::from_vec(name.strip_suffix(DELETED).unwrap_or(&name).to_vec()).into())
 }

@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result};
 use avamgr_core::cluster::{CheckId, GroupId, Incarnation, NodeId, ResourceId};
 use avamgr_core::config::{Config, ResourceKind};
 use avamgr_core::control::{Answer, DriverStatus, Status};
+use avamgr_core::courier::Watched;
 use avamgr_core::node::{Durable, Input, Node, Saved};
 use avamgr_core::time::Instant;
 use avamgr_core::wire::seal::Keyring;
@@ -27,6 +28,7 @@ use tokio::task::AbortHandle;
 use crate::arbitrators::ping::Pinger;
 use crate::control::outbox::channel as word_channel;
 use crate::control::{Answers, ControlServer, Outbox, Policy, Ports, Serving};
+use crate::courier::keep::{self, Courier};
 use crate::daemon::{Daemon, End, Tune};
 use crate::fencing::Fencer;
 use crate::fencing::watchdog::{Keeper, Watchdog};
@@ -34,6 +36,7 @@ use crate::guard::{self, Guard, Handle};
 use crate::hands::{Hands, serve_fences, serve_probes};
 use crate::history::History;
 use crate::inputs::{self, Inputs};
+use crate::journal::Settings;
 use crate::journal::service::{self, Pulse};
 use crate::links::Links;
 use crate::links::etcd::EtcdPath;
@@ -85,6 +88,8 @@ pub struct Start {
     pub standalone: bool,
     /// Where to write the process number.
     pub pid_file: Option<PathBuf>,
+    /// Where the log goes and what is in it.
+    pub log: Settings,
     /// What the program before this one had, when it goes on with that.
     pub continued: Option<Saved>,
 }
@@ -142,7 +147,7 @@ async fn serve(start: &Start) -> Result<()> {
     let scribe = Scribe::new(start.node, shared.reloader.config(), Arc::clone(&shared.history));
     let (hooks, runner) = hooks::channel(scribe.clone());
     let runner = tokio::spawn(runner.run());
-    let relay = tokio::spawn(words.relay(scribe, hooks, shared.answers.clone()));
+    let relay = tokio::spawn(words.relay(scribe.clone(), hooks, shared.answers.clone()));
     let writer = Writer::start(state_dir, inputs.clone()).context("cannot start the thread that writes the state")?;
     let held = start.continued.iter().flat_map(Saved::rights).collect();
     let guard = start_guard(&config, start.node, &held)?;
@@ -174,7 +179,10 @@ async fn serve(start: &Start) -> Result<()> {
     let node = plane.node()?;
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
     let ended = plane.start(node, input_queue, tune_queue, hands, status)?;
-    let (serving, orders) = serve_operators(&shared, server, snapshots)?;
+    let place = keep::Place { file: start.file.clone(), node: start.node, log: start.log.clone() };
+    let courier = Courier::start(place, shared.reloader.config(), &scribe);
+    drop(scribe);
+    let (serving, orders) = serve_operators(&shared, server, snapshots, courier.seen())?;
     // Not before everything is open: the file of a daemon that runs must not be another's that cannot.
     let _pid_file = start.pid_file.as_deref().map(PidFile::write).transpose()?;
     // Last of all: what cannot be opened must end this daemon, not reset the machine.
@@ -182,12 +190,12 @@ async fn serve(start: &Start) -> Result<()> {
     service::ready();
     tracing::info!(node = config.node_name(start.node), socket = %socket.display(), "avamgrd runs");
     let result = match wait_for_the_end(&shared, ended).await {
-        Ok(End::Continued(state)) => return Err(hand_over(&shared, &state).await),
+        Ok(End::Continued(state)) => return Err(hand_over(&shared, courier, &state).await),
         Ok(End::Down) => Ok(()),
         Err(error) => Err(error),
     };
     let (guard, watchdog) = (guard.filter(|_| result.is_ok()), watchdog.filter(|_| result.is_ok()));
-    LastWords { guard, watchdog, orders, relay, runner }.speak(shared).await?;
+    LastWords { guard, watchdog, courier, orders, relay, runner }.speak(shared).await?;
     drop(serving);
     result
 }
@@ -271,6 +279,7 @@ fn serve_operators(
     shared: &Shared,
     server: ControlServer,
     status: watch::Receiver<Arc<Status>>,
+    rules: watch::Receiver<Option<Arc<Watched>>>,
 ) -> Result<(Serving, [AbortHandle; 2])> {
     let (reload, reloads) = mpsc::channel(RELOADS);
     let (upgrade, upgrades) = mpsc::channel(1);
@@ -279,6 +288,7 @@ fn serve_operators(
         inputs: shared.inputs.clone(),
         answers: shared.answers.clone(),
         status,
+        rules,
         config: shared.reloader.config(),
         history: Arc::clone(&shared.history),
         reload,
@@ -291,7 +301,9 @@ fn serve_operators(
 
 /// Becomes the next program, with the last words in the history, unless that takes long: everybody waits. Comes back only when
 /// no program can be run.
-async fn hand_over(shared: &Shared, state: &[u8]) -> anyhow::Error {
+async fn hand_over(shared: &Shared, courier: Courier, state: &[u8]) -> anyhow::Error {
+    // The next program would not know it, and nobody would read what it writes.
+    courier.end_at_once().await;
     for _ in 0..LAST_TURNS {
         tokio::task::yield_now().await;
     }

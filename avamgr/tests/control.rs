@@ -126,7 +126,8 @@ async fn serve(
     tokio::spawn(core(commands, outbox));
     tokio::spawn(reloader(reloads));
     let (upgrade, _upgrades) = mpsc::channel(1);
-    server.serve(Ports { inputs, answers, status, config, history, reload, upgrade }).await
+    let (_, rules) = watch::channel(None);
+    server.serve(Ports { inputs, answers, status, rules, config, history, reload, upgrade }).await
 }
 
 /// Knows four commands; one of them it never answers.
@@ -532,7 +533,8 @@ fn an_order_whose_caller_has_left_is_not_carried_out() {
     let (_config, config) = watch::channel(Arc::new(fixture::pair()));
     let history = Arc::new(History::in_memory());
     let (upgrade, _upgrades) = mpsc::channel(1);
-    let ports = Ports { inputs, answers: Answers::default(), status, config, history, reload, upgrade };
+    let (_, rules) = watch::channel(None);
+    let ports = Ports { inputs, answers: Answers::default(), status, rules, config, history, reload, upgrade };
     runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async move {
         let patient = async {
             let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();

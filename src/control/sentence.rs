@@ -116,6 +116,7 @@ impl Speaker<'_> {
             Fact::ClockOffset { peer, offset_millis } => self.clock_offset(*peer, *offset_millis),
             Fact::ClockAgrees { peer } => format!("wall clock of {} agrees with ours again", self.node(*peer)),
             Fact::Upgrade { step } => step.sentence(),
+            Fact::Rules { text, .. } => format!("rules: {text}"),
             Fact::Started { node } => format!("daemon started as {}", self.node(*node)),
             Fact::Stopping { reason } => format!("daemon is stopping: {reason}"),
         }

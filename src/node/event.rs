@@ -278,6 +278,13 @@ pub enum Fact {
         /// The peer.
         peer: NodeId,
     },
+    /// Something about the rules that are the same on every node, or about the program that sees to that.
+    Rules {
+        /// How much it matters.
+        severity: Severity,
+        /// The sentence.
+        text: String,
+    },
     /// Another program goes on with this node, step by step.
     Upgrade {
         /// The step.

@@ -35,6 +35,7 @@ impl Node {
             holds: self.hold_status(),
             alarms: self.alarm_status(),
             driver: DriverStatus::default(),
+            rules: None,
         }
     }
 

@@ -17,6 +17,7 @@ use avamgr_core::time::Instant;
 use serde::Serialize;
 
 use crate::cli::output::{Columns, Styled, ago, lasting, plural, shortened};
+use crate::courier::render as courier;
 
 /// Age at which a snapshot says nothing any more: the daemon renews it every second.
 pub const STALE: Duration = Duration::from_secs(5);
@@ -72,6 +73,7 @@ pub fn status(status: &Status, now: Instant) -> String {
     text.push_str(&paths::peers(status, now));
     text.push_str(&paths::arbitrator(status, now));
     text.push_str(&paths::witness(status, now));
+    text.push_str(&status.rules.as_ref().map(|rules| courier::line(rules, now)).unwrap_or_default());
     text.push_str(&ready(&status.ready, now));
     text.push_str(&driver(&status.driver, status.started, now));
     text

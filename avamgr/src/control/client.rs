@@ -101,7 +101,8 @@ impl Client {
         match request {
             Request::Status => {
                 let status = Arc::clone(&self.ports.status.borrow());
-                self.send_shared(self.shelf.status(&status, self.seat.is_viewer())).await
+                let rules = self.ports.rules.borrow().clone();
+                self.send_shared(self.shelf.status(&status, rules.as_deref(), self.seat.is_viewer())).await
             }
             Request::Config => {
                 let config = Arc::clone(&self.ports.config.borrow());

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use avamgr_core::config::Config;
 use avamgr_core::control::frame::{MAX_REPLY_BYTES, encode};
 use avamgr_core::control::{Reply, Status};
+use avamgr_core::courier::Watched;
 
 /// Bytes of answers, read by anybody, at which a viewer gets no new one: four of the longest.
 const BYTES_MAX: usize = 4 * MAX_REPLY_BYTES;
@@ -42,9 +43,10 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    /// The answer with this status; none for a viewer while too many are being read.
-    pub(super) fn status(&self, status: &Arc<Status>, viewer: bool) -> Option<Arc<Line>> {
-        let reply = || Reply::Status { status: Box::new(status.as_ref().clone()) };
+    /// The answer with this status, and with how the rules stand as of its first reader; none for a viewer while too many are
+    /// being read.
+    pub(super) fn status(&self, status: &Arc<Status>, rules: Option<&Watched>, viewer: bool) -> Option<Arc<Line>> {
+        let reply = || Reply::Status { status: Box::new(Status { rules: rules.cloned(), ..status.as_ref().clone() }) };
         self.get(&self.status, status, viewer, reply)
     }
 
@@ -129,13 +131,13 @@ mod tests {
             status.driver.guard = "x".repeat(1_000_000);
             Arc::new(status)
         };
-        let read: Vec<_> = (0..100).map_while(|number| shelf.status(&long(number), true)).collect();
+        let read: Vec<_> = (0..100).map_while(|number| shelf.status(&long(number), None, true)).collect();
         assert!(!Arc::ptr_eq(&read[0], &read[1]));
         assert!((16..=18).contains(&read.len()), "{}", read.len());
-        assert!(shelf.status(&long(200), true).is_none());
-        assert!(shelf.status(&long(200), false).is_some(), "operators are never told to wait for viewers");
+        assert!(shelf.status(&long(200), None, true).is_none());
+        assert!(shelf.status(&long(200), None, false).is_some(), "operators are never told to wait for viewers");
         drop(read);
-        assert!(shelf.status(&long(201), true).is_some());
+        assert!(shelf.status(&long(201), None, true).is_some());
         assert!(shelf.held.load(Ordering::Relaxed) < 2_000_000);
     }
 }

@@ -5,10 +5,11 @@
 use std::fmt::Write as _;
 
 use avamgr_core::control::words::duration;
-use avamgr_core::courier::{DirectoryStatus, PeerStatus, Status, Transfer};
+use avamgr_core::courier::{DirectoryStatus, PeerStatus, Status, Transfer, Watched};
 use avamgr_core::time::Instant;
 
 use crate::cli::output::{Columns, Styled, ago, lasting, plural};
+use crate::cli::render::STALE;
 
 /// Notices that are shown; `--json` has all of them.
 const NOTICES: usize = 8;
@@ -42,6 +43,29 @@ pub fn summary(status: &Status) -> String {
         conflicts => format!("; {}", Styled::notable(format!("{} to be looked at", count(conflicts, "conflict")))),
     };
     format!("{} ({why}){conflicts}", word("NOT IN SYNC"))
+}
+
+/// One line for the status of the daemon: whether everything is in sync and when that was so, and if it is not known, why.
+pub fn line(watched: &Watched, now: Instant) -> String {
+    let known = watched.status.as_deref().map(|status| (summary(status), ago(now, Some(status.now)), status.now));
+    let trouble = watched.trouble.as_deref();
+    let text = match (watched.pid, known) {
+        (Some(_), Some((summary, age, at))) if now.since(at) <= STALE => format!("{summary}, {age}"),
+        (Some(_), known) => {
+            let why = trouble.unwrap_or("rules-sync has not answered yet");
+            format!("{}: {why}{}", Styled::notable("UNKNOWN"), last_known(known))
+        }
+        (None, known) => {
+            let why = trouble.unwrap_or("it is about to be started");
+            let down = Styled::bad("rules-sync is not running");
+            format!("{down} {}: {why}{}", lasting(now, watched.since), last_known(known))
+        }
+    };
+    format!("rules: {text}\n")
+}
+
+fn last_known(known: Option<(String, String, Instant)>) -> String {
+    known.map_or_else(String::new, |(summary, age, _)| format!("; last seen {summary}, {age}"))
 }
 
 fn count(number: u64, what: &str) -> String {

@@ -68,6 +68,7 @@ pub(crate) fn active() -> Status {
             guard: "address lifetime, within 4 s".to_owned(),
             link_counters: BTreeMap::new(),
         },
+        rules: None,
     }
 }
 

@@ -252,6 +252,16 @@ fn arbitration_and_conflicts_say_who_yields() {
 }
 
 #[test]
+fn what_is_told_of_the_rules_keeps_its_own_weight() {
+    let told = |severity, text: &str| Fact::Rules { severity, text: text.into() };
+    check_all(&[
+        (told(Severity::Info, "hadev2 answers again"), "Info rules: hadev2 answers again"),
+        (told(Severity::Warning, "re/a was changed on both"), "Warning rules: re/a was changed on both"),
+        (told(Severity::Alarm, "re has lost all"), "Alarm rules: re has lost all"),
+    ]);
+}
+
+#[test]
 fn resources_say_what_comes_next() {
     use ResourceChange as R;
     check_all(&[

@@ -14,6 +14,7 @@ impl Fact {
             Self::Switchover { step, .. } => step_severity(step),
             Self::Fencing(fencing) => fencing.severity(),
             Self::Upgrade { step } => step.severity(),
+            Self::Rules { severity, .. } => *severity,
             Self::Voting(voting) => voting.severity(),
             Self::Command { refused, .. } => {
                 if refused.is_some() {
@@ -95,6 +96,7 @@ impl Fact {
             | Self::PersistRecovered
             | Self::Fencing(_)
             | Self::Upgrade { .. }
+            | Self::Rules { .. }
             | Self::ConfigMismatch { .. }
             | Self::ConfigMatches { .. }
             | Self::DuplicateNode { .. }

@@ -5,6 +5,7 @@ use avamgr_core::cluster::{SafetyClass, Term};
 use avamgr_core::control::{
     AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, LinkStatus, PeerGroupStatus, PeerStatus,
 };
+use avamgr_core::courier::{self, Watched};
 use avamgr_core::node::event::HoldKind;
 
 use super::*;
@@ -108,6 +109,7 @@ fn active() -> Status {
             guard: "address lifetime, within 4 s".to_owned(),
             link_counters: BTreeMap::new(),
         },
+        rules: None,
     }
 }
 
@@ -270,4 +272,72 @@ fn a_script_never_takes_a_stale_status_for_the_truth() {
 fn colours_mean_something() {
     let (good, bad) = (Styled::role(Role::Active, false).to_string(), Styled::role(Role::Fault, false).to_string());
     assert!(good.contains("\u{1b}[1m\u{1b}[32mACTIVE") && bad.contains("\u{1b}[1m\u{1b}[31mFAULT"), "{good:?} {bad:?}");
+}
+
+/// The courier of a pair, as of so long ago.
+fn courier(millis: u64) -> Watched {
+    let status = courier::Status {
+        now: before(millis),
+        node: "hadev1".to_owned(),
+        version: "0.1.0".to_owned(),
+        started: before(60_000),
+        active: Some("hadev1".to_owned()),
+        one_way: false,
+        directories: vec![courier::DirectoryStatus {
+            name: "re".to_owned(),
+            path: "/etc/re".to_owned(),
+            paths: 12,
+            trouble: None,
+            held: None,
+            strays: 0,
+        }],
+        peers: Vec::new(),
+        unsettled: 0,
+        conflicts: 0,
+        trash: 0,
+        troubles: Vec::new(),
+        troubles_omitted: 0,
+        notices: Vec::new(),
+    };
+    Watched {
+        pid: Some(4712),
+        since: before(60_000),
+        trouble: None,
+        answered: Some(before(millis)),
+        status: Some(Box::new(status)),
+    }
+}
+
+/// The line about the rules.
+fn rules_line(watched: Watched) -> String {
+    let status = Status { rules: Some(watched), ..active() };
+    let text = plain(&super::status(&status, NOW));
+    text.lines().find(|line| line.starts_with("rules: ")).unwrap().to_owned()
+}
+
+#[test]
+fn one_line_says_how_the_rules_stand_and_how_old_that_is() {
+    assert!(!plain(&status(&active(), NOW)).contains("rules"), "where there are none, there is no line");
+    assert_eq!(rules_line(courier(400)), "rules: in sync (12 paths in 1 directory), 400 ms ago");
+    let mut behind = courier(400);
+    behind.status.as_mut().unwrap().unsettled = 3;
+    assert_eq!(rules_line(behind), "rules: NOT IN SYNC (3 paths changing), 400 ms ago");
+    let silent = Watched { trouble: Some("no answer".to_owned()), ..courier(9_000) };
+    assert_eq!(rules_line(silent), "rules: UNKNOWN: no answer; last seen in sync (12 paths in 1 directory), 9 s ago");
+    let new = Watched { answered: None, status: None, ..courier(0) };
+    assert_eq!(rules_line(new.clone()), "rules: UNKNOWN: rules-sync has not answered yet");
+    let dead = Watched { pid: None, trouble: Some("was killed".to_owned()), since: before(12_000), ..new };
+    assert_eq!(rules_line(dead), "rules: rules-sync is not running for 12 s: was killed");
+    let dead = Watched { pid: None, trouble: Some("was killed".to_owned()), ..courier(400) };
+    assert!(rules_line(dead).starts_with("rules: rules-sync is not running"), "however fresh its last word is");
+}
+
+#[test]
+fn a_status_of_a_daemon_that_knows_no_rules_is_understood() {
+    let mut value = serde_json::to_value(active()).unwrap();
+    assert!(value.as_object_mut().unwrap().remove("rules").is_some());
+    assert_eq!(serde_json::from_value::<Status>(value).unwrap(), active());
+    let status = Status { rules: Some(courier(400)), ..active() };
+    let text = serde_json::to_string(&status).unwrap();
+    assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
 }
