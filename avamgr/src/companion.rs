@@ -279,7 +279,9 @@ impl Keeper {
     fn tell_end(&self, reason: &str) {
         let text = format!("{reason}; it is started again in {}", duration(self.pause));
         match self.failures {
-            ALARM => self.say(Severity::Alarm, &format!("does not stay up: it {reason}; this is tried again and again")),
+            ALARM => {
+                self.say(Severity::Alarm, &format!("does not stay up: it {reason}; this is tried again and again"))
+            }
             1..=TOLD => self.say(Severity::Warning, &text),
             _ => tracing::warn!("{} {text}", self.name),
         }
