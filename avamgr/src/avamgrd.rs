@@ -71,7 +71,8 @@ fn run(arguments: &DaemonArgs) -> Result<()> {
         return Ok(());
     }
     let journal = journal::init(&settings, "avamgrd")?;
-    let result = prepare(arguments, settings).and_then(|start| continued(arguments, start)).and_then(|start| world::run(&start));
+    let result =
+        prepare(arguments, settings).and_then(|start| continued(arguments, start)).and_then(|start| world::run(&start));
     if let Err(error) = &result {
         tracing::error!("{error:#}");
     }

@@ -46,6 +46,7 @@ use family::LOOK_TIME_MIN;
 use output::Output;
 
 pub use output::{Line, Sink, log_to, nowhere};
+pub(crate) use program::DEFAULT_PATH;
 pub use program::{Executable, Program, ProgramError};
 pub use run::{Ended, Outcome, Rest, run_reading, run_to_end};
 

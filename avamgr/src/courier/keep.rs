@@ -1,5 +1,6 @@
 //! The courier as a companion of the daemon: it runs on every node whose config has `[rules]`, whatever the node's role.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::look::look;
 use crate::companion::{Companion, Orders};
 use crate::journal::Settings;
 use crate::process::family::Mark;
-use crate::process::Program;
+use crate::process::{DEFAULT_PATH, Program};
 use crate::scribe::Scribe;
 use crate::{clock, upgrade};
 
@@ -111,18 +112,21 @@ async fn need(config: &Config) -> Option<Need> {
 
 fn program(place: &Place, node: &str) -> Program {
     let file = std::path::absolute(&place.file).unwrap_or_else(|_| place.file.clone());
-    let mut command = vec![beside_ourselves()];
-    command.extend(["run", "--config"].map(str::to_owned));
+    let mut command: Vec<String> = [PROGRAM, "run", "--config"].map(str::to_owned).into();
     command.push(file.display().to_string());
     command.extend(["--node", node, "--log-target", &place.log.target.to_string()].map(str::to_owned));
     command.extend(["--log-level", &place.log.filter].map(str::to_owned));
-    Program { command, ..Program::default() }
+    let environment = search_path().into_iter().map(|path| ("PATH".to_owned(), path)).collect();
+    Program { command, environment, ..Program::default() }
 }
 
-/// The program of the same installation if it is there, else whatever PATH has.
-fn beside_ourselves() -> String {
-    let beside = upgrade::own_file().ok().and_then(|own| beside(&own));
-    beside.map_or_else(|| PROGRAM.to_owned(), |path| path.display().to_string())
+/// Ours, after the directory of our own program: the courier of the same installation comes first, also when it is installed
+/// later.
+fn search_path() -> Option<String> {
+    let own = upgrade::own_file().ok()?;
+    let ours = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let all = own.parent().map(Path::to_owned).into_iter().chain(env::split_paths(&ours));
+    env::join_paths(all).ok()?.into_string().ok()
 }
 
 /// The courier beside another program of ours.
@@ -138,11 +142,19 @@ mod tests {
     fn the_courier_is_told_what_the_daemon_was_told() {
         let log = Settings { target: crate::journal::Target::Syslog, filter: "info,avamgr=debug".to_owned() };
         let place = Place { file: "/etc/avamgr/avamgr.toml".into(), node: NodeId(0), log };
-        let words = program(&place, "hadev1").command.split_off(1).join(" ");
+        let program = program(&place, "hadev1");
         assert_eq!(
-            words,
-            "run --config /etc/avamgr/avamgr.toml --node hadev1 --log-target syslog --log-level info,avamgr=debug"
+            program.command.join(" "),
+            "rules-sync run --config /etc/avamgr/avamgr.toml --node hadev1 --log-target syslog --log-level info,avamgr=debug"
         );
+    }
+
+    #[test]
+    fn it_is_looked_for_beside_the_daemon_first() {
+        let path = search_path().unwrap();
+        let first = env::split_paths(&path).next().unwrap();
+        assert_eq!(first, env::current_exe().unwrap().parent().unwrap());
+        assert!(path.ends_with(&env::var("PATH").unwrap()), "{path}");
     }
 
     #[test]

@@ -42,7 +42,7 @@ const TEXT: usize = 500;
 /// For ever. What is `None` before and after is that no courier is wanted.
 pub(super) async fn look(
     mut config: watch::Receiver<Arc<Config>>,
-    standing: watch::Receiver<Standing>,
+    mut standing: watch::Receiver<Standing>,
     seen: watch::Sender<Option<Arc<Watched>>>,
     scribe: Scribe,
 ) {
@@ -63,9 +63,13 @@ pub(super) async fn look(
         if let Ok(status) = &asked {
             heard.news(status, now).into_iter().for_each(|event| scribe.write(event));
         }
-        let stands = standing.borrow().clone();
+        let stands = standing.borrow_and_update().clone();
         seen.send_replace(Some(Arc::new(last.watched(stands, asked, now))));
-        sleep(PACE).await;
+        // That it has come or gone is seen at once.
+        tokio::select! {
+            () = sleep(PACE) => {}
+            Ok(()) = standing.changed() => {}
+        }
     }
 }
 

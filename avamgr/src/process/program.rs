@@ -23,7 +23,7 @@ use super::family::{MARK_VARIABLE, Mark};
 const RESOLVE_TIME: Duration = Duration::from_secs(2);
 
 /// Searched when neither the program's environment nor ours has a PATH (init scripts often run without).
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Variables meant for the daemon alone: a child that obeyed them would speak to systemd in the daemon's name. And no child
 /// carries the mark of a resource that the daemon itself may be.

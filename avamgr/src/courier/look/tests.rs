@@ -31,9 +31,9 @@ fn status(started: u64, notices: &[u64]) -> Status {
 }
 
 fn texts(events: Vec<Event>) -> Vec<String> {
-    let text = |event: Event| match event.fact {
-        Fact::Rules { severity, text } => format!("{severity:?} {text}"),
-        other => panic!("{other:?}"),
+    let text = |event: Event| {
+        let Fact::Rules { severity, text } = event.fact else { panic!("{event:?}") };
+        format!("{severity:?} {text}")
     };
     events.into_iter().map(text).collect()
 }
