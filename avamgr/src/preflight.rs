@@ -8,12 +8,14 @@ mod fencing;
 mod judge;
 mod lease;
 mod route;
+mod rules;
 
 use serde::Serialize;
 
 pub use facts::{Facts, Interface, KeyFile, Owner, PeerClock, Program};
 pub use judge::judge;
 pub use route::Route;
+pub use rules::{Directory, Door, Rules};
 
 /// How a finding is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use avamgr::guard::Support;
-use avamgr::preflight::{Facts, Finding, Interface, KeyFile, Level, Owner, PeerClock, Program, Route, judge};
+use avamgr::preflight::{
+    Directory, Door, Facts, Finding, Interface, KeyFile, Level, Owner, PeerClock, Program, Route, Rules, judge,
+};
 use avamgr_core::config::{Authority, Config, EtcdConfig, ResourceKind, SystemdConfig, WatchdogConfig, WitnessConfig};
 
 const ME: cluster::NodeId = cluster::NodeId(0);
@@ -54,6 +56,7 @@ fn well() -> Facts {
             path: "freeDiameterd".to_owned(),
             found: Ok(PathBuf::from("/usr/bin/freeDiameterd")),
         }],
+        rules: None,
         systemd: true,
         operators_group: None,
         clocks: Some(vec![PeerClock { node: "hadev2".to_owned(), offset_millis: Some(-3) }]),
@@ -320,4 +323,74 @@ fn an_etcd_that_holds_the_leases_is_asked_at_each_endpoint() {
     let said = judge(&config, ME, &asked(vec![bad()]));
     let errors: Vec<_> = said.iter().filter(|finding| finding.level == Level::Error).collect();
     assert!(matches!(errors.as_slice(), [one] if one.text == "no endpoint answers"), "{said:?}");
+}
+
+/// A host on which rules can be kept the same.
+fn ruled() -> Rules {
+    Rules {
+        rsync: Ok("3.2.7".to_owned()),
+        program: Ok(PathBuf::from("/usr/sbin/rules-sync")),
+        directories: vec![("re".to_owned(), Directory::There("/etc/re".into()))],
+        doors: vec![("172.16.11.54:6942".parse().unwrap(), Door::Ours)],
+    }
+}
+
+#[test]
+fn what_keeping_rules_the_same_needs_of_a_host() {
+    let with = |change: fn(&mut Rules)| {
+        let mut rules = ruled();
+        change(&mut rules);
+        Facts { rules: Some(rules), ..well() }
+    };
+    let good = judge(&fixture::pair(), ME, &with(|_| ()));
+    assert!(good.iter().all(|finding| finding.level == Level::Ok), "{good:?}");
+    let told: Vec<String> = good.iter().map(|finding| format!("{}: {}", finding.subject, finding.text)).collect();
+    for line in [
+        "rsync: version 3.2.7",
+        "rules-sync: is /usr/sbin/rules-sync",
+        "rules directory re: /etc/re is there",
+        "rules port 172.16.11.54:6942: is that of rules-sync, which runs",
+    ] {
+        assert!(told.iter().any(|told| told == line), "{line}: {told:#?}");
+    }
+    let fault = |change| only_fault(&fixture::pair(), &with(change));
+    for (said, words) in [
+        (
+            fault(|it| it.rsync = Err("not found in /bin".into())),
+            "Error rsync: cannot be run: not found in /bin -> inst",
+        ),
+        (
+            fault(|it| it.rsync = Ok("3.1.3".into())),
+            "Error rsync: version 3.1.3 is too old, or not known -> install rsync 3.2",
+        ),
+        (fault(|it| it.rsync = Ok(String::new())), "Error rsync: version  is too old, or not known"),
+        (
+            fault(|it| it.program = Err("not found in /bin".into())),
+            "Error rules-sync: not found in /bin: the rules would",
+        ),
+        (
+            fault(|it| it.directories[0].1 = Directory::Missing("/r".into(), "no".into())),
+            "Error rules directory re: /r cannot be used: no -> make it",
+        ),
+        (
+            fault(|it| it.directories[0].1 = Directory::Unset("RULES".into())),
+            "Warning rules directory re: the variable RULES is not set here -> set it for the daemon",
+        ),
+        (
+            fault(|it| it.directories[0].1 = Directory::Relative("RULES".into(), "r".into())),
+            "Error rules directory re: the variable RULES is r, which is no path from / on",
+        ),
+        (
+            fault(|it| it.doors[0].1 = Door::Taken),
+            "Error rules port 172.16.11.54:6942: is used by another program -> stop",
+        ),
+        (
+            fault(|it| it.doors[0].1 = Door::Closed("no".into())),
+            "Warning rules port 172.16.11.54:6942: cannot be used: no",
+        ),
+    ] {
+        assert!(said.starts_with(words), "{words}: {said}");
+    }
+    let free = judge(&fixture::pair(), ME, &with(|it| it.doors[0].1 = Door::Free));
+    assert!(free.iter().any(|finding| finding.text == "is free"), "{free:?}");
 }

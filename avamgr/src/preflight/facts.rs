@@ -17,8 +17,8 @@ use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use crate::guard::{Support, earliness, support};
 use crate::links::etcd::ask_endpoints;
 use crate::netlink::can_destroy_connections;
-use crate::preflight::fencing;
 use crate::preflight::route::{self, Route};
+use crate::preflight::{Rules, fencing, rules};
 
 /// Everything the judgement needs.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Facts {
     pub routes: BTreeMap<IpAddr, Result<Route, String>>,
     /// Programs of resources, hooks and devices.
     pub programs: Vec<Program>,
+    /// What keeping rules the same needs; `None` = it is not wanted.
+    pub rules: Option<Rules>,
     /// systemd is the init of this host.
     pub systemd: bool,
     /// The group of `daemon.operators` exists; `None` = none is configured.
@@ -146,6 +148,7 @@ impl Facts {
             network_manager: is_running("NetworkManager"),
             key_file: Some(key_file(&config.daemon.key_file)),
             programs: programs(config),
+            rules: rules::gather(config, me),
             systemd: Path::new("/run/systemd/system").is_dir(),
             operators_group: config.daemon.operators.as_deref().map(group_exists),
             clocks: status.map(clocks),
@@ -254,7 +257,7 @@ fn programs(config: &Config) -> Vec<Program> {
 }
 
 /// Where a program is: itself when it has a slash, else along the search path.
-fn find_program(name: &str) -> Result<PathBuf, String> {
+pub(super) fn find_program(name: &str) -> Result<PathBuf, String> {
     if name.contains('/') {
         return runnable(Path::new(name)).map(|()| PathBuf::from(name));
     }
