@@ -14,6 +14,7 @@ mod operator;
 mod pair;
 mod paths;
 mod random;
+mod rules;
 mod scripts;
 mod second_phase;
 mod strangers;

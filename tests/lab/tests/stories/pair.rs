@@ -185,6 +185,13 @@ impl Pair {
         Ok(())
     }
 
+    /// The daemon from another file.
+    pub(crate) fn start_program(&mut self, name: &str, path: &str) -> Outcome {
+        let process = self.node(name)?.command(path).spawn()?;
+        self.daemons.insert(name.to_owned(), process);
+        Ok(())
+    }
+
     /// One whose kernel has no nftables.
     pub(crate) fn start_daemon_without_nftables(&mut self, name: &str) -> Outcome {
         let process = self.node(name)?.command(program("avamgrd")).without_nftables().spawn()?;
