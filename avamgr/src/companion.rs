@@ -208,7 +208,8 @@ impl Keeper {
         loop {
             tokio::select! {
                 exit = child.exited() => {
-                    return Over::Ended { reason: format!("{exit}{}", quoted(child.last_line())), age: child.age() };
+                    let word = quoted(lines::last_word(child.last_line()));
+                    return Over::Ended { reason: format!("{exit}{word}"), age: child.age() };
                 }
                 () = sleep(LIVES), if !is_told => {
                     is_told = true;

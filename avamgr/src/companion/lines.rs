@@ -22,6 +22,16 @@ pub(super) fn log_of(name: &'static str) -> Sink {
     })
 }
 
+/// The last line, if it may say why the program has ended: one that tells of normal life does not.
+pub(super) fn last_word(line: Option<String>) -> Option<String> {
+    let line = line?;
+    match said(&line) {
+        Some((Level::ERROR | Level::WARN, text)) => Some(text.to_owned()),
+        Some(_) => None,
+        None => Some(line),
+    }
+}
+
 /// Level and text of a line of a log; `None` = it is something else.
 fn said(line: &str) -> Option<(Level, &str)> {
     let (time, rest) = line.split_once(' ')?;
@@ -42,5 +52,17 @@ mod tests {
         for other in ["rules-sync: the config is invalid", "", "2026-03-01T03:12:45.123Z", "WARN x y"] {
             assert_eq!(said(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_tells_of_normal_life_is_no_last_word() {
+        let word = |line: &str| last_word(Some(line.to_owned()));
+        assert_eq!(word("2026-03-01T03:12:45.123Z INFO  rules_sync: hadev2 answers"), None);
+        assert_eq!(
+            word("2026-03-01T03:12:45.123Z ERROR rules_sync: no rsync"),
+            Some("rules_sync: no rsync".to_owned())
+        );
+        assert_eq!(word("rules-sync: no config"), Some("rules-sync: no config".to_owned()));
+        assert_eq!(last_word(None), None);
     }
 }
