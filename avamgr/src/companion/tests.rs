@@ -150,7 +150,7 @@ async fn at_once_is_at_once() {
     companion.orders().want(script("trap '' TERM; while :; do sleep 1; done"));
     eventually("it runs", || running(&companion).is_some()).await;
     let (pid, begun) = (running(&companion).unwrap(), Instant::now());
-    companion.end_at_once().await;
+    timeout(Duration::from_secs(5), companion.end_at_once()).await.expect("it waits for nothing");
     assert!(begun.elapsed() < Duration::from_millis(50), "{:?}", begun.elapsed());
     eventually("it is gone", || !exists(pid)).await;
 }
