@@ -59,7 +59,7 @@ pub struct News {
     /// Which, and what.
     #[serde(flatten)]
     pub item: Item,
-    /// The number of the file beside the manifest that is its content. Without one the content is sent when it is wanted.
+    /// The number of its content, which has come with the manifest. Without one the content is sent when it is wanted.
     pub content: Option<u32>,
 }
 
@@ -146,6 +146,11 @@ pub fn manifest_name(batch: u64) -> PathBuf {
     format!("{batch:020}.m").into()
 }
 
+/// The name of the file with the small contents of a batch, one after the other.
+pub fn pack_name(batch: u64) -> PathBuf {
+    format!("{batch:020}.c").into()
+}
+
 /// The name of a content of a batch.
 pub fn content_name(batch: u64, number: u32) -> PathBuf {
     format!("{batch:020}.{number:010}").into()
@@ -207,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_manifest_sorts_behind_its_contents_and_is_known_by_its_name() {
-        assert!(content_name(9, u32::MAX) < manifest_name(9) && manifest_name(9) < content_name(10, 0));
+        let batch = [content_name(9, u32::MAX), pack_name(9), manifest_name(9), content_name(10, 0)];
+        assert!(batch.is_sorted());
         assert_eq!(manifest_of(&manifest_name(9)), Some(9));
         for other in [content_name(9, 1), PathBuf::from("9.m"), PathBuf::from(".m"), PathBuf::from("+9.m")] {
             assert_eq!(manifest_of(&other), None, "{}", other.display());

@@ -181,13 +181,17 @@ impl Receiver<'_> {
             Look::Holds(..) | Look::Nothing | Look::Busy | Look::Other => None,
         };
         let record = Record { entry: entry.clone(), trace };
-        // Whoever has told us knows it, unless there is more in it now.
+        // Whoever has told us knows it, unless there is more in it now. Then only that is news, unless its content has lost.
         let knows = news.entry.follows(entry);
+        let debt = Debt { offer: !matches!(verdict, Verdict::KeepTheirs(_)), ..self.debt() };
         let others = self.peers.iter().map(String::as_str).filter(|peer| !(knows && *peer == self.from));
         if let Some(kept) = &kept {
             changes.keep(name, kept)?;
         }
-        changes.put(&news.place, &record, others, self.debt())?;
+        for peer in others {
+            changes.owe(peer, &news.place, if peer == self.from { debt } else { self.debt() })?;
+        }
+        changes.put(&news.place, &record, [], debt)?;
         Ok(Placed::Done)
     }
 }

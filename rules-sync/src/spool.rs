@@ -1,16 +1,24 @@
 //! Where a batch lies before it is sent, and after it has come: its contents under numbers, and its manifest.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, BufReader, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crate::manifest::{MAX_BYTES, Manifest, ManifestError, content_name, manifest_name, manifest_of};
+use crate::manifest::{MAX_BYTES, Manifest, ManifestError, News, content_name, manifest_name, manifest_of, pack_name};
 use crate::tree::digest;
 use crate::version::Content;
 
 /// So many wait for the disk at once.
 const SYNCS: usize = 16;
+
+/// Contents up to this size travel together in one file: thousands of files that are made and removed again cost some file systems (ext4)
+/// more than all the rest of the work.
+const SMALL: u64 = 256 * 1024;
+
+fn is_small(content: &Content) -> bool {
+    content.bytes() <= SMALL
+}
 
 /// A directory for batches of one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,19 +46,50 @@ impl Spool {
         self.path.join(content_name(batch, number))
     }
 
-    /// Copies a file into a batch; whether it was still what is known of it.
+    /// Copies a file into a batch; whether it was still what is known of it. Numbers only grow.
     ///
     /// # Errors
     /// When it cannot be copied.
     pub fn add(&self, batch: u64, number: u32, source: &mut File, known: &Content) -> io::Result<bool> {
+        let is_known = |found| matches!(known, Content::File { digest, size, .. } if found == (*digest, *size));
+        if is_small(known) {
+            let mut bytes = Vec::new();
+            source.take(SMALL + 1).read_to_end(&mut bytes)?;
+            let same = is_known(digest(&mut bytes.as_slice())?);
+            if same {
+                let pack = File::options().create(true).append(true).open(self.path.join(pack_name(batch)));
+                pack?.write_all(&bytes)?;
+            }
+            return Ok(same);
+        }
         let path = self.content(batch, number);
         io::copy(source, &mut File::create(&path)?)?;
-        let copied = digest(&mut File::open(&path)?)?;
-        let same = matches!(known, Content::File { digest, size, .. } if copied == (*digest, *size));
+        let same = is_known(digest(&mut File::open(&path)?)?);
         if !same {
             fs::remove_file(&path)?;
         }
         Ok(same)
+    }
+
+    /// Makes files of the small contents of a batch that has come. Those that have not come are asked for later.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn unpack(&self, manifest: &Manifest) -> io::Result<()> {
+        let small = |news: &&News| news.content.is_some() && is_small(&news.item.entry.content);
+        let mut pack = match File::open(self.path.join(pack_name(manifest.batch))) {
+            Ok(pack) => BufReader::new(pack),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        for news in manifest.news.iter().filter(small) {
+            let (size, Some(number)) = (news.item.entry.content.bytes(), news.content) else { continue };
+            bytes.clear();
+            pack.by_ref().take(size).read_to_end(&mut bytes)?;
+            fs::write(self.content(manifest.batch, number), &bytes)?;
+        }
+        Ok(())
     }
 
     /// These contents of a batch are on the disk. Those that have not come need nothing.
@@ -132,6 +171,9 @@ impl Spool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Place;
+    use crate::plan::Item;
+    use crate::version::{Entry, Seen};
 
     fn spool() -> (tempfile::TempDir, Spool) {
         let directory = tempfile::tempdir().unwrap();
@@ -139,33 +181,70 @@ mod tests {
         (directory, spool)
     }
 
+    /// Puts contents into a batch and closes it.
+    fn fill(spool: &Spool, directory: &Path, batch: u64, contents: &[&[u8]]) -> Manifest {
+        let mut manifest = Manifest::new("n1", batch);
+        for (number, bytes) in (0..).zip(contents) {
+            fs::write(directory.join("source"), bytes).unwrap();
+            let open = || File::open(directory.join("source")).unwrap();
+            let (sum, size) = digest(&mut open()).unwrap();
+            let content = Content::File { digest: sum, size, mode: 0o644 };
+            assert!(spool.add(batch, number, &mut open(), &content).unwrap());
+            let place = Place::try_from(format!("re/{number}")).unwrap();
+            let entry = Entry::first(Seen { node: "n1", active: false, millis: 1 }, content);
+            manifest.news.push(News { item: Item { place, entry }, content: Some(number) });
+        }
+        spool.close(&manifest).unwrap();
+        manifest
+    }
+
     #[test]
     fn a_batch_has_come_when_its_manifest_has() {
         let (directory, spool) = spool();
-        let source = directory.path().join("a");
-        fs::write(&source, "rule").unwrap();
-        let (sum, size) = digest(&mut File::open(&source).unwrap()).unwrap();
-        let known = Content::File { digest: sum, size, mode: 0o644 };
-        assert!(spool.add(9, 0, &mut File::open(&source).unwrap(), &known).unwrap());
-        assert_eq!(spool.batches().unwrap(), [0; 0]);
-        spool.close(&Manifest::new("n1", 9)).unwrap();
+        let manifest = fill(&spool, directory.path(), 9, &[b"rule"]);
         spool.close(&Manifest::new("n1", 10)).unwrap();
         fs::write(spool.path().join(".tmp"), "of rsync").unwrap();
         assert_eq!(spool.batches().unwrap(), [9, 10]);
-        assert_eq!(spool.manifest(9, "n1").unwrap().unwrap(), Manifest::new("n1", 9));
+        assert_eq!(spool.manifest(9, "n1").unwrap().unwrap(), manifest);
         assert!(matches!(spool.manifest(9, "n2").unwrap(), Err(ManifestError::From(_))));
         spool.remove_until(9).unwrap();
-        assert_eq!((spool.batches().unwrap(), spool.content(9, 0).exists()), (vec![10], false));
-        assert!(spool.path().join(".tmp").exists(), "it may be coming");
+        let left: Vec<_> = fs::read_dir(spool.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!((spool.batches().unwrap(), left.len()), (vec![10], 2), "what may be coming stays: {left:?}");
+    }
+
+    #[test]
+    fn small_contents_travel_in_one_file_and_large_ones_alone() {
+        let (directory, spool) = spool();
+        let large = vec![7; usize::try_from(SMALL).unwrap() + 1];
+        let contents: [&[u8]; 5] = [b"one", b"", &large, b"two", &large[1..]];
+        let manifest = fill(&spool, directory.path(), 9, &contents);
+        assert_eq!(fs::read_dir(spool.path()).unwrap().count(), 3);
+        spool.unpack(&manifest).unwrap();
+        for (number, bytes) in (0..).zip(contents) {
+            assert_eq!(fs::read(spool.content(9, number)).unwrap(), bytes, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_pack_that_is_torn_or_missing_gives_no_content_that_is_believed() {
+        let (directory, spool) = spool();
+        let manifest = fill(&spool, directory.path(), 9, &[b"first", b"second"]);
+        fs::write(spool.path().join(pack_name(9)), b"firstse").unwrap();
+        spool.unpack(&manifest).unwrap();
+        assert_eq!(fs::read(spool.content(9, 1)).unwrap(), b"se", "its digest will tell");
+        fs::remove_file(spool.path().join(pack_name(9))).unwrap();
+        spool.unpack(&manifest).unwrap();
     }
 
     #[test]
     fn what_has_changed_since_it_was_looked_at_is_not_sent() {
         let (directory, spool) = spool();
         let source = directory.path().join("a");
-        fs::write(&source, "rule").unwrap();
-        let known = Content::File { digest: [7; 32], size: 4, mode: 0o644 };
-        assert!(!spool.add(9, 0, &mut File::open(&source).unwrap(), &known).unwrap());
-        assert!(!spool.content(9, 0).exists());
+        for size in [4, SMALL + 1] {
+            fs::write(&source, vec![1; usize::try_from(size).unwrap()]).unwrap();
+            let known = Content::File { digest: [7; 32], size, mode: 0o644 };
+            assert!(!spool.add(9, 0, &mut File::open(&source).unwrap(), &known).unwrap());
+            assert_eq!(fs::read_dir(spool.path()).unwrap().count(), 0);
+        }
     }
 }

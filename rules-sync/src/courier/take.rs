@@ -71,6 +71,7 @@ impl Courier {
         self.take_words(peer, &mut manifest, moment, taken)?;
         let contents: BTreeMap<Place, u32> =
             manifest.news.iter().filter_map(|news| Some((news.item.place.clone(), news.content?))).collect();
+        spool.unpack(&manifest)?;
         // All of them at once: one by one would take a turn of the disk for each.
         let numbers: Vec<u32> = contents.values().copied().collect();
         spool.sync(manifest.batch, &numbers)?;
