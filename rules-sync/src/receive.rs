@@ -108,7 +108,7 @@ impl Receiver<'_> {
                 Placed::Done if verdict.is_conflict() => return Ok(Outcome::Merged),
                 Placed::Done => return Ok(Outcome::Known),
                 Placed::Changed => {}
-                Placed::InTheWay => return Ok(Outcome::Later("something else lies there".to_owned())),
+                Placed::InTheWay => return self.stay(news, here, &verdict, name),
             }
         }
         let held = self.directory.scope().held;
@@ -133,6 +133,38 @@ impl Receiver<'_> {
         }
         changes.put(&news.place, &changed, self.peers.iter().map(String::as_str), self.debt())?;
         Ok((Some(changed.clone()), Some(changed)))
+    }
+
+    /// A directory goes, and something lies in it. What was changed here, and they have not heard of, stays with its directory: they
+    /// would wait for each other otherwise. The rest is on its way.
+    fn stay(&self, news: &Item, here: Option<&Entry>, verdict: &Verdict, name: &str) -> Result<Outcome, ReceiveError> {
+        let in_the_way = || Ok(Outcome::Later("something else lies there".to_owned()));
+        let (Some(here), Some(theirs)) = (here, verdict.entry()) else { return in_the_way() };
+        if self.obeys || !matches!(here.content, Content::Directory { .. }) {
+            return in_the_way();
+        }
+        let mut unheard = false;
+        for (place, record) in self.store.under(&news.place)? {
+            let is_there = place != news.place && record.entry.content != Content::Gone;
+            unheard = unheard || (is_there && self.store.owes(self.from, &place)?);
+        }
+        if !unheard {
+            return in_the_way();
+        }
+        let lost = theirs.content.has_bytes();
+        if lost {
+            self.directory.keep_theirs(&theirs.content, name)?;
+        }
+        let record = Record { entry: theirs.changed(self.seen, here.content.clone()), trace: None };
+        let peers = self.peers.iter().map(String::as_str);
+        self.store.note(|changes| {
+            if lost {
+                let (place, entry) = (news.place.clone(), theirs.clone());
+                changes.keep(name, &Kept { place, entry, millis: self.seen.millis, conflict: true })?;
+            }
+            changes.put(&news.place, &record, peers, self.debt())
+        })?;
+        Ok(if lost { Outcome::Merged } else { Outcome::Known })
     }
 
     fn carry_out(
@@ -339,6 +371,29 @@ mod tests {
         fs::write(one.rules.join("torn"), "fir").unwrap();
         assert_eq!(receive(Some(&one.rules.join("torn"))), Outcome::Wanted);
         assert_eq!((two.text("a"), two.store.get(&news.place).unwrap()), (None, None));
+    }
+
+    #[test]
+    fn what_was_changed_in_a_directory_that_goes_stays_with_it() {
+        for becomes_a_file in [false, true] {
+            let (one, two) = pair();
+            fs::create_dir(one.rules.join("sub")).unwrap();
+            two.hear(&one, &one.news("sub", 1), 1);
+            two.hear(&one, &one.write("sub/a", "rule", 1), 1);
+            let edited = two.write("sub/a", "edited", 5);
+            fs::remove_dir_all(one.rules.join("sub")).unwrap();
+            one.news("sub/a", 2);
+            let gone = if becomes_a_file { one.write("sub", "a file", 2) } else { one.news("sub", 2) };
+            let heard = two.hear(&one, &gone, 6);
+            assert_eq!(heard, if becomes_a_file { Outcome::Merged } else { Outcome::Known });
+            assert_eq!(two.text("sub/a").as_deref(), Some("edited"));
+            assert!(matches!(one.hear(&two, &edited, 6), Outcome::Later(_)), "its directory is not there yet");
+            assert_eq!(one.hear(&two, &two.news("sub", 7), 7), Outcome::Known);
+            assert_ne!(one.hear(&two, &edited, 7), Outcome::Wanted);
+            assert_eq!(one.text("sub/a").as_deref(), Some("edited"));
+            let kept = [("a file".to_owned(), true)];
+            assert_eq!(two.kept().contains(&kept[0]), becomes_a_file, "{:?}", two.kept());
+        }
     }
 
     #[test]
