@@ -138,15 +138,14 @@ impl Search<'_> {
                     self.found.traces.push((place.clone(), Record { trace, ..record.clone() }));
                 }
             }
-            Some(record) => {
-                let entry = record.entry.changed(self.seen, content);
-                self.found.changes.push((place.clone(), Record { entry, trace }));
-            }
-            None => {
+            Some(_) | None => {
                 // Whoever has lost its store, or comes with an old tree, has not made all of it just now.
                 let modified = self.scope.tree.modified(place.way()).unwrap_or(self.seen.millis);
                 let seen = Seen { millis: modified.min(self.seen.millis), ..self.seen };
-                let entry = Entry::first(seen, content);
+                let entry = match known {
+                    Some(record) => record.entry.changed(seen, content),
+                    None => Entry::first(seen, content),
+                };
                 self.found.changes.push((place.clone(), Record { entry, trace }));
             }
         }
