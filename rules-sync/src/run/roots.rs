@@ -1,6 +1,7 @@
 //! The directories of the config: whether each is there, and watched. One that is not there is not empty: nothing is known of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -171,6 +172,13 @@ impl Run {
             if !missing.contains_key(name) && self.courier.held(name)?.is_some() {
                 self.courier.release(name)?;
                 self.notices.say(Severity::Info, format!("directory {name}: everything is there again"));
+            }
+        }
+        // Whether everything is there again is seen from above only.
+        let changed: BTreeSet<_> = places.iter().filter(|place| place.depth() > 1).map(Place::directory).collect();
+        for name in changed.into_iter().filter_map(OsStr::to_str) {
+            if let (Some(_), Ok(root)) = (self.courier.held(name)?, Place::root(name)) {
+                self.settle.see(clock::now(), root, Hint::Found);
             }
         }
         Ok(())
