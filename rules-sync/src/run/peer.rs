@@ -190,6 +190,11 @@ impl Run {
             }
             Some(index) => {
                 peer.failures = 0;
+                // A better line does not answer any more: what is on its way there would wait in vain.
+                if let (Some(rsync), true) = (&peer.rsync, before.is_some_and(|before| before < index)) {
+                    rsync.abort();
+                    peer.sent.clear();
+                }
                 peer.wake(now);
                 let address = peer.lines.get(index).map_or_else(String::new, |line| line.to.to_string());
                 if was_known && before != line {
