@@ -127,7 +127,7 @@ pub enum SendError {
     #[error("{0} does not answer")]
     Unreachable(String),
     /// It does not believe that it is us.
-    #[error("{0} refuses this node: the secrets of both must be the same: {1}")]
+    #[error("{0} refuses this node: the secrets of both must be the same, and each in the other's config: {1}")]
     Refused(String, String),
     /// The remote shell cannot get there.
     #[error("the remote shell cannot reach {0}: {1}")]

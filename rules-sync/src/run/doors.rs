@@ -78,7 +78,7 @@ fn sink(events: UnboundedSender<Event>) -> Sink {
         // `2026/11/22 14:06:48 [15970] auth failed on module x from ...`
         let words = text.split_once("] ").map_or(text, |(_, words)| words);
         tracing::debug!("rsync: {words}");
-        if words.contains("auth failed") || words.contains("denied") {
+        if ["auth failed", "denied", "unknown module"].iter().any(|it| words.contains(it)) {
             let _ = events.send(Event::Door(format!("somebody was turned away: {words}")));
         }
     })
