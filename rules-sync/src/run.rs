@@ -258,7 +258,7 @@ impl Run {
             Heard::Change(place, hint) => self.settle.see(now, place, hint),
             Heard::Doubt(root, why) => {
                 self.notices.say_once(Severity::Info, format!("{root}: everything is looked at: {why}"));
-                self.settle.see(now, root, Hint::Done);
+                self.roots.doubt(&root);
             }
             Heard::Blind(root, why) => self.roots.blind(&root, why),
         }

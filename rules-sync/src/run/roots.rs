@@ -72,6 +72,15 @@ impl Roots {
         self.list.iter().map(|root| (root.name.as_str(), root.path.as_path(), root.trouble.as_deref()))
     }
 
+    /// Nobody knows what happened in one of them: directories may have been made there that are not watched. It is watched anew, and
+    /// looked at.
+    pub(super) fn doubt(&mut self, place: &Place) {
+        if let Some(root) = self.list.iter_mut().find(|root| root.place.directory() == place.directory()) {
+            root.watch = None;
+            self.due = Duration::ZERO;
+        }
+    }
+
     /// Changes in one of them are not heard any more.
     pub(super) fn blind(&mut self, place: &Place, why: String) {
         let now = clock::now();
