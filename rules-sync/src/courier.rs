@@ -174,13 +174,19 @@ impl Courier {
         for place in places {
             let Some(directory) = self.directory(place) else { continue };
             let scope = Scope { fresh, ..directory.scope() };
-            // A file may be heard of before the new directory that it lies in, and is of no use without it.
+            // A file may be heard of before the new directory that it lies in, and is of no use without it. When that is gone, so is
+            // everything in it: it cannot go elsewhere as long as something is there.
+            let mut top = place.clone();
             for above in place.above().filter(|above| above.depth() > 1) {
                 let known = self.store.get(&above)?;
-                all.add(scan::one(scope, &above, known.as_ref(), seen));
+                let found = scan::one(scope, &above, known.as_ref(), seen);
+                if found.changes.iter().any(|(_, record)| !matches!(record.entry.content, Content::Directory { .. })) {
+                    top = above;
+                }
+                all.add(found);
             }
-            let known: BTreeMap<_, _> = self.store.under(place)?.into_iter().collect();
-            all.add(scan::everything(scope, place, &known, seen));
+            let known: BTreeMap<_, _> = self.store.under(&top)?.into_iter().collect();
+            all.add(scan::everything(scope, &top, &known, seen));
         }
         // A path may lie in another one that was looked at too: it has changed once.
         let changes: BTreeMap<_, _> = std::mem::take(&mut all.changes).into_iter().collect();
