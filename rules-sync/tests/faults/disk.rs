@@ -139,7 +139,7 @@ fn a_file_that_cannot_be_read_is_named_and_sent_when_it_can() {
         close("there");
         let beside = a.disk().join("beside");
         fs::write(&beside, "never read").unwrap();
-        fs::set_permissions(&beside, std::os::unix::fs::PermissionsExt::from_mode(0))?;
+        fs::set_permissions(&beside, std::os::unix::fs::PermissionsExt::from_mode(0o000))?;
         fs::rename(&beside, a.path("closed"))?;
         bed.ledger.add(b"never read", "the closed one");
         write(&bed, 0, "other", "it goes on");
