@@ -139,6 +139,10 @@ fn a_batch_that_names_a_path_outside_is_not_believed() {
             wait_until(SOON, format!("{path} to be dealt with"), || fs::read_dir(&inbox).unwrap().count() == 0)?;
         }
         b.wait_notice("a batch of a is not believed: it is not what it should be: the path leads out of its directory");
+        // Those that are paths are refused where they would lie, the rest is none.
+        b.wait_status("these and no others to be named", |status| {
+            status.troubles.iter().map(|it| it.place.as_str()).eq(["other/evil", "re"])
+        });
         // A path of the directory that leads out of it through a link.
         let number = u64::MAX / 4 + 100;
         push(&bed, number, &manifest(number, "re/link/evil", "evil"), "evil");
