@@ -5,6 +5,9 @@ use std::process::Command;
 
 use avamgr_lab::{story, wait_until};
 
+use nix::mount::{MsFlags, mount};
+use nix::unistd::{Uid, User};
+
 use crate::bed::{Bed, Setup, address};
 use crate::node::SOON;
 
@@ -30,7 +33,12 @@ fn serve(bed: &Bed, node: usize) {
         scratch.join("user.pub").display(),
     );
     fs::write(&config, text).unwrap();
-    bed.nodes[node].visit(|| fs::create_dir_all("/run/sshd"));
+    let home = User::from_uid(Uid::effective()).unwrap().unwrap().dir;
+    bed.nodes[node].visit(|| {
+        // What the account's own shell does at its start is not of this story.
+        mount(None::<&str>, &home, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+        fs::create_dir_all("/run/sshd")
+    });
     let sshd = host.command(SSHD).arg("-D").arg("-e").arg("-f").arg(&config).spawn().unwrap();
     wait_until(SOON, "sshd", || sshd.log().contains("Server listening")).unwrap();
 }
@@ -54,7 +62,13 @@ fn rules_travel_through_a_remote_shell() {
             node.start();
         }
         bed.write(0, "rule", "through a shell");
-        bed.nodes[1].wait_holds("rule", b"through a shell");
+        let come = wait_until(SOON, "the first rule", || bed.nodes[1].read("rule").is_some());
+        // What both sides of the shell had to say.
+        come.unwrap_or_else(|error| {
+            let said =
+                |node: &crate::node::Node| format!("{}\n{}\n{}", node.facts(), node.log(), node.host.log("sshd"));
+            panic!("{error}\n{}", bed.nodes.iter().map(said).collect::<String>())
+        });
         for number in 0..50 {
             bed.write(number % 2, format!("r '{number}\n"), format!("rule {number}"));
         }
