@@ -33,6 +33,14 @@ pub fn area_beside(name: &str, path: &Path) -> PathBuf {
     path.parent().unwrap_or(Path::new("/")).join(format!(".rules-sync-{name}"))
 }
 
+/// Whether ours is beside a directory: where the state is, no rename leads into its place.
+///
+/// # Errors
+/// When one of them is not there.
+pub fn belongs_beside(path: &Path, state: &Path) -> io::Result<bool> {
+    Ok(!Tree::open(path)?.is_beside(&Tree::open(state)?)?)
+}
+
 impl Directory {
     /// Opens a directory of the config, with an area of ours.
     ///
@@ -52,10 +60,11 @@ impl Directory {
             held: AtomicBool::new(false),
             counter: AtomicU64::new(0),
         };
-        if directory.tree.identity()?.0 != directory.staging.identity()?.0 {
+        if !directory.tree.is_beside(&directory.staging)? {
             let (path, area) = (path.display(), area.display());
             let text = format!(
-                "{area} has to be on the file system of {path}, so that a file gets into its place in one step"
+                "{area} has to be on the same file system and the same mount as {path}, so that a file gets into its place in one \
+                 step: name a directory below the mount point in the config, or make the directory above it writable as a whole"
             );
             return Err(io::Error::new(ErrorKind::CrossesDevices, text));
         }

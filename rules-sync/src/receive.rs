@@ -108,7 +108,7 @@ impl Receiver<'_> {
                 Placed::Done if verdict.is_conflict() => return Ok(Outcome::Merged),
                 Placed::Done => return Ok(Outcome::Known),
                 Placed::Changed => {}
-                Placed::InTheWay => return self.stay(news, here, &verdict, name),
+                Placed::InTheWay => return self.stay(changes, news, here, &verdict, name),
             }
         }
         let held = self.directory.scope().held;
@@ -137,18 +137,20 @@ impl Receiver<'_> {
 
     /// A directory goes, and something lies in it. What was changed here, and they have not heard of, stays with its directory: they
     /// would wait for each other otherwise. The rest is on its way.
-    fn stay(&self, news: &Item, here: Option<&Entry>, verdict: &Verdict, name: &str) -> Result<Outcome, ReceiveError> {
+    fn stay(
+        &self,
+        changes: &mut Changes<'_>,
+        news: &Item,
+        here: Option<&Entry>,
+        verdict: &Verdict,
+        name: &str,
+    ) -> Result<Outcome, ReceiveError> {
         let in_the_way = || Ok(Outcome::Later("something else lies there".to_owned()));
         let (Some(here), Some(theirs)) = (here, verdict.entry()) else { return in_the_way() };
         if self.obeys || !matches!(here.content, Content::Directory { .. }) {
             return in_the_way();
         }
-        let mut unheard = false;
-        for (place, record) in self.store.under(&news.place)? {
-            let is_there = place != news.place && record.entry.content != Content::Gone;
-            unheard = unheard || (is_there && self.store.owes(self.from, &place)?);
-        }
-        if !unheard {
+        if !changes.owes_inside(self.from, &news.place)? {
             return in_the_way();
         }
         let lost = theirs.content.has_bytes();
@@ -156,14 +158,11 @@ impl Receiver<'_> {
             self.directory.keep_theirs(&theirs.content, name)?;
         }
         let record = Record { entry: theirs.changed(self.seen, here.content.clone()), trace: None };
-        let peers = self.peers.iter().map(String::as_str);
-        self.store.note(|changes| {
-            if lost {
-                let (place, entry) = (news.place.clone(), theirs.clone());
-                changes.keep(name, &Kept { place, entry, millis: self.seen.millis, conflict: true })?;
-            }
-            changes.put(&news.place, &record, peers, self.debt())
-        })?;
+        if lost {
+            let (place, entry) = (news.place.clone(), theirs.clone());
+            changes.keep(name, &Kept { place, entry, millis: self.seen.millis, conflict: true })?;
+        }
+        changes.put(&news.place, &record, self.peers.iter().map(String::as_str), self.debt())?;
         Ok(if lost { Outcome::Merged } else { Outcome::Known })
     }
 

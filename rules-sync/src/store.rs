@@ -249,9 +249,7 @@ impl Store {
     /// When the store cannot be read.
     pub fn under(&self, place: &Place) -> Result<Vec<(Place, Record)>, StoreError> {
         let records = self.read()?.open_table(RECORDS)?;
-        let (mut first, mut end) = (place.as_bytes().to_vec(), place.as_bytes().to_vec());
-        first.push(b'/');
-        end.push(b'/' + 1);
+        let (first, end) = inside(place);
         let inside = records.range(first.as_slice()..end.as_slice())?;
         let own = self.get(place)?.map(|record| Ok((place.clone(), record)));
         let inside = inside.map(|found| {
@@ -329,6 +327,14 @@ impl Store {
         transaction.commit()?;
         Ok(result)
     }
+}
+
+/// The first key of what lies in a place, and the first behind it.
+fn inside(place: &Place) -> (Vec<u8>, Vec<u8>) {
+    let (mut first, mut end) = (place.as_bytes().to_vec(), place.as_bytes().to_vec());
+    first.push(b'/');
+    end.push(b'/' + 1);
+    (first, end)
 }
 
 /// No node has such a name.
@@ -410,6 +416,23 @@ impl Changes<'_> {
     pub fn get(&self, place: &Place) -> Result<Option<Record>, StoreError> {
         let found = self.records.get(place.as_bytes())?;
         Ok(found.map(|bytes| serde_json::from_slice(bytes.value())).transpose()?)
+    }
+
+    /// Whether something that a peer has to be told of lies in a directory.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn owes_inside(&self, peer: &str, place: &Place) -> Result<bool, StoreError> {
+        let (first, end) = inside(place);
+        for found in self.owed.range((peer, first.as_slice())..(peer, end.as_slice()))? {
+            let (key, _) = found?;
+            let Some(bytes) = self.records.get(key.value().1)? else { continue };
+            let Record { entry, .. } = serde_json::from_slice(bytes.value())?;
+            if entry.content != Content::Gone {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether something is known of a path.

@@ -2,9 +2,9 @@
 //! ever reached through one.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -144,6 +144,21 @@ impl Tree {
     pub fn identity(&self) -> io::Result<(u64, u64)> {
         let stat = fstat(&self.root)?;
         Ok((stat.st_dev, stat.st_ino))
+    }
+
+    /// Whether a rename leads from it to another one.
+    ///
+    /// # Errors
+    /// When they cannot be asked.
+    pub fn is_beside(&self, other: &Self) -> io::Result<bool> {
+        Ok(self.identity()?.0 == other.identity()?.0 && self.mount() == other.mount())
+    }
+
+    /// The mount it is reached through: no rename leads from one to another, though they may be the same file system. `None` where the
+    /// kernel does not say.
+    fn mount(&self) -> Option<u64> {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.root.as_raw_fd())).ok()?;
+        info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
     }
 
     /// Opens a file; `None` when there is none at `way`.

@@ -7,8 +7,10 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
+use crate::directory::{area_beside, belongs_beside};
 use anyhow::{Context as _, Result, anyhow, bail};
 use avamgr_core::config::Replication;
+use nix::sys::prctl::{get_pdeathsig, set_pdeathsig};
 use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
 
 /// An account of this host.
@@ -79,11 +81,11 @@ pub(super) fn become_it(
         own(runtime, 0o755, account)?;
     }
     for (name, path) in directories {
-        let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev());
-        let (Ok(here), Ok(there)) = (device(path), device(&replication.rules.state_dir)) else { continue };
-        let beside = crate::directory::area_beside(name, path);
-        // On another file system what is kept lies beside the directory.
-        if here != there && device(beside.parent().unwrap_or(path)).is_ok_and(|device| device == here) {
+        let beside = area_beside(name, path);
+        let above = beside.parent().unwrap_or(path);
+        if belongs_beside(path, &replication.rules.state_dir).unwrap_or(false)
+            && !belongs_beside(path, above).unwrap_or(true)
+        {
             own(&beside, 0o700, account)?;
         }
     }
@@ -91,9 +93,14 @@ pub(super) fn become_it(
         return Ok(());
     }
     let cannot = || format!("cannot become {account}");
+    // Whoever has started this and wants it to die with it is obeyed still: the kernel forgets that with the account.
+    let dies_with_parent = get_pdeathsig().ok().flatten();
     let name = CString::new(account.name.as_str())?;
     initgroups(&name, account.gid).with_context(cannot)?;
     setgid(account.gid).with_context(cannot)?;
     setuid(account.uid).with_context(cannot)?;
+    if dies_with_parent.is_some() {
+        set_pdeathsig(dies_with_parent).with_context(cannot)?;
+    }
     Ok(())
 }

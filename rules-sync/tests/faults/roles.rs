@@ -48,6 +48,7 @@ fn status(me: &str, active: &str) -> Status {
         links: Vec::new(),
     };
     Status {
+        rules: None,
         now: clock::now(),
         node: me.to_owned(),
         cluster: "faults".to_owned(),
