@@ -29,6 +29,10 @@ const UNKNOWN: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(100);
 /// but not longer than this.
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// In a burst a batch waits for what comes next: so long for each path of the batch before it,
+const GATHER: Duration = Duration::from_micros(300);
+/// but not longer than this.
+const GATHER_MAX: Duration = Duration::from_millis(300);
 /// After a failure a batch is so much smaller, until it is known which path it is.
 const SHRINK: usize = 8;
 
@@ -46,6 +50,8 @@ pub(super) struct Peer {
     rsync: Option<AbortHandle>,
     /// When there is something to send, or it is time to try again.
     due: Option<Duration>,
+    /// In a burst no batch leaves before this.
+    not_before: Duration,
     /// What has been sent and not been confirmed, and since when.
     sent: BTreeMap<Place, (Version, Duration)>,
     limits: Limits,
@@ -72,6 +78,7 @@ impl Peer {
             busy: watch::Sender::new(false),
             rsync: None,
             due: Some(Duration::ZERO),
+            not_before: Duration::ZERO,
             sent: BTreeMap::new(),
             limits: LIMITS,
             deferred: BTreeMap::new(),
@@ -89,7 +96,7 @@ impl Peer {
     pub(super) fn wake(&mut self, now: Duration) {
         // After a failure it waits for its turn.
         if self.failures == 0 {
-            self.due = Some(now);
+            self.due = Some(now.max(self.not_before));
         }
     }
 
@@ -278,6 +285,8 @@ impl Run {
     fn start_rsync(&self, now: Duration, name: &str, peer: &mut Peer, manifest: Manifest) {
         let Some(line) = peer.reach.and_then(|index| peer.lines.get(index)) else { return };
         peer.due = None;
+        let paths = u32::try_from(manifest.news.len() + manifest.known.len()).unwrap_or(u32::MAX);
+        peer.not_before = now + GATHER.saturating_mul(paths).min(GATHER_MAX);
         for news in &manifest.news {
             peer.sent.insert(news.item.place.clone(), (news.item.entry.version.clone(), now));
         }
