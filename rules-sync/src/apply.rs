@@ -6,11 +6,11 @@ use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, renameat2};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, mkdirat};
+use nix::fcntl::{RenameFlags, renameat2};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-use crate::tree::{Look, Tree};
+use crate::tree::{Look, MODE, Tree};
 use crate::version::Content;
 
 /// What became of it.
@@ -105,7 +105,7 @@ impl Spot<'_> {
                 Ok(symlinkat(target.as_slice(), self.staging.root(), self.staged)?)
             }
             Content::File { mode, .. } => {
-                let mode = Mode::from_bits_truncate(*mode);
+                let mode = permissions(*mode);
                 Ok(fchmodat(self.staging.root(), self.staged, mode, FchmodatFlags::FollowSymlink)?)
             }
             Content::Directory { .. } | Content::Gone => Ok(()),
@@ -166,9 +166,14 @@ fn holds(directory: &Tree, name: &OsStr, content: &Content) -> io::Result<bool> 
 }
 
 fn chmod(parent: &Tree, name: &OsStr, mode: u32) -> io::Result<Placed> {
-    let directory = parent.at(Path::new(name), OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)?;
-    fchmod(&directory, Mode::from_bits_truncate(mode))?;
+    // Also one that may not be read.
+    fchmodat(parent.root(), name, permissions(mode), FchmodatFlags::NoFollowSymlink)?;
     Ok(Placed::Done)
+}
+
+/// Nobody gets the rights of an owner from another node.
+fn permissions(mode: u32) -> Mode {
+    Mode::from_bits_truncate(mode & MODE)
 }
 
 fn remove_directory(parent: &Tree, name: &OsStr) -> io::Result<Placed> {

@@ -7,7 +7,7 @@ mod take;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, ErrorKind};
 
 pub use take::Taken;
 
@@ -56,6 +56,15 @@ pub enum Portion {
     Offer,
     /// Nothing now.
     Nothing,
+}
+
+/// A batch that lies in the spool.
+#[derive(Debug)]
+pub struct Composed {
+    /// What it says; `None` when there is nothing to say.
+    pub manifest: Option<Manifest>,
+    /// What cannot be had now: they must not keep the others from being sent.
+    pub left: Vec<Item>,
 }
 
 /// Something cannot be done; other things may go on.
@@ -240,7 +249,7 @@ impl Courier {
         reply.asks = reply.asks.max(Some(ask));
     }
 
-    /// Makes the next batch for a peer in its spool, of what is owed; `None` when there is nothing to say.
+    /// Makes the next batch for a peer in its spool, of what is owed.
     ///
     /// # Errors
     /// When the store or the spool cannot be used.
@@ -252,7 +261,8 @@ impl Courier {
         limits: Limits,
         moment: Moment<'_>,
         portion: impl Fn(&Item) -> Portion,
-    ) -> Result<Option<Manifest>, CourierError> {
+    ) -> Result<Composed, CourierError> {
+        let mut left = Vec::new();
         let mut owed = Vec::new();
         if self.may_change(moment) {
             // A number that a peer has seen must never be used for another content.
@@ -272,7 +282,7 @@ impl Courier {
             let next = u32::try_from(manifest.news.len()).unwrap_or(u32::MAX);
             match self.copy(&item, spool, number, next) {
                 Ok(true) => manifest.news.push(News { item, content: Some(next) }),
-                Ok(false) => {}
+                Ok(false) => left.push(item),
                 Err(error) => {
                     // What was to be said is said with the next one.
                     self.take_back(peer, manifest);
@@ -281,13 +291,13 @@ impl Courier {
             }
         }
         if manifest.is_empty() {
-            return Ok(None);
+            return Ok(Composed { manifest: None, left });
         }
         if let Err(error) = spool.close(&manifest) {
             self.take_back(peer, manifest);
             return Err(error.into());
         }
-        Ok(Some(manifest))
+        Ok(Composed { manifest: Some(manifest), left })
     }
 
     /// Whether a content could be put into the spool. One that cannot be read is looked at again, one that is being changed will be
@@ -295,7 +305,11 @@ impl Courier {
     fn copy(&self, item: &Item, spool: &Spool, number: u64, next: u32) -> io::Result<bool> {
         let Some(directory) = self.directory(&item.place) else { return Ok(false) };
         let Ok(Some(mut file)) = directory.tree().file(item.place.way()) else { return Ok(false) };
-        spool.add(number, next, &mut file, &item.entry.content)
+        match spool.add(number, next, &mut file, &item.entry.content) {
+            // The spool's disk, and not this file.
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Err(error),
+            added => Ok(added.unwrap_or(false)),
+        }
     }
 
     /// A batch did not arrive: what it said besides what is owed is said again.

@@ -196,9 +196,15 @@ impl Directory {
         let path = self.staged_path(name);
         match fs::rename(from, &path) {
             Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-                let mut copy = File::create(&path)?;
-                io::copy(&mut File::open(from)?, &mut copy)?;
-                copy.sync_all()?;
+                let copied = File::create(&path).and_then(|mut copy| {
+                    io::copy(&mut File::open(from)?, &mut copy)?;
+                    copy.sync_all()
+                });
+                if let Err(error) = copied {
+                    // A half of it is of no use, and would fill what is full already.
+                    let _ = fs::remove_file(&path);
+                    return Err(error);
+                }
             }
             moved => moved?,
         }
@@ -208,6 +214,12 @@ impl Directory {
             fs::remove_file(&path)?;
         }
         Ok(good)
+    }
+
+    /// Whether a content waits for its place under this name: its bytes, whatever its permissions.
+    pub fn has_staged(&self, wanted: &Content, name: &str) -> bool {
+        let measured = File::open(self.staged_path(name)).and_then(|mut file| digest(&mut file));
+        matches!((wanted, measured), (Content::File { digest, size, .. }, Ok(found)) if found == (*digest, *size))
     }
 
     /// Keeps a content that has come and is not wanted in its place.

@@ -8,11 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::compare::{Mark, Sum};
 use crate::place::Place;
 use crate::plan::Item;
+use crate::tree::MODE;
+use crate::version::Content;
 
 /// Of this layout of the text below.
 const FORMAT: u32 = 1;
 /// More than the largest batch needs, and every path of half a million.
 pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// No file system has larger files.
+const SIZE_MAX: u64 = 1 << 62;
+/// What is confirmed and could not be told: the peer asks again.
+const KNOWN_MAX: usize = 65_536;
 /// More reasons why nothing goes on help nobody.
 pub const REFUSED_MAX: usize = 100;
 
@@ -72,6 +78,9 @@ pub enum ManifestError {
     /// Another program has written it.
     #[error("it is of format {0}, this program knows {FORMAT} only: use the same version on all nodes")]
     Format(u32),
+    /// No courier makes such an entry.
+    #[error("what it says of {0} cannot be")]
+    Nonsense(Place),
     /// It came through another peer's door.
     #[error("it says that it is from {0}, whose door it did not come through")]
     From(String),
@@ -105,6 +114,8 @@ impl Manifest {
     pub fn repeat(&mut self, lost: Self) {
         self.known.extend(lost.known);
         self.wants.extend(lost.wants);
+        self.known.truncate(KNOWN_MAX);
+        self.wants.truncate(KNOWN_MAX);
         self.refused.extend(lost.refused);
         self.refused.truncate(REFUSED_MAX);
         self.sum = self.sum.take().or(lost.sum);
@@ -137,8 +148,20 @@ impl Manifest {
         if manifest.from != peer {
             return Err(ManifestError::From(manifest.from));
         }
-        Ok(manifest)
+        match manifest.news.iter().find(|news| !is_sane(&news.item)) {
+            Some(news) => Err(ManifestError::Nonsense(news.item.place.clone())),
+            None => Ok(manifest),
+        }
     }
+}
+
+/// Whether a courier can have made it.
+fn is_sane(item: &Item) -> bool {
+    let mode = match &item.entry.content {
+        Content::File { mode, .. } | Content::Directory { mode } => *mode,
+        Content::Link { .. } | Content::Gone => 0,
+    };
+    mode & !MODE == 0 && item.entry.content.bytes() < SIZE_MAX && item.entry.version.is_sane()
 }
 
 /// The name of the manifest of a batch. It sorts behind those of the contents, and so arrives last.
@@ -168,7 +191,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::version::{Content, Entry, Seen};
+    use crate::version::{Entry, Seen};
 
     fn manifest() -> Manifest {
         let seen = Seen { node: "hadev1", active: true, millis: 7 };

@@ -71,9 +71,9 @@ impl Receiver<'_> {
     ) -> Result<Outcome, ReceiveError> {
         let name = self.directory.name(self.seen.millis);
         let outcome = self.try_to_receive(changes, news, content, &name);
-        if outcome.is_ok() {
-            // What was not needed after all, or cannot be used now, comes again when it is asked for. After an error nobody knows
-            // what it is.
+        // What was not needed after all, or cannot be used now, comes again when it is asked for. After an error it may be what was in
+        // the place before: that is kept.
+        if outcome.is_ok() || self.directory.has_staged(&news.entry.content, &name) {
             let _ = fs::remove_file(self.directory.staged_path(&name));
         }
         outcome
@@ -130,6 +130,13 @@ impl Receiver<'_> {
         let Some((_, changed)) = found.changes.into_iter().next() else { return Ok((known.clone(), known)) };
         if self.obeys {
             return Ok((known, Some(changed)));
+        }
+        let follows = known.as_ref().is_none_or(|known| news.entry.follows(&known.entry));
+        if changed.entry.content == news.entry.content && follows && known.is_some() {
+            // We have put it there ourselves, and were killed before that was noted: nobody has changed anything.
+            let placed = Record { entry: news.entry.clone(), trace: changed.trace };
+            changes.put(&news.place, &placed, [], self.debt())?;
+            return Ok((known, Some(placed)));
         }
         changes.put(&news.place, &changed, self.peers.iter().map(String::as_str), self.debt())?;
         Ok((Some(changed.clone()), Some(changed)))

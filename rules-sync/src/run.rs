@@ -272,6 +272,7 @@ impl Run {
     fn look_at(&mut self, places: &[Place], fresh: bool) -> Result<(), RunError> {
         let found = self.in_moment(|courier, moment| courier.look(places, fresh, moment))?;
         let now = clock::now();
+        let failed: BTreeSet<_> = found.troubles.iter().map(|(place, _)| place.directory().to_owned()).collect();
         for (place, error) in &found.troubles {
             self.troubles.put(now, place.to_string(), error.to_string());
         }
@@ -283,7 +284,9 @@ impl Run {
         }
         let missing: BTreeMap<String, usize> =
             found.missing.into_iter().filter_map(|(name, count)| Some((name.into_string().ok()?, count))).collect();
-        self.judge_missing(places, &missing)?;
+        // A look that failed has not found that everything is there.
+        let clear: Vec<Place> = places.iter().filter(|place| !failed.contains(place.directory())).cloned().collect();
+        self.judge_missing(&clear, &missing)?;
         self.report.changed();
         Ok(())
     }

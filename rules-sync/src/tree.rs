@@ -20,7 +20,7 @@ use crate::clock;
 use crate::version::Content;
 
 /// Permissions that are replicated: nobody gets the rights of an owner from another node.
-const MODE: u32 = 0o777;
+pub(crate) const MODE: u32 = 0o777;
 /// A file that was changed so shortly before it was looked at may be changed again without a trace in its times.
 const RACY: Duration = Duration::from_millis(20);
 /// Read at once.
@@ -132,6 +132,11 @@ impl Tree {
     pub fn sync(&self, way: &Path) -> io::Result<()> {
         match self.at(way, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW) {
             Ok(directory) => Ok(nix::unistd::fsync(directory)?),
+            // It may be written and not be read: then everything there is gets to the disk.
+            Err(Errno::EACCES) => {
+                nix::unistd::sync();
+                Ok(())
+            }
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
             Err(errno) => Err(errno.into()),
         }

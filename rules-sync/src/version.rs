@@ -16,6 +16,11 @@ pub type NodeName = String;
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version(BTreeMap<NodeName, u64>);
 
+/// More nodes than a cluster has had in its life.
+const NODES_MAX: usize = 256;
+/// More changes than anybody makes.
+const COUNT_MAX: u64 = 1 << 48;
+
 /// How two versions of a path are related.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
@@ -37,7 +42,13 @@ impl Version {
 
     /// One more change by `node`.
     pub fn count_up(&mut self, node: &str) {
-        *self.0.entry(node.to_owned()).or_default() += 1;
+        let count = self.0.entry(node.to_owned()).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Whether a courier can have counted it.
+    pub fn is_sane(&self) -> bool {
+        self.0.len() <= NODES_MAX && self.0.values().all(|count| *count < COUNT_MAX)
     }
 
     /// Knows of everything that `other` knows of.

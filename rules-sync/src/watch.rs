@@ -48,10 +48,15 @@ impl Watch {
             }
             Err(error) => tell(Heard::Blind(root.clone(), explain(&error))),
         };
-        let mut watcher = notify::recommended_watcher(on_event).map_err(|error| explain(&error))?;
+        let mut watcher = RecommendedWatcher::new(on_event, links_are_contents()).map_err(|error| explain(&error))?;
         watcher.watch(&path, RecursiveMode::Recursive).map_err(|error| explain(&error))?;
         Ok(Self { _watcher: watcher })
     }
+}
+
+/// What a link points to is not ours to watch.
+fn links_are_contents() -> notify::Config {
+    notify::Config::default().with_follow_symlinks(false)
 }
 
 fn explain(error: &notify::Error) -> String {

@@ -75,7 +75,7 @@ impl Node {
         self.batch += 1;
         let all = |_: &_| Portion::All;
         let batch = self.courier.compose(self.peer, self.batch, &self.outbox, LIMITS, at(millis), all).unwrap();
-        if batch.is_none() {
+        if batch.manifest.is_none() {
             return false;
         }
         let password_file = self.root.path().join("password");

@@ -35,10 +35,18 @@ impl Courier {
         let mut found = 0;
         for (name, directory) in &self.directories {
             let Ok(place) = Place::root(name) else { continue };
-            directory.keep_what_was_staged()?;
-            for orphan in directory.kept_names()?.into_iter().filter(|orphan| !known.contains(orphan)) {
+            // What cannot be read now stays where it is: it must not keep the rest from being replicated.
+            if let Err(error) = directory.keep_what_was_staged() {
+                tracing::warn!("directory {name}: what an earlier run has left cannot be kept: {error}");
+            }
+            let names = directory.kept_names().unwrap_or_default();
+            for orphan in names.into_iter().filter(|orphan| !known.contains(orphan)) {
+                let Ok(content) = directory.kept_content(&orphan) else { continue };
+                if !content.has_bytes() {
+                    continue;
+                }
                 let seen = Seen { node: &self.me, active: false, millis: moment.millis };
-                let entry = Entry::first(seen, directory.kept_content(&orphan)?);
+                let entry = Entry::first(seen, content);
                 let kept = Kept { place: place.clone(), entry, millis: moment.millis, conflict: false };
                 self.store.write(|changes| changes.keep(&orphan, &kept))?;
                 found += 1;
@@ -69,11 +77,16 @@ impl Courier {
                 }
             }
         }
-        for (file, kept) in &removed {
-            self.remove_kept(file, kept)?;
-        }
+        let mut result = Ok(removed.len());
+        removed.retain(|(file, kept)| match self.remove_kept(file, kept) {
+            Ok(()) => true,
+            Err(error) => {
+                result = Err(error.into());
+                false
+            }
+        });
         self.store.write(|changes| removed.iter().try_for_each(|(file, _)| changes.forget(file)))?;
-        Ok(removed.len())
+        result
     }
 
     fn remove_kept(&self, name: &str, kept: &Kept) -> io::Result<()> {

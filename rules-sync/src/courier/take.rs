@@ -52,7 +52,13 @@ impl Courier {
         let mut taken = Taken::default();
         for number in spool.batches()? {
             match spool.manifest(number, peer)? {
-                Ok(manifest) => self.take_batch(peer, spool, manifest, moment, &mut taken)?,
+                Ok(manifest) => match self.take_batch(peer, spool, manifest, moment, &mut taken) {
+                    // It comes again; those behind it do not wait for it.
+                    Err(CourierError::Disk(error)) => {
+                        taken.doubts.push(format!("a batch of {peer} could not be taken in: {error}"));
+                    }
+                    done => done?,
+                },
                 Err(error) => taken.doubts.push(format!("a batch of {peer} is not believed: {error}")),
             }
             spool.remove_until(number)?;

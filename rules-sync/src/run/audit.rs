@@ -25,12 +25,11 @@ pub(super) struct Audit {
     queue: VecDeque<(Place, bool)>,
     /// When peers are asked what they hold.
     ask: Option<Duration>,
-    doubts: u32,
 }
 
 impl Audit {
     pub(super) fn new(due: Duration) -> Self {
-        Self { due, queue: VecDeque::new(), ask: None, doubts: 0 }
+        Self { due, queue: VecDeque::new(), ask: None }
     }
 
     pub(super) fn deadline(&self) -> Duration {
@@ -97,14 +96,14 @@ impl Run {
                 peer.compared = Some((now, same));
             }
             match (same, quiet) {
-                (true, _) => self.audit.doubts = 0,
+                (true, _) => peer.doubts = 0,
                 (false, false) => self.audit.ask = Some(now + AGAIN),
-                (false, true) if self.audit.doubts < DOUBTS => {
-                    self.audit.doubts += 1;
+                (false, true) if peer.doubts < DOUBTS => {
+                    peer.doubts += 1;
                     self.audit.ask = Some(now + AGAIN);
                 }
                 (false, true) => {
-                    self.audit.doubts = 0;
+                    peer.doubts = 0;
                     peer.repair = true;
                     self.courier.ask(name, Ask::All);
                 }

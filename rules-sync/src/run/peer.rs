@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use super::notices::instant;
 use super::{Event, Line, Run, RunError};
 use crate::clock;
-use crate::courier::{CourierError, Portion, Taken};
+use crate::courier::{Composed, CourierError, Portion, Taken};
 use crate::manifest::Manifest;
 use crate::place::Place;
 use crate::plan::{Item, Limits};
@@ -55,8 +55,8 @@ pub(super) struct Peer {
     /// What has been sent and not been confirmed, and since when.
     sent: BTreeMap<Place, (Version, Duration)>,
     limits: Limits,
-    /// Paths that make every batch fail, until when.
-    deferred: BTreeMap<Place, Duration>,
+    /// What makes every batch fail or cannot be had, until when.
+    deferred: BTreeMap<Place, (Version, Duration)>,
     failures: u32,
     pub(super) last_sent: Option<Transfer>,
     pub(super) last_received: Option<Transfer>,
@@ -65,6 +65,8 @@ pub(super) struct Peer {
     pub(super) compared: Option<(Duration, bool)>,
     /// Where it holds something else, both tell each other of it.
     pub(super) repair: bool,
+    /// So often in a row nothing was on its way, and it held something else.
+    pub(super) doubts: u32,
 }
 
 impl Peer {
@@ -89,6 +91,7 @@ impl Peer {
             errors: BTreeMap::new(),
             compared: None,
             repair: false,
+            doubts: 0,
         }
     }
 
@@ -116,7 +119,8 @@ impl Peer {
     }
 
     fn portion(&self, now: Duration, item: &Item) -> Portion {
-        if self.deferred.get(&item.place).is_some_and(|until| now < *until) {
+        let deferred = self.deferred.get(&item.place);
+        if deferred.is_some_and(|(version, until)| *version == item.entry.version && now < *until) {
             return Portion::Nothing;
         }
         match self.sent.get(&item.place) {
@@ -126,6 +130,11 @@ impl Peer {
             }
             Some(_) | None => Portion::All,
         }
+    }
+
+    /// The others go on meanwhile.
+    fn defer(&mut self, item: Item, now: Duration) {
+        self.deferred.insert(item.place, (item.entry.version, now + UNKNOWN));
     }
 
     fn failed(&mut self, now: Duration, lost: &Manifest, error: &SendError) {
@@ -141,7 +150,7 @@ impl Peer {
             [] => {}
             // It is this one: the others go on meanwhile.
             [one] => {
-                self.deferred.insert(one.item.place.clone(), now + UNKNOWN);
+                self.defer(one.item.clone(), now);
                 self.failures = 0;
                 self.limits = Limits { items: SHRINK, ..LIMITS };
             }
@@ -153,7 +162,7 @@ impl Peer {
         self.failures = 0;
         self.error = None;
         self.limits.items = (self.limits.items * SHRINK).min(LIMITS.items);
-        self.deferred.retain(|_, until| now < *until);
+        self.deferred.retain(|_, (_, until)| now < *until);
         let later = now + UNKNOWN;
         self.due = Some(self.due.map_or(later, |due| due.min(later)));
         if !sent.news.is_empty() {
@@ -259,15 +268,22 @@ impl Run {
             let portion = |item: &Item| peer.portion(now, item);
             courier.compose(name, number, &peer.outbox, peer.limits, moment, portion)
         });
+        let composed = composed.map(|Composed { manifest, left }| {
+            let has_left = !left.is_empty();
+            left.into_iter().for_each(|item| peer.defer(item, now));
+            (manifest, has_left)
+        });
         let result = match composed {
-            Ok(Some(manifest)) => {
+            Ok((Some(manifest), _)) => {
                 self.start_rsync(now, name, &mut peer, manifest);
                 Ok(())
             }
-            Ok(None) => {
-                // Something may have been sent that is not known there yet.
-                peer.due = (!peer.sent.is_empty() || !peer.deferred.is_empty()).then_some(now + UNKNOWN);
-                Ok(())
+            Ok((None, has_left)) => {
+                // What comes behind those that cannot be sent is next; what is owed still is tried again.
+                let owes = self.courier.store().backlog(name).map(|backlog| backlog.paths > 0);
+                peer.due =
+                    if has_left { Some(now) } else { (*owes.as_ref().unwrap_or(&true)).then_some(now + UNKNOWN) };
+                owes.map(drop).map_err(RunError::from)
             }
             // A full disk has room again some day.
             Err(CourierError::Disk(error)) => {

@@ -82,6 +82,7 @@ impl Node {
         self.visit(|| {
             fs::create_dir_all(&rules)?;
             fs::create_dir_all(&sock)?;
+            chown(&sock, owner, owner)?;
             chown(&rules, owner, owner)
         });
     }
