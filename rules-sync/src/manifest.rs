@@ -234,6 +234,24 @@ mod tests {
     }
 
     #[test]
+    fn what_no_courier_makes_is_not_believed() {
+        let changed = |content, count: u64| {
+            let mut manifest = manifest();
+            manifest.news[0].item.entry.content = content;
+            let text = String::from_utf8(manifest.to_bytes().unwrap()).unwrap();
+            let text = text.replacen("{\"hadev1\":1}", &format!("{{\"hadev1\":{count}}}"), 1);
+            Manifest::read(text.as_bytes(), "hadev1")
+        };
+        let file = |mode, size| Content::File { digest: [7; 32], size, mode };
+        assert!(changed(file(0o640, 3), 2).is_ok());
+        let nonsense = |read: Result<Manifest, ManifestError>| matches!(read, Err(ManifestError::Nonsense(_)));
+        assert!(nonsense(changed(file(0o4755, 3), 1)), "the rights of an owner");
+        assert!(nonsense(changed(Content::Directory { mode: 0o2755 }, 1)));
+        assert!(nonsense(changed(file(0o640, u64::MAX), 1)), "a size that no file has");
+        assert!(nonsense(changed(file(0o640, 3), u64::MAX)), "a count that could not go on");
+    }
+
+    #[test]
     fn a_manifest_sorts_behind_its_contents_and_is_known_by_its_name() {
         let batch = [content_name(9, u32::MAX), pack_name(9), manifest_name(9), content_name(10, 0)];
         assert!(batch.is_sorted());

@@ -403,6 +403,29 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_its_place_is_told_from_what_was_there_before() {
+        let (one, two) = pair();
+        let news = one.write("a", "first", 1);
+        let staged = two.directory.name(1);
+        fs::copy(one.rules.join("a"), two.directory.staged_path(&staged)).unwrap();
+        assert!(two.directory.has_staged(&news.entry.content, &staged), "it may go: it comes again");
+        fs::write(two.directory.staged_path(&staged), "what was there before").unwrap();
+        assert!(!two.directory.has_staged(&news.entry.content, &staged), "that is kept");
+    }
+
+    #[test]
+    fn what_was_placed_and_not_noted_is_no_change_of_ours() {
+        let (one, two) = pair();
+        two.hear(&one, &one.write("a", "first", 1), 1);
+        let second = one.write("a", "second", 2);
+        // Killed after the rename.
+        fs::write(two.rules.join("a"), "second").unwrap();
+        assert_eq!(two.hear(&one, &second, 3), Outcome::Known);
+        let entry = two.store.get(&second.place).unwrap().unwrap().entry;
+        assert_eq!((entry, two.owes()), (second.entry, 0));
+    }
+
+    #[test]
     fn what_cannot_be_done_now_is_left_for_later_and_loses_nothing() {
         let (one, two) = pair();
         fs::create_dir(one.rules.join("sub")).unwrap();
