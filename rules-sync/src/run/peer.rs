@@ -30,9 +30,9 @@ const RETRY: Duration = Duration::from_millis(100);
 /// but not longer than this.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// In a burst a batch waits for what comes next: so long for each path of the batch before it,
-const GATHER: Duration = Duration::from_micros(300);
+const GATHER: Duration = Duration::from_micros(500);
 /// but not longer than this.
-const GATHER_MAX: Duration = Duration::from_millis(300);
+const GATHER_MAX: Duration = Duration::from_millis(600);
 /// After a failure a batch is so much smaller, until it is known which path it is.
 const SHRINK: usize = 8;
 
