@@ -29,6 +29,9 @@ const LOOK_PACE_MAX: Duration = Duration::from_millis(50);
 const LOOKS_AT_CHANGE: u32 = 20;
 const CHANGE_PACE: Duration = Duration::from_millis(1);
 
+/// In the flags of a process: it ends (kernel, `include/linux/sched.h`).
+const PF_EXITING: u32 = 0x4;
+
 /// Few environments are larger.
 const USUAL_SIZE: usize = 16 * 1024;
 
@@ -115,11 +118,12 @@ impl Family {
         let mut asked: Vec<i32> = Vec::new();
         let mut pace = Duration::from_millis(1);
         loop {
-            let Some(pids) = self.members_by(give_up_at).await else {
+            let Some(mut pids) = self.members_by(give_up_at).await else {
                 return Err(StillThere { pids: asked });
             };
             let now = Instant::now();
-            if pids.is_empty() {
+            let dying: Vec<i32> = asked.iter().copied().filter(|pid| !pids.contains(pid) && is_dying(*pid)).collect();
+            if pids.is_empty() && dying.is_empty() {
                 return Ok(asked.len());
             }
             for pid in &pids {
@@ -135,6 +139,7 @@ impl Family {
                 }
             }
             if now >= give_up_at {
+                pids.extend(dying);
                 return Err(StillThere { pids });
             }
             sleep(pace.min(give_up_at - now)).await;
@@ -187,8 +192,10 @@ pub(crate) fn pids() -> impl Iterator<Item = i32> {
 pub(crate) struct Process {
     /// Name of its program, cut to 15 bytes by the kernel.
     pub(crate) name: String,
-    /// Neither a zombie nor on its way to be one.
+    /// No zombie; one whose first thread has ended lives as long as another one goes on.
     pub(crate) alive: bool,
+    /// It gives back what it has: its environment first, its sockets later, and nothing can keep it from that.
+    exiting: bool,
     /// Number of its parent.
     pub(crate) parent: i32,
 }
@@ -199,19 +206,26 @@ impl Process {
         Self::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
     }
 
-    /// `pid (name) state …`; the name may hold spaces and parentheses.
+    /// `pid (name) state parent …`, see proc_pid_stat(5); the name may hold spaces and parentheses.
     fn parse(stat: &str) -> Option<Self> {
         let (_pid, rest) = stat.split_once(" (")?;
         let (name, rest) = rest.rsplit_once(") ")?;
         let mut fields = rest.split(' ');
-        let alive = !matches!(fields.next()?, "Z" | "X" | "x");
+        let is_dead = matches!(fields.next()?, "Z" | "X" | "x");
         let parent = fields.next()?.parse().ok()?;
-        Some(Self { name: name.to_owned(), alive, parent })
+        let mut number = |skip: usize| fields.nth(skip).and_then(|field| field.parse::<u32>().ok()).unwrap_or(0);
+        let (flags, threads) = (number(4), number(10));
+        Some(Self { name: name.to_owned(), alive: !is_dead || threads > 1, exiting: flags & PF_EXITING != 0, parent })
     }
 }
 
 fn alive(pid: i32) -> bool {
     Process::read(pid).is_some_and(|process| process.alive)
+}
+
+/// Of a number that has come back into use, which is possible only after all others, we would wait for a stranger's end.
+fn is_dying(pid: i32) -> bool {
+    Process::read(pid).is_some_and(|process| process.alive && process.exiting)
 }
 
 fn carries(pid: i32, mark: &Mark) -> bool {
@@ -275,6 +289,12 @@ mod tests {
     fn the_dead_and_the_malformed_do_not_count() {
         assert!(!Process::parse("12 (x) Z 1 34 56 0").unwrap().alive);
         assert!(Process::parse("12 x S 1").is_none());
+        let first_thread_ended = "12 (x) Z 1 34 56 0 -1 4227084 0 0 0 0 0 0 0 0 20 0 2 0 99";
+        let process = Process::parse(first_thread_ended).unwrap();
+        assert!(process.alive && process.exiting);
+        let runs = Process::parse("12 (x) S 1 34 56 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 99").unwrap();
+        assert!(runs.alive && !runs.exiting);
+        assert!(!Process::parse("12 (x) Z 1 34 56 0 -1 4227084 0 0 0 0 0 0 0 0 20 0 1 0 99").unwrap().alive);
         assert!(Process::parse("").is_none());
     }
 }

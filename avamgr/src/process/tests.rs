@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 use super::aside::Aside;
-use super::family::{Family, Mark};
+use super::family::{Family, Mark, Process};
 use super::*;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -150,7 +150,7 @@ fn check_dies_with_its_thread(user: Option<&'static str>) {
     let pid = pid.join().unwrap();
     let gone = (0..200).any(|_| {
         std::thread::sleep(Duration::from_millis(10));
-        family::Process::read(pid).is_none_or(|process| !process.alive)
+        Process::read(pid).is_none_or(|process| !process.alive)
     });
     assert!(gone, "process {pid} of {user:?} has outlived its parent");
 }
@@ -320,6 +320,27 @@ async fn the_daemon_of_an_init_script_stays_and_can_go_on_writing() {
     eventually(async || alive.exists()).await;
     let now = Instant::now();
     assert!(Family { mark, session: None, looks: Aside::default() }.clear(now, now + SOON).await.unwrap() > 0);
+}
+
+#[tokio::test]
+async fn who_is_dying_still_counts() {
+    let mark = unique_mark();
+    // Giving back so much memory takes a while, in which it has no environment any more, but all its sockets.
+    let script = "setsid dd if=/dev/zero bs=400M count=1 2>/dev/null | setsid sleep 60 & exit 0";
+    let program = Program { mark: Some(mark.clone()), ..sh(script) };
+    let ended = run_to_end(&program.resolve().await.unwrap(), nowhere(), SOON, Rest::Stay).await.unwrap();
+    assert!(ended.success());
+    let family = Family { mark, session: None, looks: Aside::default() };
+    let resident = |pid: &i32| {
+        let pages = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+        pages.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0)
+    };
+    eventually(async || family.members().await.iter().map(resident).max().unwrap_or(0) > 100_000).await;
+    let members = family.members().await;
+    let now = Instant::now();
+    assert_eq!(family.clear(now, now + SOON).await.unwrap(), members.len());
+    let alive: Vec<_> = members.iter().filter_map(|pid| Process::read(*pid).filter(|process| process.alive)).collect();
+    assert!(alive.is_empty(), "{alive:?}");
 }
 
 #[tokio::test]
