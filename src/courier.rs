@@ -134,7 +134,7 @@ impl Status {
     pub fn in_sync(&self) -> bool {
         self.unsettled == 0
             && self.troubles.is_empty()
-            && self.directories.iter().all(|directory| directory.trouble.is_none())
+            && self.directories.iter().all(DirectoryStatus::in_sync)
             && self.peers.iter().all(PeerStatus::in_sync)
     }
 }
@@ -171,6 +171,13 @@ pub struct DirectoryStatus {
     pub strays: u64,
 }
 
+impl DirectoryStatus {
+    /// It is replicated, and as the other nodes are told that it is.
+    pub fn in_sync(&self) -> bool {
+        self.trouble.is_none() && self.held.is_none() && self.strays == 0
+    }
+}
+
 /// Another node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {
@@ -199,9 +206,9 @@ pub struct PeerStatus {
 }
 
 impl PeerStatus {
-    /// It has confirmed everything, and answers.
+    /// It has confirmed everything, and answers; and when both trees were compared last, they were the same.
     pub fn in_sync(&self) -> bool {
-        self.reachable && self.owed == 0
+        self.reachable && self.owed == 0 && self.compared.is_none_or(|(_, same)| same)
     }
 }
 
@@ -280,4 +287,70 @@ pub struct KeptStatus {
     pub millis: u64,
     /// Its size in bytes.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        let directory = DirectoryStatus {
+            name: "re".to_owned(),
+            path: "/re".to_owned(),
+            paths: 1,
+            trouble: None,
+            held: None,
+            strays: 0,
+        };
+        let peer = PeerStatus {
+            node: "b".to_owned(),
+            reachable: true,
+            since: None,
+            address: String::new(),
+            owed: 0,
+            lag: None,
+            last_sent: None,
+            last_received: None,
+            error: None,
+            errors: std::collections::BTreeMap::new(),
+            compared: Some((Instant::BOOT, true)),
+        };
+        Status {
+            now: Instant::BOOT,
+            node: "a".to_owned(),
+            version: String::new(),
+            started: Instant::BOOT,
+            active: None,
+            one_way: false,
+            directories: vec![directory],
+            peers: vec![peer],
+            unsettled: 0,
+            conflicts: 1,
+            trash: 1,
+            troubles: Vec::new(),
+            troubles_omitted: 0,
+            notices: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn in_sync_is_only_what_nothing_stands_in_the_way_of() {
+        assert!(status().in_sync(), "what is kept for an operator is where it should be");
+        let trouble = || Trouble { place: String::new(), why: String::new(), since: Instant::BOOT };
+        let breaks: [&dyn Fn(&mut Status); 8] = [
+            &|status| status.unsettled = 1,
+            &|status| status.troubles.push(trouble()),
+            &|status| status.directories[0].trouble = Some("not there".to_owned()),
+            &|status| status.directories[0].held = Some(2),
+            &|status| status.directories[0].strays = 1,
+            &|status| status.peers[0].reachable = false,
+            &|status| status.peers[0].owed = 1,
+            &|status| status.peers[0].compared = Some((Instant::BOOT, false)),
+        ];
+        for (number, change) in breaks.iter().enumerate() {
+            let mut status = status();
+            change(&mut status);
+            assert!(!status.in_sync(), "{number}");
+        }
+    }
 }

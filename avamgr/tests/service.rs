@@ -21,6 +21,7 @@ const DAEMON: &str = r#"#!/bin/sh
 [ "$1" != --check ] || { [ ! -e @DIR@/refuses ] || { echo "avamgrd: log level wran" >&2; exit 2; }; exit 0; }
 printf '%s\n' "$*" >>@DIR@/args
 printf '%s\n' "$AVAMGR_CONFDIR" >@DIR@/confdir
+printf '%s\n' "$RE_CONFDIR" >@DIR@/rules
 [ -e @DIR@/broken ] && { echo "avamgrd: key file: too open" >&2; exit 1; }
 [ -e @DIR@/deaf ] && trap '' TERM || trap 'sleep 1; rm -f @DIR@/pid @DIR@/socket; exit 0' TERM
 echo $$ >@DIR@/socket
@@ -100,6 +101,7 @@ impl Drop for Host {
 #[test]
 fn start_status_and_stop() {
     let host = Host::new();
+    host.settings("STANDALONE=yes\nRE_CONFDIR=/opt/re");
     assert_eq!(host.dre("status").0, 3);
     let (code, said) = host.dre("start");
     assert_eq!(code, 0, "{said}");
@@ -109,6 +111,7 @@ fn start_status_and_stop() {
         format!("--pid-file {} --log-level debug --log-target syslog --standalone\n", host.path("pid").display());
     assert_eq!(args, expected);
     assert_eq!(fs::read_to_string(host.path("confdir")).unwrap(), "/etc/elsewhere\n");
+    assert_eq!(fs::read_to_string(host.path("rules")).unwrap(), "/opt/re\n", "the daemon sees every setting");
     assert!(host.path("subsys/dre").exists(), "what CentOS looks at before it stops anything");
     let (code, said) = host.dre("start");
     assert!(code == 0 && said.contains("is running already"), "{said}");

@@ -83,8 +83,10 @@ struct Run {
     settle: Settle<Place>,
     events: UnboundedSender<Event>,
     ports: Ports,
-    /// Whether somebody gives orders, and says who is ACTIVE.
-    ports_open: (bool, bool),
+    /// Somebody gives orders.
+    has_operators: bool,
+    /// Somebody says who is ACTIVE.
+    hears_roles: bool,
     audit: Audit,
     waiters: orders::Waiters,
     notices: Notices,
@@ -158,7 +160,8 @@ impl Run {
             settle: Settle::default(),
             events,
             ports,
-            ports_open: (true, true),
+            has_operators: true,
+            hears_roles: true,
             waiters: orders::Waiters::default(),
             notices: Notices::default(),
             troubles: Troubles::default(),
@@ -199,11 +202,11 @@ impl Run {
             let mut arrived = BTreeSet::new();
             tokio::select! {
                 event = events.recv() => self.on_event(event, &mut arrived),
-                order = self.ports.orders.recv(), if self.ports_open.0 => match order {
+                order = self.ports.orders.recv(), if self.has_operators => match order {
                     Some(order) => self.on_order(order)?,
-                    None => self.ports_open.0 = false,
+                    None => self.has_operators = false,
                 },
-                changed = self.ports.active.changed(), if self.ports_open.1 => self.on_role(changed.is_ok()),
+                changed = self.ports.active.changed(), if self.hears_roles => self.on_role(changed.is_ok()),
                 () = tokio::time::sleep(pause) => {}
             }
             while let Ok(event) = events.try_recv() {
@@ -241,7 +244,7 @@ impl Run {
 
     /// Whoever is ACTIVE now may have changed rules that nobody was told of.
     fn on_role(&mut self, is_known: bool) {
-        self.ports_open.1 = is_known;
+        self.hears_roles = is_known;
         if is_known && self.settings.one_way {
             let now = clock::now();
             for place in self.roots.places() {

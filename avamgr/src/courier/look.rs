@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use avamgr_core::config::Config;
-use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, decode, encode};
+use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES};
 use avamgr_core::courier::{Notice, Reply, Request, Status, Watched};
 use avamgr_core::node::Event;
 use avamgr_core::node::event::{Fact, Severity};
 use avamgr_core::time::Instant;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -24,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use super::keep::event;
 use crate::clock;
 use crate::companion::Standing;
+use crate::control::exchange::exchange;
 use crate::scribe::Scribe;
 
 /// How often it is asked.
@@ -147,32 +147,20 @@ fn told(notice: &Notice, now: Instant) -> Event {
 
 /// Asks without keeping the thread, and for so long only.
 async fn ask(socket: &Path) -> Result<Status, String> {
-    match timeout(PATIENCE, exchange(socket)).await {
+    match timeout(PATIENCE, status(socket)).await {
         Ok(Ok(status)) => Ok(status),
         Ok(Err(error)) => Err(format!("rules-sync does not answer on {}: {error}", socket.display())),
         Err(_) => Err(format!("rules-sync has not answered on {} within {} s", socket.display(), PATIENCE.as_secs())),
     }
 }
 
-async fn exchange(socket: &Path) -> io::Result<Status> {
+async fn status(socket: &Path) -> io::Result<Status> {
     let mut stream = UnixStream::connect(socket).await?;
-    let request = encode(&Request::Status, MAX_REQUEST_BYTES).map_err(io::Error::other)?;
-    stream.write_all(&request).await?;
-    let (mut lines, mut piece) = (Lines::new(MAX_REPLY_BYTES), vec![0; 16 * 1024]);
-    loop {
-        if let Some(line) = lines.next_line() {
-            let reply = line.and_then(|line| decode(&line)).map_err(io::Error::other)?;
-            return match reply {
-                Reply::Status { status } => Ok(*status),
-                Reply::Refused { reason } => Err(io::Error::other(tame_text(&reason))),
-                Reply::Differences { .. } | Reply::Kept { .. } | Reply::Progress { .. } | Reply::Done { .. } => {
-                    Err(io::Error::other("it answers something else"))
-                }
-            };
-        }
-        match stream.read(&mut piece).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => lines.push(piece.get(..read).unwrap_or_default()),
+    match exchange(&mut stream, &mut Lines::new(MAX_REPLY_BYTES), &Request::Status).await? {
+        Reply::Status { status } => Ok(*status),
+        Reply::Refused { reason } => Err(io::Error::other(tame_text(&reason))),
+        Reply::Differences { .. } | Reply::Kept { .. } | Reply::Progress { .. } | Reply::Done { .. } => {
+            Err(io::Error::other("it answers something else"))
         }
     }
 }

@@ -34,6 +34,10 @@ pub fn summary(status: &Status) -> String {
         format!("{} to be sent", count(owed, "path"))
     } else if status.unsettled > 0 {
         format!("{} changing", count(status.unsettled, "path"))
+    } else if let Some(directory) = status.directories.iter().find(|it| it.strays > 0) {
+        format!("directory {}: {} changed here and not replicated", directory.name, count(directory.strays, "path"))
+    } else if let Some(peer) = status.peers.iter().find(|it| !it.in_sync()) {
+        format!("not the same as on {}, which is being looked into", peer.node)
     } else {
         let paths = status.directories.iter().map(|directory| directory.paths).sum();
         format!("{} in {}", count(paths, "path"), plural(status.directories.len(), "directory"))

@@ -84,7 +84,7 @@ fn own(path: &Path, mode: u32, account: &Account) -> Result<()> {
 /// The state is the account's, or nobody's yet.
 fn check_state(path: &Path, account: &Account) -> Result<()> {
     let meta = fs::symlink_metadata(path).with_context(|| format!("cannot use {}", path.display()))?;
-    if !meta.is_dir() || (meta.uid() != account.uid.as_raw() && !account.uid.is_root()) {
+    if !meta.is_dir() || meta.uid() != account.uid.as_raw() {
         bail!(
             "{} is not a directory of {account}: chown -R it, or say in the config which `user` it belongs to",
             path.display()

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use avamgr::control::exchange::exchange;
 use avamgr_core::cluster::Role;
-use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, decode, encode};
+use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES};
 use avamgr_core::control::{Reply, Request, Status};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -33,10 +33,9 @@ async fn ask_on(
 ) -> Result<std::convert::Infallible, ()> {
     let mut stream = UnixStream::connect(socket).await.map_err(drop)?;
     let mut lines = Lines::new(MAX_REPLY_BYTES);
-    let request = encode(&Request::Status, MAX_REQUEST_BYTES).map_err(drop)?;
     loop {
-        stream.write_all(&request).await.map_err(drop)?;
-        let status = timeout(PATIENCE, status(&mut stream, &mut lines)).await.map_err(drop)??;
+        let asked = timeout(PATIENCE, exchange(&mut stream, &mut lines, &Request::Status)).await;
+        let Reply::Status { status } = asked.map_err(drop)?.map_err(drop)? else { return Err(()) };
         let found = who_is_active(&status, group);
         active.send_if_modified(|known| {
             let is_news = *known != found;
@@ -44,27 +43,6 @@ async fn ask_on(
             is_news
         });
         sleep(PACE).await;
-    }
-}
-
-async fn status(stream: &mut UnixStream, lines: &mut Lines) -> Result<Status, ()> {
-    let mut piece = vec![0; 16 * 1024];
-    loop {
-        if let Some(line) = lines.next_line() {
-            return match decode(&line.map_err(drop)?).map_err(drop)? {
-                Reply::Status { status } => Ok(*status),
-                Reply::Event { .. }
-                | Reply::EndOfHistory
-                | Reply::Pending { .. }
-                | Reply::Answer { .. }
-                | Reply::Config { .. }
-                | Reply::Error { .. } => Err(()),
-            };
-        }
-        match stream.read(&mut piece).await.map_err(drop)? {
-            0 => return Err(()),
-            read => lines.push(piece.get(..read).unwrap_or_default()),
-        }
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Desk {
     changed: bool,
     /// What lost a conflict, what is in the trash, and paths by directory; when they may be counted again.
     counts: Counts,
-    counted: Option<Duration>,
+    count_due: Option<Duration>,
     stale: bool,
 }
 
@@ -38,7 +38,7 @@ struct Counts {
 
 impl Desk {
     pub(super) fn new(now: Duration) -> Self {
-        Self { started: now, published: None, changed: true, counts: Counts::default(), counted: None, stale: true }
+        Self { started: now, published: None, changed: true, counts: Counts::default(), count_due: None, stale: true }
     }
 
     /// Something is not as it was.
@@ -49,7 +49,7 @@ impl Desk {
     /// It is counted at once.
     pub(super) fn recount(&mut self) {
         self.changed();
-        self.counted = None;
+        self.count_due = None;
     }
 
     pub(super) fn due(&self) -> Duration {
@@ -65,10 +65,10 @@ impl Run {
             return Ok(());
         }
         self.troubles.forget(now);
-        if self.report.stale && self.report.counted.is_none_or(|due| now >= due) {
+        if self.report.stale && self.report.count_due.is_none_or(|due| now >= due) {
             self.count()?;
             let pause = (clock::now().saturating_sub(now) * COUNT_SHARE).max(COUNT);
-            (self.report.counted, self.report.stale) = (Some(now + pause), false);
+            (self.report.count_due, self.report.stale) = (Some(now + pause), false);
         }
         let status = self.status(now)?;
         // Nobody asks any more when the rest of the program has ended.
@@ -133,7 +133,8 @@ impl Run {
         let wall = clock::wall_millis();
         Ok(PeerStatus {
             node: name.to_owned(),
-            reachable: peer.reach.is_some(),
+            // A remote shell is asked only when there is something to send: the last attempt says what is known.
+            reachable: peer.reach.is_some() && (self.settings.shell.is_none() || peer.error.is_none()),
             since: peer.since.map(instant),
             address: line.map_or_else(String::new, |line| line.to.to_string()),
             owed: backlog.paths,
