@@ -6,7 +6,7 @@ pub mod keep;
 mod take;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 
 pub use take::Taken;
@@ -15,7 +15,7 @@ use crate::directory::Directory;
 use crate::manifest::{Ask, Manifest, News};
 use crate::place::Place;
 use crate::plan::{Item, Limits, batch};
-use crate::scan::{self, Found, Scope};
+use crate::scan::{self, Found, Scope, Walk};
 use crate::spool::Spool;
 use crate::store::{Debt, Store, StoreError};
 use crate::version::{Content, Seen};
@@ -56,6 +56,22 @@ pub enum Portion {
     Offer,
     /// Nothing now.
     Nothing,
+}
+
+/// What a look has found.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// So many paths hold something else now, and the others have to be told.
+    pub changed: usize,
+    /// Files that were being written.
+    pub busy: Vec<Place>,
+    /// What could not be looked at, and so may be as it was.
+    pub troubles: Vec<(Place, io::Error)>,
+    /// Directories of the config that have lost everything at once, or had and have not got it back: so many paths are missing,
+    /// and count as they were.
+    pub missing: BTreeMap<OsString, usize>,
+    /// What was changed here and may not be.
+    strays: BTreeSet<Place>,
 }
 
 /// A batch that lies in the spool.
@@ -153,59 +169,84 @@ impl Courier {
     ///
     /// # Errors
     /// When the store cannot be used.
-    pub fn look(&mut self, places: &[Place], fresh: bool, moment: Moment<'_>) -> Result<Found, CourierError> {
-        let mut all = self.find(places, fresh, moment)?;
-        if self.may_change(moment) {
-            self.strays.clear();
-        } else {
-            self.note_strays(places, &mut all, moment);
-        }
-        for (name, missing) in &all.missing {
-            self.hold(name, *missing)?;
-        }
-        let offer = std::mem::take(&mut self.is_new);
-        if !all.changes.is_empty() || !all.traces.is_empty() {
-            let debt = Debt { millis: moment.millis, offer };
-            // Before anybody is told of it, it gets to the disk; until then another look would find it again.
-            self.store.note(|changes| {
-                for (place, record) in &all.changes {
-                    changes.put(place, record, self.peers.iter().map(String::as_str), debt)?;
-                }
-                all.traces.iter().try_for_each(|(place, record)| changes.put(place, record, [], debt))
-            })?;
-        }
-        Ok(all)
-    }
-
-    fn find(&self, places: &[Place], fresh: bool, moment: Moment<'_>) -> Result<Found, CourierError> {
-        let mut all = Found::default();
-        let seen = self.seen(moment);
+    pub fn look(&mut self, places: &[Place], fresh: bool, moment: Moment<'_>) -> Result<Looked, CourierError> {
+        let mut looked = Looked::default();
         for place in places {
             let Some(directory) = self.directory(place) else { continue };
             let scope = Scope { fresh, ..directory.scope() };
-            // A file may be heard of before the new directory that it lies in, and is of no use without it. When that is gone, so is
-            // everything in it: it cannot go elsewhere as long as something is there.
-            let mut top = place.clone();
-            for above in place.above().filter(|above| above.depth() > 1) {
-                let known = self.store.get(&above)?;
-                let found = scan::one(scope, &above, known.as_ref(), seen);
-                if found.changes.iter().any(|(_, record)| !matches!(record.entry.content, Content::Directory { .. })) {
-                    top = above;
-                }
-                all.add(found);
+            let seen = self.seen(moment);
+            let top = self.look_above(scope, place, seen, moment, &mut looked)?;
+            let mut walk = Walk::new(scope, top, seen);
+            while let Some(found) = walk.next(&self.store.view()?)? {
+                self.note(place, found, moment, &mut looked)?;
             }
-            let known: BTreeMap<_, _> = self.store.under(&top)?.into_iter().collect();
-            all.add(scan::everything(scope, &top, &known, seen));
         }
-        // A path may lie in another one that was looked at too: it has changed once.
-        let changes: BTreeMap<_, _> = std::mem::take(&mut all.changes).into_iter().collect();
-        all.changes = changes.into_iter().collect();
-        Ok(all)
+        if self.may_change(moment) {
+            self.strays.clear();
+        } else {
+            self.note_strays(places, std::mem::take(&mut looked.strays), moment);
+        }
+        for (name, missing) in &looked.missing {
+            self.hold(name, *missing)?;
+        }
+        self.is_new = false;
+        Ok(looked)
+    }
+
+    /// A file may be heard of before the new directory that it lies in, and is of no use without it. When that is gone, so is
+    /// everything in it: it cannot go elsewhere as long as something is there. Answers from where on everything is to be looked at.
+    fn look_above(
+        &self,
+        scope: Scope<'_>,
+        place: &Place,
+        seen: Seen<'_>,
+        moment: Moment<'_>,
+        looked: &mut Looked,
+    ) -> Result<Place, CourierError> {
+        let mut top = place.clone();
+        for above in place.above().filter(|above| above.depth() > 1) {
+            let known = self.store.get(&above)?;
+            let found = scan::one(scope, &above, known.as_ref(), seen);
+            if found.changes.iter().any(|(_, record)| !matches!(record.entry.content, Content::Directory { .. })) {
+                top = above;
+            }
+            self.note(place, found, moment, looked)?;
+        }
+        Ok(top)
+    }
+
+    /// What was found is known from now on; before anybody is told of it, it gets to the disk. Until then another look would find it
+    /// again.
+    fn note(
+        &self,
+        place: &Place,
+        mut found: Found,
+        moment: Moment<'_>,
+        looked: &mut Looked,
+    ) -> Result<(), CourierError> {
+        if !self.may_change(moment) {
+            looked.strays.extend(std::mem::take(&mut found.changes).into_iter().map(|(place, _)| place));
+        }
+        if !found.changes.is_empty() || !found.traces.is_empty() {
+            let debt = Debt { millis: moment.millis, offer: self.is_new };
+            self.store.note(|changes| {
+                for (place, record) in &found.changes {
+                    changes.put(place, record, self.peers.iter().map(String::as_str), debt)?;
+                }
+                found.traces.iter().try_for_each(|(place, record)| changes.put(place, record, [], debt))
+            })?;
+        }
+        looked.changed += found.changes.len();
+        looked.busy.extend(found.busy);
+        looked.troubles.extend(found.troubles);
+        if found.missing > 0 {
+            *looked.missing.entry(place.directory().to_owned()).or_default() += found.missing;
+        }
+        Ok(())
     }
 
     /// What was changed here and may not be counts as nothing, and is asked for as the ACTIVE node has it.
-    fn note_strays(&mut self, places: &[Place], found: &mut Found, moment: Moment<'_>) {
-        let strays: BTreeSet<Place> = std::mem::take(&mut found.changes).into_iter().map(|(place, _)| place).collect();
+    fn note_strays(&mut self, places: &[Place], strays: BTreeSet<Place>, moment: Moment<'_>) {
         let new: Vec<Place> = strays.difference(&self.strays).cloned().collect();
         let is_in = |stray: &Place| places.iter().any(|place| stray.as_path().starts_with(place.as_path()));
         self.strays.retain(|stray| !is_in(stray));

@@ -10,6 +10,7 @@ mod doors;
 mod inboxes;
 mod notices;
 mod orders;
+mod pace;
 mod peer;
 mod reach;
 mod report;
@@ -282,7 +283,7 @@ impl Run {
         for place in found.busy.into_iter().chain(found.troubles.into_iter().map(|(place, _)| place)) {
             self.settle.see(now, place, Hint::Writing);
         }
-        if !found.changes.is_empty() {
+        if found.changed > 0 {
             self.peers.values_mut().for_each(|peer| peer.wake(now));
         }
         let missing: BTreeMap<String, usize> =

@@ -1,18 +1,21 @@
 //! Compares what is known with what the disk has: every difference is a change that somebody made here.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
 use crate::filter::Filter;
 use crate::place::Place;
-use crate::store::Record;
+use crate::store::{Record, StoreError, View};
 use crate::tree::{Look, Trace, Tree};
 use crate::version::{Content, Entry, Seen};
 
 /// A directory that had at least so many paths and has none any more was not emptied by hand: its disk is not there.
 const EMPTIED: usize = 2;
+
+/// So many paths are looked at in one go: no tree is too large for the memory.
+const PIECE: usize = 1_024;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -25,20 +28,9 @@ pub struct Found {
     pub busy: Vec<Place>,
     /// What could not be looked at, and so may be as it was.
     pub troubles: Vec<(Place, io::Error)>,
-    /// Directories of the config that have lost everything at once, or had and have not got it back: so many paths are missing,
-    /// and count as they were.
-    pub missing: BTreeMap<OsString, usize>,
-}
-
-impl Found {
-    /// What was found elsewhere too.
-    pub fn add(&mut self, other: Self) {
-        self.changes.extend(other.changes);
-        self.traces.extend(other.traces);
-        self.busy.extend(other.busy);
-        self.troubles.extend(other.troubles);
-        self.missing.extend(other.missing);
-    }
+    /// So many paths are missing in a directory of the config that has lost everything at once, or had and has not got it back: they
+    /// count as they were.
+    pub missing: usize,
 }
 
 /// A directory of the config, and what of it is replicated.
@@ -54,88 +46,159 @@ pub struct Scope<'a> {
     pub held: bool,
 }
 
-/// Looks at `place` and, when it is a directory, at everything in it. `known` is what is known of these.
-pub fn everything(scope: Scope<'_>, place: &Place, known: &BTreeMap<Place, Record>, seen: Seen<'_>) -> Found {
-    let mut search = Search { scope, known, seen, found: Found::default(), here: BTreeMap::new() };
-    search.walk(place);
-    search.miss(place);
-    search.found
+/// A look at a place and, when it is a directory, at everything in it; piece by piece.
+pub struct Walk<'a> {
+    sight: Sight<'a>,
+    top: Place,
+    /// What is to be looked at.
+    todo: Vec<Place>,
+    /// Whether what is missing counts as it was; `None` as long as nothing is missing.
+    spares: Option<bool>,
+}
+
+/// What is at a place.
+enum Here {
+    /// A directory that is replicated.
+    Directory,
+    /// Something else that is.
+    Leaf,
+    /// Nothing.
+    Nothing,
+    /// What is not replicated, with all that is in it.
+    Excluded,
+    /// It cannot be looked at.
+    Unknown,
+}
+
+impl<'a> Walk<'a> {
+    /// One that has not begun.
+    pub fn new(scope: Scope<'a>, top: Place, seen: Seen<'a>) -> Self {
+        Self { sight: Sight { scope, seen }, todo: vec![top.clone()], top, spares: scope.held.then_some(true) }
+    }
+
+    /// The next piece, compared with what is known now; `None` at the end.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn next(&mut self, view: &View) -> Result<Option<Found>, StoreError> {
+        if self.todo.is_empty() {
+            return Ok(None);
+        }
+        let mut found = Found::default();
+        for _ in 0..PIECE {
+            let Some(place) = self.todo.pop() else { break };
+            let inside = self.visit(&place, view, &mut found)?;
+            self.todo.extend(inside);
+        }
+        Ok(Some(found))
+    }
+
+    /// Looks at one path, compares it with what is known of it, and tells what lies in it, or has.
+    fn visit(&mut self, place: &Place, view: &View, found: &mut Found) -> Result<BTreeSet<Place>, StoreError> {
+        let known = view.get(place)?;
+        let here = self.sight.look(place, known.as_ref(), found);
+        if let (Here::Nothing | Here::Excluded, Some(record)) = (&here, known.filter(|it| self.sight.counts(place, it)))
+        {
+            let spares = self.spares(view)?;
+            self.sight.miss(place, &record, spares, found);
+        }
+        let names = match here {
+            Here::Directory => match self.sight.scope.tree.names(place.way()) {
+                Ok(names) => names.unwrap_or_default(),
+                Err(error) => {
+                    found.troubles.push((place.clone(), error));
+                    return Ok(BTreeSet::new());
+                }
+            },
+            Here::Leaf | Here::Nothing => Vec::new(),
+            // What is in it counts as it was.
+            Here::Excluded | Here::Unknown => return Ok(BTreeSet::new()),
+        };
+        let mut inside = view.children(place)?;
+        inside.extend(names.iter().filter_map(|name| place.child(name).ok()));
+        Ok(inside)
+    }
+
+    /// What is missing counts as it was where everything is: nobody has emptied it by hand.
+    fn spares(&mut self, view: &View) -> Result<bool, StoreError> {
+        if let Some(spares) = self.spares {
+            return Ok(spares);
+        }
+        let mut lost = 0;
+        if self.sight.is_empty() {
+            view.under(&self.top, |place, record| {
+                lost += usize::from(self.sight.counts(place, &record));
+                lost < EMPTIED
+            })?;
+        }
+        let spares = lost >= EMPTIED;
+        self.spares = Some(spares);
+        Ok(spares)
+    }
 }
 
 /// Looks at `place` alone.
 pub fn one(scope: Scope<'_>, place: &Place, known: Option<&Record>, seen: Seen<'_>) -> Found {
-    let known: BTreeMap<Place, Record> = known.map(|record| (place.clone(), record.clone())).into_iter().collect();
-    let mut search = Search { scope, known: &known, seen, found: Found::default(), here: BTreeMap::new() };
-    search.look(place);
-    search.miss(place);
-    search.found
-}
-
-struct Search<'a> {
-    scope: Scope<'a>,
-    known: &'a BTreeMap<Place, Record>,
-    seen: Seen<'a>,
-    found: Found,
-    /// What has been looked at, and whether something is there.
-    here: BTreeMap<Place, bool>,
-}
-
-impl Search<'_> {
-    fn walk(&mut self, place: &Place) {
-        let mut next = vec![place.clone()];
-        while let Some(place) = next.pop() {
-            if !self.look(&place) {
-                continue;
-            }
-            match self.scope.tree.names(place.way()) {
-                Ok(names) => next.extend(names.into_iter().flatten().filter_map(|name| place.child(&name).ok())),
-                Err(error) => self.trouble(&place, error),
-            }
-        }
+    let mut found = Found::default();
+    let sight = Sight { scope, seen };
+    let here = sight.look(place, known, &mut found);
+    if let (Here::Nothing | Here::Excluded, Some(record)) = (here, known.filter(|it| sight.counts(place, it))) {
+        // One path that is missing is not everything.
+        sight.miss(place, record, scope.held, &mut found);
     }
+    found
+}
 
-    /// Takes note of what one path holds; whether it is a directory.
-    fn look(&mut self, place: &Place) -> bool {
-        let known = self.known.get(place);
+/// Whose look it is, and at what.
+#[derive(Clone, Copy)]
+struct Sight<'a> {
+    scope: Scope<'a>,
+    seen: Seen<'a>,
+}
+
+impl Sight<'_> {
+    /// Takes note of what one path holds.
+    fn look(&self, place: &Place, known: Option<&Record>, found: &mut Found) -> Here {
         let trusted = known.filter(|_| !self.scope.fresh);
         let trace = trusted.and_then(|record| Some((&record.entry.content, record.trace.as_ref()?)));
         match self.scope.tree.look(place.way(), trace) {
             Ok(Look::Holds(content, trace)) => {
                 let is_directory = matches!(content, Content::Directory { .. });
                 if !self.scope.filter.takes(place.way(), is_directory) {
-                    return false;
+                    return Here::Excluded;
                 }
-                self.here.insert(place.clone(), true);
                 // The directory of the config is as each node has it.
                 if place.way() != Path::new("") {
-                    self.compare(place, content, trace);
+                    self.compare(place, known, content, trace, found);
                 }
-                is_directory
+                if is_directory { Here::Directory } else { Here::Leaf }
             }
             Ok(Look::Busy) => {
-                self.here.insert(place.clone(), true);
                 let taken = self.scope.filter.takes(place.way(), false);
-                self.found.busy.extend(taken.then(|| place.clone()));
-                false
+                found.busy.extend(taken.then(|| place.clone()));
+                Here::Leaf
             }
             // What is not replicated counts as nothing.
-            Ok(Look::Nothing | Look::Other) => {
-                self.here.insert(place.clone(), false);
-                false
-            }
+            Ok(Look::Nothing | Look::Other) => Here::Nothing,
             Err(error) => {
-                self.trouble(place, error);
-                false
+                found.troubles.push((place.clone(), error));
+                Here::Unknown
             }
         }
     }
 
-    fn compare(&mut self, place: &Place, content: Content, trace: Option<Trace>) {
-        let known = self.known.get(place);
+    fn compare(
+        &self,
+        place: &Place,
+        known: Option<&Record>,
+        content: Content,
+        trace: Option<Trace>,
+        found: &mut Found,
+    ) {
         match known {
             Some(record) if record.entry.content == content => {
                 if record.trace != trace {
-                    self.found.traces.push((place.clone(), Record { trace, ..record.clone() }));
+                    found.traces.push((place.clone(), Record { trace, ..record.clone() }));
                 }
             }
             Some(_) | None => {
@@ -146,38 +209,27 @@ impl Search<'_> {
                     Some(record) => record.entry.changed(seen, content),
                     None => Entry::first(seen, content),
                 };
-                self.found.changes.push((place.clone(), Record { entry, trace }));
+                found.changes.push((place.clone(), Record { entry, trace }));
             }
         }
     }
 
-    /// What is known and was not found is gone, unless it could not be looked at, or what it lies in.
-    fn miss(&mut self, root: &Place) {
-        let unseen = |place: &Place| {
-            let hidden = |trouble: &Place| place.as_path().starts_with(trouble.as_path());
-            self.found.troubles.iter().any(|(trouble, _)| hidden(trouble))
-        };
-        let missing: Vec<(&Place, &Record)> = self
-            .known
-            .iter()
-            .filter(|(place, record)| {
-                record.entry.content != Content::Gone && !self.here.get(*place).copied().unwrap_or(false)
-            })
-            .filter(|(place, _)| place.way() != Path::new("") && !unseen(place))
-            .filter(|(place, record)| {
-                let is_directory = matches!(record.entry.content, Content::Directory { .. });
-                self.scope.filter.takes(place.way(), is_directory)
-            })
-            .collect();
-        let emptied = missing.len() >= EMPTIED && self.is_empty();
-        if self.scope.held || emptied {
-            if !missing.is_empty() {
-                self.found.missing.insert(root.directory().to_owned(), missing.len());
-            }
-            return;
+    /// What is known and is not there is gone.
+    fn miss(&self, place: &Place, known: &Record, spares: bool, found: &mut Found) {
+        if spares {
+            found.missing += 1;
+        } else {
+            let entry = known.entry.changed(self.seen, Content::Gone);
+            found.changes.push((place.clone(), Record { entry, trace: None }));
         }
-        let gone = |record: &Record| Record { entry: record.entry.changed(self.seen, Content::Gone), trace: None };
-        self.found.changes.extend(missing.into_iter().map(|(place, record)| (place.clone(), gone(record))));
+    }
+
+    /// Whether it would be a loss if a path were not there.
+    fn counts(&self, place: &Place, record: &Record) -> bool {
+        let is_directory = matches!(record.entry.content, Content::Directory { .. });
+        record.entry.content != Content::Gone
+            && place.way() != Path::new("")
+            && self.scope.filter.takes(place.way(), is_directory)
     }
 
     /// Nothing that is replicated is left in the directory of the config.
@@ -185,10 +237,6 @@ impl Search<'_> {
         let names = self.scope.tree.names(Path::new(""));
         let taken = |name: &OsString| self.scope.filter.takes(Path::new(name), false);
         names.is_ok_and(|names| names.is_some_and(|names| !names.iter().any(taken)))
-    }
-
-    fn trouble(&mut self, place: &Place, error: io::Error) {
-        self.found.troubles.push((place.clone(), error));
     }
 }
 
@@ -200,6 +248,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::store::{Changes, Debt, Store};
 
     const SEEN: Seen<'_> = Seen { node: "a", active: false, millis: 1 };
 
@@ -208,7 +257,8 @@ mod tests {
         tree: Tree,
         filter: Filter,
         held: bool,
-        known: BTreeMap<Place, Record>,
+        _state: tempfile::TempDir,
+        store: Store,
     }
 
     fn place(text: &str) -> Place {
@@ -217,9 +267,10 @@ mod tests {
 
     impl Rules {
         fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
+            let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
             let tree = Tree::open(directory.path()).unwrap();
-            Self { directory, tree, filter: Filter::default(), held: false, known: BTreeMap::new() }
+            let store = Store::open(&state.path().join("store")).unwrap();
+            Self { directory, tree, filter: Filter::default(), held: false, _state: state, store }
         }
 
         fn scope(&self) -> Scope<'_> {
@@ -230,17 +281,41 @@ mod tests {
             self.directory.path().join(way)
         }
 
+        /// All pieces of a look, nothing of which is known then.
+        fn look(&self) -> Found {
+            let mut all = Found::default();
+            let mut walk = Walk::new(self.scope(), place("re"), SEEN);
+            while let Some(found) = walk.next(&self.store.view().unwrap()).unwrap() {
+                all.changes.extend(found.changes);
+                all.traces.extend(found.traces);
+                all.busy.extend(found.busy);
+                all.troubles.extend(found.troubles);
+                all.missing += found.missing;
+            }
+            all
+        }
+
+        fn one(&self, text: &str) -> Found {
+            one(self.scope(), &place(text), self.store.get(&place(text)).unwrap().as_ref(), SEEN)
+        }
+
+        /// These are known.
+        fn know(&self, records: &[(Place, Record)]) {
+            let put = |changes: &mut Changes<'_>| {
+                records.iter().try_for_each(|(place, record)| changes.put(place, record, [], Debt::now(1)))
+            };
+            self.store.note(put).unwrap();
+        }
+
         /// What has changed, `-` before what is gone; it is known then.
         fn changes(&mut self) -> Vec<String> {
-            let found = everything(self.scope(), &place("re"), &self.known, SEEN);
-            assert!(found.troubles.is_empty() && found.busy.is_empty() && found.missing.is_empty(), "{found:?}");
-            let mut names = Vec::new();
-            for (place, record) in found.changes {
-                let gone = if record.entry.content == Content::Gone { "-" } else { "" };
-                names.push(format!("{gone}{place}"));
-                self.known.insert(place, record);
-            }
-            self.known.extend(found.traces);
+            let found = self.look();
+            assert!(found.troubles.is_empty() && found.busy.is_empty() && found.missing == 0, "{found:?}");
+            let gone = |record: &Record| if record.entry.content == Content::Gone { "-" } else { "" };
+            let mut names: Vec<_> =
+                found.changes.iter().map(|(place, record)| format!("{}{place}", gone(record))).collect();
+            self.know(&found.changes);
+            self.know(&found.traces);
             names.sort();
             names
         }
@@ -262,7 +337,7 @@ mod tests {
         fs::write(rules.path("sub"), "a file in its place").unwrap();
         assert_eq!(rules.changes(), ["-re/sub/deep", "-re/sub/deep/a", "re/sub"]);
         assert_eq!(rules.changes(), [""; 0]);
-        let record = &rules.known[&place("re/sub/deep/a")];
+        let record = rules.store.get(&place("re/sub/deep/a")).unwrap().unwrap();
         assert_eq!((record.entry.version.count("a"), &record.entry.content), (3, &Content::Gone));
     }
 
@@ -271,12 +346,11 @@ mod tests {
         let rules = Rules::new();
         fs::create_dir(rules.path("sub")).unwrap();
         fs::write(rules.path("sub/a"), "1").unwrap();
-        let found = one(rules.scope(), &place("re/sub"), None, SEEN);
+        let found = rules.one("re/sub");
         assert_eq!(found.changes.len(), 1, "{found:?}");
-        let (_, record) = &found.changes[0];
+        rules.know(&found.changes);
         fs::remove_dir_all(rules.path("sub")).unwrap();
-        let found = one(rules.scope(), &place("re/sub"), Some(record), SEEN);
-        assert_eq!(found.changes[0].1.entry.content, Content::Gone);
+        assert_eq!(rules.one("re/sub").changes[0].1.entry.content, Content::Gone);
     }
 
     #[test]
@@ -287,20 +361,14 @@ mod tests {
         assert_eq!(rules.changes().len(), 2);
         fs::remove_file(rules.path("a")).unwrap();
         fs::remove_file(rules.path("b")).unwrap();
-        let look = |rules: &Rules| everything(rules.scope(), &place("re"), &rules.known, SEEN);
-        let missing = |count: usize| BTreeMap::from([(OsString::from("re"), count)]);
-        let found = look(&rules);
-        assert_eq!((found.missing, found.changes.len()), (missing(2), 0));
+        let found = rules.look();
+        assert_eq!((found.missing, found.changes.len()), (2, 0));
         rules.held = true;
         fs::write(rules.path("b"), "2").unwrap();
-        let found = look(&rules);
-        assert_eq!(
-            (found.missing, found.changes.len()),
-            (missing(1), 1),
-            "what is there is seen, what is missing is not gone"
-        );
+        let found = rules.look();
+        assert_eq!((found.missing, found.changes.len()), (1, 1), "what is there is seen, what is missing is not gone");
         fs::write(rules.path("a"), "1").unwrap();
-        assert!(look(&rules).missing.is_empty());
+        assert_eq!(rules.look().missing, 0);
         rules.held = false;
         fs::remove_file(rules.path("a")).unwrap();
         assert_eq!(rules.changes(), ["-re/a", "re/b"], "the other one is there");
@@ -326,26 +394,43 @@ mod tests {
         let file = fs::File::create(rules.path("a")).unwrap();
         file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5)).unwrap();
         let seen = Seen { millis: 9_000, ..SEEN };
-        let found = everything(rules.scope(), &place("re"), &rules.known, seen);
+        let found = one(rules.scope(), &place("re/a"), None, seen);
         assert_eq!(found.changes[0].1.entry.stamp.millis, 5_000);
     }
 
     #[test]
     fn what_cannot_be_looked_at_is_not_gone_nor_what_is_in_it() {
-        let mut rules = Rules::new();
-        fs::create_dir(rules.path("sub")).unwrap();
-        fs::write(rules.path("sub/a"), "1").unwrap();
+        let rules = Rules::new();
+        let long = "x".repeat(300);
+        rules.know(&[(place(&format!("re/{long}")), directory()), (place(&format!("re/{long}/a")), directory())]);
         fs::write(rules.path("b"), "1").unwrap();
-        rules.changes();
-        let mut search = Search {
-            scope: rules.scope(),
-            known: &rules.known,
-            seen: SEEN,
-            found: Found::default(),
-            here: [(place("re/b"), true)].into(),
-        };
-        search.trouble(&place("re/sub"), io::Error::from(io::ErrorKind::PermissionDenied));
-        search.miss(&place("re"));
-        assert!(search.found.changes.is_empty(), "{:?}", search.found);
+        let found = rules.look();
+        assert_eq!((found.changes.len(), found.troubles.len()), (1, 1), "no file system has such a name: {found:?}");
+        rules.know(&found.changes);
+        fs::remove_file(rules.path("b")).unwrap();
+        rules.know(&[(place("re/c"), directory())]);
+        fs::create_dir(rules.path("c")).unwrap();
+        assert_eq!(rules.look().changes.len(), 1, "the others go on");
+    }
+
+    #[test]
+    fn a_look_at_many_comes_in_pieces_and_misses_none() {
+        let mut rules = Rules::new();
+        fs::create_dir_all(rules.path("sub/deep")).unwrap();
+        let files = PIECE * 2 + 1;
+        for number in 0..files {
+            fs::write(rules.path(if number % 2 == 0 { "sub" } else { "sub/deep" }).join(number.to_string()), "1")
+                .unwrap();
+        }
+        assert_eq!(rules.changes().len(), files + 2);
+        fs::write(rules.path("sub.d"), "between the directory and what is in it, for whoever sorts bytes").unwrap();
+        fs::remove_dir_all(rules.path("sub/deep")).unwrap();
+        assert_eq!(rules.changes().len(), files / 2 + 2);
+        let found = Walk::new(rules.scope(), place("re"), SEEN).next(&rules.store.view().unwrap()).unwrap();
+        assert!(found.is_some_and(|found| found.traces.len() <= PIECE));
+    }
+
+    fn directory() -> Record {
+        Record { entry: Entry::first(SEEN, Content::Directory { mode: 0o755 }), trace: None }
     }
 }

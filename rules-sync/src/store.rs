@@ -1,5 +1,7 @@
 //! What is known of every path, and what is owed to whom: on disk, so that a node that was away knows what it knew.
 
+mod view;
+
 use std::path::Path;
 
 use redb::{
@@ -14,6 +16,8 @@ use crate::place::{BadPlace, Place};
 use crate::plan::Item;
 use crate::tree::Trace;
 use crate::version::{Content, Entry};
+
+pub use view::View;
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 /// Who, and what; since when, and whether the content goes without being asked for.
@@ -238,25 +242,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn get(&self, place: &Place) -> Result<Option<Record>, StoreError> {
-        let records = self.read()?.open_table(RECORDS)?;
-        let found = records.get(place.as_bytes())?;
-        Ok(found.map(|bytes| serde_json::from_slice(bytes.value())).transpose()?)
-    }
-
-    /// What is known of a path and of everything in it, what is gone included; in order.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn under(&self, place: &Place) -> Result<Vec<(Place, Record)>, StoreError> {
-        let records = self.read()?.open_table(RECORDS)?;
-        let (first, end) = inside(place);
-        let inside = records.range(first.as_slice()..end.as_slice())?;
-        let own = self.get(place)?.map(|record| Ok((place.clone(), record)));
-        let inside = inside.map(|found| {
-            let (key, value) = found?;
-            Ok((Place::checked(key.value().to_vec())?, serde_json::from_slice(value.value())?))
-        });
-        own.into_iter().chain(inside).collect()
+        self.view()?.get(place)
     }
 
     /// The first of what is owed to a peer, of those that are `wanted`.

@@ -28,6 +28,9 @@ pub enum CourierUnreachable {
     /// The connection broke, or no answer came.
     #[error("rules-sync was asked and has not answered: {0}")]
     Lost(#[from] io::Error),
+    /// It says why not.
+    #[error("rules-sync does not do that now: {0}")]
+    Refused(String),
     /// It is another program, or of another version.
     #[error("rules-sync was not understood: {0}")]
     Answer(#[from] FrameError),
@@ -58,11 +61,13 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Asked, CourierUnreachable
 /// # Errors
 /// When it cannot be asked.
 pub fn status(socket: &Path) -> Result<Status, CourierUnreachable> {
-    let reply = ask(socket, &Request::Status)?.receive()?;
-    if let Reply::Status { status } = reply {
-        return Ok(*status);
+    match ask(socket, &Request::Status)?.receive()? {
+        Reply::Status { status } => Ok(*status),
+        Reply::Refused { reason } => Err(CourierUnreachable::Refused(reason)),
+        other @ (Reply::Differences { .. } | Reply::Kept { .. } | Reply::Progress { .. } | Reply::Done { .. }) => {
+            Err(io::Error::other(format!("it answered {other:?}")).into())
+        }
     }
-    Err(io::Error::other(format!("it answered {reply:?}")).into())
 }
 
 impl Asked {

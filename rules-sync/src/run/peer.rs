@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::notices::instant;
+use super::pace::Pace;
 use super::{Event, Line, Run, RunError};
 use crate::clock;
 use crate::courier::{Composed, CourierError, Portion, Taken};
@@ -29,10 +30,6 @@ const UNKNOWN: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(100);
 /// but not longer than this.
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// In a burst a batch waits for what comes next: so long for each path of the batch before it,
-const GATHER: Duration = Duration::from_micros(500);
-/// but not longer than this.
-const GATHER_MAX: Duration = Duration::from_millis(600);
 /// After a failure a batch is so much smaller, until it is known which path it is.
 const SHRINK: usize = 8;
 
@@ -50,6 +47,7 @@ pub(super) struct Peer {
     rsync: Option<AbortHandle>,
     /// When there is something to send, or it is time to try again.
     due: Option<Duration>,
+    pace: Pace,
     /// In a burst no batch leaves before this.
     not_before: Duration,
     /// What has been sent and not been confirmed, and since when.
@@ -80,6 +78,7 @@ impl Peer {
             busy: watch::Sender::new(false),
             rsync: None,
             due: Some(Duration::ZERO),
+            pace: Pace::default(),
             not_before: Duration::ZERO,
             sent: BTreeMap::new(),
             limits: LIMITS,
@@ -301,11 +300,18 @@ impl Run {
     fn start_rsync(&self, now: Duration, name: &str, peer: &mut Peer, manifest: Manifest) {
         let Some(line) = peer.reach.and_then(|index| peer.lines.get(index)) else { return };
         peer.due = None;
-        let paths = u32::try_from(manifest.news.len() + manifest.known.len()).unwrap_or(u32::MAX);
-        peer.not_before = now + GATHER.saturating_mul(paths).min(GATHER_MAX);
+        peer.not_before = now + peer.pace.after(now, manifest.news.len() + manifest.known.len());
         for news in &manifest.news {
             peer.sent.insert(news.item.place.clone(), (news.item.entry.version.clone(), now));
         }
+        tracing::debug!(
+            "to {name}: batch {} with {} paths, {} bytes; {} are confirmed, {} asked for",
+            manifest.batch,
+            manifest.news.len(),
+            bytes(&manifest),
+            manifest.known.len(),
+            manifest.wants.len()
+        );
         let settings = &self.settings;
         let target = match &settings.shell {
             Some(command) => Target::Shell {

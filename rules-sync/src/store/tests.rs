@@ -49,8 +49,22 @@ fn a_directory_is_what_is_in_it_and_not_what_begins_like_it() {
     store
         .write(|changes| all.iter().try_for_each(|text| changes.put(&place(text), &record(1), [], Debt::now(1))))
         .unwrap();
-    let under: Vec<_> = store.under(&place("re/a")).unwrap().iter().map(|(place, _)| place.to_string()).collect();
+    let view = store.view().unwrap();
+    let mut under = Vec::new();
+    let mut take = |place: &Place, _| {
+        under.push(place.to_string());
+        true
+    };
+    view.under(&place("re/a"), &mut take).unwrap();
     assert_eq!(under, ["re/a", "re/a/x", "re/a/x/y"]);
+    let children =
+        |text: &str| -> Vec<String> { view.children(&place(text)).unwrap().iter().map(ToString::to_string).collect() };
+    assert_eq!(
+        children("re"),
+        ["re/a", "re/a!", "re/a-b", "re/a0", "re/ab"],
+        "also where only what lies in it is known"
+    );
+    assert_eq!((children("re/a"), children("re/a/x/y")), (vec!["re/a/x".to_owned()], vec![]));
 }
 
 #[test]

@@ -1,0 +1,77 @@
+//! How hurriedly batches follow each other: a single change goes at once, and in a burst each batch waits for what comes next, so
+//! that the burst needs few of them.
+
+use std::time::Duration;
+
+/// For each path of a burst the next batch waits so long,
+const GATHER: Duration = Duration::from_micros(500);
+/// but not longer than this.
+const GATHER_MAX: Duration = Duration::from_millis(600);
+/// From so many paths on.
+const PATHS_MAX: u32 = 1_200;
+/// So many paths a second are no burst, however long they keep coming.
+const EVERYDAY: u32 = 200;
+
+/// How much has gone lately.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    paths: u32,
+    at: Duration,
+}
+
+impl Pace {
+    /// So many paths go `now`; how long the next batch waits.
+    pub(super) fn after(&mut self, now: Duration, paths: usize) -> Duration {
+        let millis = u32::try_from(now.saturating_sub(self.at).as_millis()).unwrap_or(u32::MAX);
+        let forgotten = millis.saturating_mul(EVERYDAY) / 1_000;
+        let paths = u32::try_from(paths).unwrap_or(u32::MAX);
+        // More would only make it take longer until a single change goes at once again.
+        self.paths = self.paths.saturating_sub(forgotten).saturating_add(paths).min(PATHS_MAX);
+        self.at = now;
+        GATHER.saturating_mul(self.paths).min(GATHER_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many batches carry so many paths that come at a steady rate, and the longest wait between two of them.
+    fn batches(paths: u32, a_second: u32) -> (u32, Duration) {
+        let (mut pace, mut now, mut sent) = (Pace::default(), Duration::ZERO, 0);
+        let (mut batches, mut longest) = (0, Duration::ZERO);
+        while sent < paths {
+            // Half of it is what the batch itself takes.
+            now += Duration::from_millis(10);
+            let there = paths.min(u32::try_from(now.as_micros() * u128::from(a_second) / 1_000_000).unwrap());
+            if there == sent {
+                continue;
+            }
+            let wait = pace.after(now, usize::try_from(there - sent).unwrap());
+            (sent, batches, longest) = (there, batches + 1, longest.max(wait));
+            now += wait;
+        }
+        (batches, longest)
+    }
+
+    #[test]
+    fn a_burst_needs_few_batches_however_fast_it_comes() {
+        let needed = [1_500, 3_000, 10_000].map(|a_second| batches(10_000, a_second).0);
+        assert!(needed.iter().all(|batches| *batches <= 20), "{needed:?}");
+    }
+
+    #[test]
+    fn what_people_do_goes_at_once() {
+        let mut pace = Pace::default();
+        assert!(pace.after(Duration::from_secs(9), 1) < Duration::from_millis(1));
+        let (_, longest) = batches(6_000, 100);
+        assert!(longest < Duration::from_millis(20), "for a minute: {longest:?}");
+    }
+
+    #[test]
+    fn after_a_burst_all_is_as_before() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.after(Duration::from_secs(1), 100_000), GATHER_MAX);
+        assert!(pace.after(Duration::from_secs(8), 1) < Duration::from_millis(1));
+    }
+}
