@@ -94,6 +94,14 @@ pub struct Start {
     pub continued: Option<Saved>,
 }
 
+impl Start {
+    /// What the courier has to be told.
+    fn courier(&self, socket: &Path) -> keep::Place {
+        let (file, log) = (self.file.clone(), self.log.clone());
+        keep::Place { file, node: self.node, socket: socket.to_owned(), log }
+    }
+}
+
 /// Everything the hands plane shares with its tasks.
 struct Shared {
     reloader: Arc<Reloader>,
@@ -179,8 +187,7 @@ async fn serve(start: &Start) -> Result<()> {
     let node = plane.node()?;
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
     let ended = plane.start(node, input_queue, tune_queue, hands, status)?;
-    let place = keep::Place { file: start.file.clone(), node: start.node, log: start.log.clone() };
-    let courier = Courier::start(place, shared.reloader.config(), &scribe);
+    let courier = Courier::start(start.courier(&socket), shared.reloader.config(), &scribe);
     drop(scribe);
     let (serving, orders) = serve_operators(&shared, server, snapshots, courier.seen())?;
     // Not before everything is open: the file of a daemon that runs must not be another's that cannot.

@@ -30,6 +30,8 @@ pub struct Place {
     pub file: PathBuf,
     /// Our node.
     pub node: NodeId,
+    /// Our control socket: who is ACTIVE is asked there.
+    pub socket: PathBuf,
     /// Where our log goes: what the program logs goes there too.
     pub log: Settings,
 }
@@ -111,9 +113,9 @@ async fn need(config: &Config) -> Option<Need> {
 }
 
 fn program(place: &Place, node: &str) -> Program {
-    let file = std::path::absolute(&place.file).unwrap_or_else(|_| place.file.clone());
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
     let mut command: Vec<String> = [PROGRAM, "run", "--config"].map(str::to_owned).into();
-    command.push(file.display().to_string());
+    command.extend([absolute(&place.file), "--daemon-socket".to_owned(), absolute(&place.socket)]);
     command.extend(["--node", node, "--log-target", &place.log.target.to_string()].map(str::to_owned));
     command.extend(["--log-level", &place.log.filter].map(str::to_owned));
     let environment = search_path().into_iter().map(|path| ("PATH".to_owned(), path)).collect();
@@ -141,11 +143,13 @@ mod tests {
     #[test]
     fn the_courier_is_told_what_the_daemon_was_told() {
         let log = Settings { target: crate::journal::Target::Syslog, filter: "info,avamgr=debug".to_owned() };
-        let place = Place { file: "/etc/avamgr/avamgr.toml".into(), node: NodeId(0), log };
+        let socket = "/run/avamgr/other.sock".into();
+        let place = Place { file: "/etc/avamgr/avamgr.toml".into(), node: NodeId(0), socket, log };
         let program = program(&place, "hadev1");
         assert_eq!(
             program.command.join(" "),
-            "rules-sync run --config /etc/avamgr/avamgr.toml --node hadev1 --log-target syslog --log-level info,avamgr=debug"
+            "rules-sync run --config /etc/avamgr/avamgr.toml --daemon-socket /run/avamgr/other.sock --node hadev1 \
+             --log-target syslog --log-level info,avamgr=debug"
         );
     }
 

@@ -93,6 +93,9 @@ pub struct RunArgs {
     /// How much is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
+    /// Where the daemon listens that says who is ACTIVE, instead of the config's `daemon.socket`
+    #[arg(long, value_name = "PATH")]
+    pub daemon_socket: Option<PathBuf>,
 }
 
 /// What to write.

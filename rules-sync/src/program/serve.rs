@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args, order: &RunArgs) -> Result<()> {
         let local = LocalSet::new();
         local.block_on(&runtime, async {
             tokio::task::spawn_local(role::follow(
-                replication.socket.clone(),
+                order.daemon_socket.clone().unwrap_or_else(|| replication.socket.clone()),
                 replication.group.clone(),
                 active_sender,
             ));
