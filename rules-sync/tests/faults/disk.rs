@@ -123,6 +123,42 @@ fn what_is_immutable_is_changed_when_it_is_not() {
 }
 
 #[test]
+fn a_disk_that_becomes_read_only_gets_everything_when_it_is_not() {
+    story(|| {
+        let bed = Setup { alone: true, ..Setup::default() }.make();
+        let b = &bed.nodes[1];
+        mount_small(&bed, "12m", MsFlags::empty());
+        // What is known of the rules lies on another disk.
+        let state = b.state();
+        b.visit(|| {
+            fs::create_dir_all(&state)?;
+            Ok(mount(Some("tmpfs"), &state, Some("tmpfs"), MsFlags::empty(), None::<&str>)?)
+        });
+        for node in &bed.nodes {
+            node.prepare(None);
+            node.start();
+        }
+        bed.wait_reachable();
+        for (way, content) in [("there", "first"), ("leaving", "it will go")] {
+            bed.write(0, way, content);
+            b.wait_holds(way, content.as_bytes());
+        }
+        mount_small(&bed, "12m", MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+        bed.write(0, "there", "second");
+        bed.write(0, "new", "new");
+        bed.nodes[0].remove("leaving");
+        b.wait_status("it to be told", |status| status.troubles.len() == 3);
+        bed.nodes[0].wait_status("it to be told", |status| !status.troubles.is_empty());
+        mount_small(&bed, "12m", MsFlags::MS_REMOUNT);
+        let healed = bed.wait_identical(SOON);
+        println!("healed {healed:?} after it may be written again");
+        assert!(healed <= HEALED, "{healed:?}");
+        assert_eq!(bed.finish(SOON).len(), 0);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_directory_that_is_mounted_over_itself_is_named_with_what_to_do() {
     story(|| {
         let bed = Setup::default().make();
