@@ -18,12 +18,14 @@ use crate::plan::{Item, Limits, batch};
 use crate::scan::{self, Found, Scope};
 use crate::spool::Spool;
 use crate::store::{Debt, Store, StoreError};
-use crate::version::{Content, Seen};
+use crate::version::{Content, NodeName, Seen, counter};
 
 /// The courier of one node.
 #[derive(Debug)]
 pub struct Courier {
     me: String,
+    /// The name that changes made here are counted under.
+    counter: NodeName,
     peers: Vec<String>,
     /// Changes go from the ACTIVE node only.
     one_way: bool,
@@ -32,8 +34,6 @@ pub struct Courier {
     store: Store,
     /// What is to be said to a peer besides what is owed.
     replies: BTreeMap<String, Manifest>,
-    /// Nothing is known yet: what is found was there before us, and may be there on the other nodes too.
-    is_new: bool,
     /// Paths that were changed here while nobody but the ACTIVE node may change anything.
     strays: BTreeSet<Place>,
 }
@@ -78,6 +78,11 @@ pub enum CourierError {
     Disk(#[from] io::Error),
 }
 
+/// Under which the store knows that a directory was looked at. No node has such a name.
+fn looked_key(directory: &str) -> String {
+    format!("looked/{directory}")
+}
+
 impl Courier {
     /// One for a node and its peers, without any directory.
     ///
@@ -86,10 +91,10 @@ impl Courier {
     pub fn new(me: &str, peers: &[String], store: Store, one_way: bool) -> Result<Self, StoreError> {
         Ok(Self {
             me: me.to_owned(),
+            counter: counter(me, store.number()?),
             peers: peers.to_vec(),
             one_way,
             directories: BTreeMap::new(),
-            is_new: store.is_empty()?,
             store,
             replies: BTreeMap::new(),
             strays: BTreeSet::new(),
@@ -107,6 +112,7 @@ impl Courier {
     /// When the store cannot be read.
     pub fn gain(&mut self, name: &str, directory: Directory) -> Result<(), StoreError> {
         directory.hold(self.store.held(name)?.is_some());
+        directory.expect(self.store.number_of(&looked_key(name))?.is_none());
         self.directories.insert(name.to_owned(), directory);
         Ok(())
     }
@@ -145,7 +151,7 @@ impl Courier {
     }
 
     fn seen<'a>(&'a self, moment: Moment<'_>) -> Seen<'a> {
-        Seen { node: &self.me, active: moment.active == Some(self.me.as_str()), millis: moment.millis }
+        Seen { node: &self.counter, active: moment.active == Some(self.me.as_str()), millis: moment.millis }
     }
 
     /// Looks at paths and everything in them; what was changed is owed to everybody from now on. `fresh`: every file is read,
@@ -163,18 +169,29 @@ impl Courier {
         for (name, missing) in &all.missing {
             self.hold(name, *missing)?;
         }
-        let offer = std::mem::take(&mut self.is_new);
-        if !all.changes.is_empty() || !all.traces.is_empty() {
-            let debt = Debt { millis: moment.millis, offer };
+        let looked = self.looked_at_first(places);
+        if !all.changes.is_empty() || !all.traces.is_empty() || !looked.is_empty() {
             // Before anybody is told of it, it gets to the disk; until then another look would find it again.
             self.store.note(|changes| {
                 for (place, record) in &all.changes {
+                    // What was found may be there on the other nodes too.
+                    let debt = Debt { millis: moment.millis, offer: record.entry.is_found() };
                     changes.put(place, record, self.peers.iter().map(String::as_str), debt)?;
                 }
-                all.traces.iter().try_for_each(|(place, record)| changes.put(place, record, [], debt))
+                let debt = Debt::now(moment.millis);
+                all.traces.iter().try_for_each(|(place, record)| changes.put(place, record, [], debt))?;
+                looked.iter().try_for_each(|name| changes.set_number(&looked_key(name), 1))
             })?;
+            looked.iter().filter_map(|name| self.directories.get(name)).for_each(|directory| directory.expect(false));
         }
         Ok(all)
+    }
+
+    /// The directories of the config among these that nobody has looked at before.
+    fn looked_at_first(&self, places: &[Place]) -> BTreeSet<String> {
+        let roots = places.iter().filter(|place| place.depth() == 1);
+        let first = |place: &Place| self.directory(place).is_some_and(|directory| directory.scope().first);
+        roots.filter(|place| first(place)).filter_map(|place| Some(place.directory().to_str()?.to_owned())).collect()
     }
 
     fn find(&self, places: &[Place], fresh: bool, moment: Moment<'_>) -> Result<Found, CourierError> {
