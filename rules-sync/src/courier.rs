@@ -3,6 +3,7 @@
 
 mod audit;
 pub mod keep;
+mod role;
 mod take;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,7 +170,7 @@ impl Courier {
         for (name, missing) in &all.missing {
             self.hold(name, *missing)?;
         }
-        let looked = self.looked_at_first(places);
+        let looked = if self.may_change(moment) { self.looked_at_first(places) } else { BTreeSet::new() };
         if !all.changes.is_empty() || !all.traces.is_empty() || !looked.is_empty() {
             // Before anybody is told of it, it gets to the disk; until then another look would find it again.
             self.store.note(|changes| {
@@ -281,7 +282,7 @@ impl Courier {
     ) -> Result<Composed, CourierError> {
         let mut left = Vec::new();
         let mut owed = Vec::new();
-        if self.may_change(moment) {
+        if self.tells(peer, moment) {
             // A number that a peer has seen must never be used for another content.
             self.store.write(|_| Ok(()))?;
             owed = self.store.owed(peer, limits.items, |item| portion(item) != Portion::Nothing)?;

@@ -17,7 +17,7 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 /// A node of the bed; it has no courier while it is down.
 pub(crate) struct Node {
     root: tempfile::TempDir,
-    name: &'static str,
+    pub(crate) name: &'static str,
     peers: Vec<String>,
     one_way: bool,
     courier: Option<Courier>,
@@ -104,6 +104,15 @@ impl Bed {
         Moment { active: self.active, millis: self.millis }
     }
 
+    /// Everybody hears who is ACTIVE now.
+    pub(crate) fn switch(&mut self, active: Option<&'static str>) {
+        self.active = active;
+        let moment = self.moment();
+        for courier in self.nodes.iter_mut().filter_map(|node| node.courier.as_mut()) {
+            courier.follow_role(moment).unwrap();
+        }
+    }
+
     pub(crate) fn look(&mut self, node: usize) {
         let moment = self.moment();
         let courier = self.nodes[node].courier.as_mut().unwrap();
@@ -137,6 +146,16 @@ impl Bed {
         true
     }
 
+    /// Those that hold the same know it.
+    fn compare(&self) {
+        for (one, other) in self.nodes.iter().flat_map(|one| self.nodes.iter().map(move |other| (one, other))) {
+            let (Some(ours), Some(theirs)) = (&one.courier, &other.courier) else { continue };
+            if one.name != other.name && ours.sum().unwrap() == theirs.sum().unwrap() {
+                ours.met(other.name).unwrap();
+            }
+        }
+    }
+
     /// Until nobody has anything to say.
     pub(crate) fn settle(&mut self) {
         for _ in 0..20 {
@@ -150,6 +169,7 @@ impl Bed {
                 }
             }
             if !said {
+                self.compare();
                 return;
             }
         }

@@ -3,3 +3,4 @@
 
 mod bed;
 mod lost;
+mod one_way;

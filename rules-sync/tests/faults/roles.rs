@@ -14,7 +14,7 @@ use avamgr_core::control::frame::{MAX_REPLY_BYTES, encode};
 use avamgr_core::control::{DriverStatus, GroupStatus, PeerGroupStatus, PeerStatus, Reply, Status};
 use avamgr_lab::story;
 
-use crate::bed::{Bed, Setup};
+use crate::bed::{Bed, Setup, link};
 use crate::node::SOON;
 
 type Active = Arc<Mutex<&'static str>>;
@@ -148,6 +148,67 @@ fn only_the_active_nodes_changes_travel_and_what_was_changed_elsewhere_is_put_ba
         b.remove("sub");
         a.wait_gone("sub");
         println!("{} conflicts", bed.finish(SOON).len());
+        Ok(())
+    });
+}
+
+#[test]
+fn what_the_former_active_node_could_not_send_is_undone_there_and_kept_as_a_conflict() {
+    story(|| {
+        let active: Active = Arc::new(Mutex::new("a"));
+        let bed = start(&active);
+        let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
+        for way in ["rule", "both", "other"] {
+            bed.write(0, way, format!("{way} of the beginning"));
+        }
+        bed.wait_settled(SOON);
+        bed.lab.pull(&link(0))?;
+        for way in ["rule", "both", "new"] {
+            bed.write(0, way, format!("{way} that could not be sent"));
+        }
+        a.remove("other");
+        a.wait_status("it to be owed", |status| status.peers[0].owed == 4);
+        *active.lock().unwrap() = "b";
+        wait_active(&bed, "b");
+        bed.write(1, "both", "both of the new ACTIVE node");
+        // It is overwritten by hand on both.
+        bed.ledger.excuse(b"both of the beginning");
+        bed.lab.heal_all()?;
+        bed.lab.settle()?;
+        a.wait_holds("rule", b"rule of the beginning");
+        a.wait_holds("both", b"both of the new ACTIVE node");
+        a.wait_holds("other", b"other of the beginning");
+        a.wait_gone("new");
+        bed.finish(SOON);
+        assert_eq!(b.read("rule"), Some(b"rule of the beginning".to_vec()));
+        let mut kept: Vec<String> = a.kept("conflicts").into_iter().map(|it| it.place).collect();
+        kept.sort();
+        assert_eq!(
+            (kept, b.kept("conflicts").len()),
+            (["re/both", "re/new", "re/rule"].map(str::to_owned).to_vec(), 0)
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn what_was_changed_while_nobody_was_active_is_put_back_when_somebody_is() {
+    story(|| {
+        let active: Active = Arc::new(Mutex::new("a"));
+        let bed = start(&active);
+        let b = &bed.nodes[1];
+        bed.write(0, "rule", "of the ACTIVE node");
+        bed.wait_settled(SOON);
+        *active.lock().unwrap() = "nobody";
+        for node in &bed.nodes {
+            node.wait_status("nobody to be ACTIVE", |status| status.active.is_none());
+        }
+        bed.write(1, "rule", "changed while nobody was ACTIVE");
+        b.wait_status("the stray to be told", |status| status.directories[0].strays == 1);
+        *active.lock().unwrap() = "a";
+        b.wait_holds("rule", b"of the ACTIVE node");
+        assert!(b.kept("conflicts").iter().any(|it| it.place == "re/rule"));
+        bed.finish(SOON);
         Ok(())
     });
 }
