@@ -46,6 +46,7 @@ fn undone(ours: &Entry, theirs: &Entry, seen: Seen<'_>) -> Entry {
     version.count_up(seen.node);
     let stamp = Stamp {
         active: ours.stamp.active || theirs.stamp.active,
+        led: ours.stamp.led().max(theirs.stamp.led()),
         millis: theirs.stamp.millis.max(ours.stamp.millis.saturating_add(1)),
         node: theirs.stamp.node.clone(),
         count: theirs.stamp.count.max(1),

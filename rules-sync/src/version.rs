@@ -94,6 +94,9 @@ impl Version {
 pub struct Stamp {
     /// It, or what it was made from, was changed on the ACTIVE node; or found there.
     pub active: bool,
+    /// The `millis` of the last change on the ACTIVE node that is in it: a further one there wins against any number elsewhere.
+    #[serde(default)]
+    pub led: u64,
     /// When it was changed, in milliseconds since 1970 on the clock of the node; later than what it was made from.
     pub millis: u64,
     /// Who changed it.
@@ -107,14 +110,19 @@ impl Stamp {
     fn is_found(&self) -> bool {
         self.count == 0
     }
+
+    /// The moment of the last change on the ACTIVE node. One that does not tell it counts as changed there.
+    pub(crate) fn led(&self) -> u64 {
+        if self.led == 0 && self.active && !self.is_found() { self.millis } else { self.led }
+    }
 }
 
 impl Ord for Stamp {
     fn cmp(&self, other: &Self) -> Ordering {
         // What the ACTIVE node found when it knew nothing may be out of an old backup: it is right only where nobody knows better.
-        let rank = |it: &Self| (it.active && !it.is_found(), !it.is_found(), it.active, it.millis);
-        let own = (rank(self), &self.node, self.count);
-        own.cmp(&(rank(other), &other.node, other.count))
+        let rank = |it: &Self| (it.led(), !it.is_found(), it.active, it.millis);
+        let own = (rank(self), &self.node, self.count, self.led);
+        own.cmp(&(rank(other), &other.node, other.count, other.led))
     }
 }
 
@@ -195,14 +203,20 @@ impl Entry {
     pub fn first(seen: Seen<'_>, content: Content) -> Self {
         let mut version = Version::default();
         version.count_up(seen.node);
-        let stamp = Stamp { active: seen.active, millis: seen.millis, node: seen.node.to_owned(), count: 1 };
+        let stamp = Stamp {
+            active: seen.active,
+            led: if seen.active { seen.millis } else { 0 },
+            millis: seen.millis,
+            node: seen.node.to_owned(),
+            count: 1,
+        };
         Self { version, stamp, content }
     }
 
     /// A path that was there before anybody looked: nobody knows whether it was changed, and what it was made from.
     pub fn found(seen: Seen<'_>, content: Content) -> Self {
         let first = Self::first(seen, content);
-        Self { stamp: Stamp { count: 0, ..first.stamp }, ..first }
+        Self { stamp: Stamp { count: 0, led: 0, ..first.stamp }, ..first }
     }
 
     /// Nobody saw it change.
@@ -215,10 +229,12 @@ impl Entry {
     pub fn changed(&self, seen: Seen<'_>, content: Content) -> Self {
         let mut version = self.version.clone();
         version.count_up(seen.node);
+        // A clock that is behind does not make it older than what it was made from.
+        let millis = seen.millis.max(self.stamp.millis.saturating_add(1));
         let stamp = Stamp {
             active: seen.active || (self.stamp.active && !self.is_found()),
-            // A clock that is behind does not make it older than what it was made from.
-            millis: seen.millis.max(self.stamp.millis.saturating_add(1)),
+            led: if seen.active { millis } else { self.stamp.led() },
+            millis,
             node: seen.node.to_owned(),
             count: version.count(seen.node),
         };
@@ -274,6 +290,16 @@ mod tests {
         let newer = Entry::first(seen("b", false, 9), Content::Gone);
         let older = Entry::first(seen("c", false, 8), Content::Gone);
         assert!(active.beats(&newer) && newer.beats(&older) && !older.beats(&older));
+    }
+
+    #[test]
+    fn the_active_nodes_content_wins_too_where_it_had_changed_the_path_before() {
+        let base = Entry::first(seen("a", true, 1), Content::Gone).changed(seen("a", true, 2), Content::Gone);
+        let (active, newer) =
+            (base.changed(seen("a", true, 3), Content::Gone), base.changed(seen("b", false, 9), Content::Gone));
+        assert!(active.beats(&newer) && newer.beats(&base));
+        let next = newer.changed(seen("a", true, 10), Content::Gone);
+        assert!(next.beats(&newer) && next.beats(&active));
     }
 
     #[test]
