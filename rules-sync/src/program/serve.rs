@@ -39,16 +39,17 @@ pub(super) fn run(args: &Args, order: &RunArgs) -> Result<()> {
         let ports = Ports { orders: order_queue, active, status };
         let local = LocalSet::new();
         local.block_on(&runtime, async {
-            tokio::task::spawn_local(role::follow(
-                replication.socket.clone(),
-                replication.group.clone(),
-                active_sender,
-            ));
             let opened = run::open(settings, ports)?;
             // Not before the store is ours: then nobody else has the socket.
             let mut socket = Socket::bind(&path)?;
             socket.serve(Service { orders, status: statuses, operators: replication.operators.clone() })?;
             service::ready();
+            active_sender.send_replace(role::first(&replication.socket, replication.group.as_deref()).await);
+            tokio::task::spawn_local(role::follow(
+                replication.socket.clone(),
+                replication.group.clone(),
+                active_sender,
+            ));
             Ok(opened.run(stop()).await?)
         })
     })();
