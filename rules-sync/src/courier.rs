@@ -3,6 +3,7 @@
 
 mod audit;
 pub mod keep;
+mod role;
 mod take;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,12 +19,14 @@ use crate::plan::{Item, Limits, batch};
 use crate::scan::{self, Found, Scope, Walk};
 use crate::spool::Spool;
 use crate::store::{Debt, Store, StoreError};
-use crate::version::{Content, Seen};
+use crate::version::{Content, NodeName, Seen, counter};
 
 /// The courier of one node.
 #[derive(Debug)]
 pub struct Courier {
     me: String,
+    /// The name that changes made here are counted under.
+    counter: NodeName,
     peers: Vec<String>,
     /// Changes go from the ACTIVE node only.
     one_way: bool,
@@ -32,8 +35,6 @@ pub struct Courier {
     store: Store,
     /// What is to be said to a peer besides what is owed.
     replies: BTreeMap<String, Manifest>,
-    /// Nothing is known yet: what is found was there before us, and may be there on the other nodes too.
-    is_new: bool,
     /// Paths that were changed here while nobody but the ACTIVE node may change anything.
     strays: BTreeSet<Place>,
 }
@@ -94,6 +95,11 @@ pub enum CourierError {
     Disk(#[from] io::Error),
 }
 
+/// Under which the store knows that a directory was looked at. No node has such a name.
+fn looked_key(directory: &str) -> String {
+    format!("looked/{directory}")
+}
+
 impl Courier {
     /// One for a node and its peers, without any directory.
     ///
@@ -102,10 +108,10 @@ impl Courier {
     pub fn new(me: &str, peers: &[String], store: Store, one_way: bool) -> Result<Self, StoreError> {
         Ok(Self {
             me: me.to_owned(),
+            counter: counter(me, store.number()?),
             peers: peers.to_vec(),
             one_way,
             directories: BTreeMap::new(),
-            is_new: store.is_empty()?,
             store,
             replies: BTreeMap::new(),
             strays: BTreeSet::new(),
@@ -123,6 +129,7 @@ impl Courier {
     /// When the store cannot be read.
     pub fn gain(&mut self, name: &str, directory: Directory) -> Result<(), StoreError> {
         directory.hold(self.store.held(name)?.is_some());
+        directory.expect(self.store.number_of(&looked_key(name))?.is_none());
         self.directories.insert(name.to_owned(), directory);
         Ok(())
     }
@@ -161,7 +168,7 @@ impl Courier {
     }
 
     fn seen<'a>(&'a self, moment: Moment<'_>) -> Seen<'a> {
-        Seen { node: &self.me, active: moment.active == Some(self.me.as_str()), millis: moment.millis }
+        Seen { node: &self.counter, active: moment.active == Some(self.me.as_str()), millis: moment.millis }
     }
 
     /// Looks at paths and everything in them; what was changed is owed to everybody from now on. `fresh`: every file is read,
@@ -189,8 +196,22 @@ impl Courier {
         for (name, missing) in &looked.missing {
             self.hold(name, *missing)?;
         }
-        self.is_new = false;
+        if self.may_change(moment) {
+            self.note_first_look(places)?;
+        }
         Ok(looked)
+    }
+
+    /// The directories of the config among these are not new any more.
+    fn note_first_look(&self, places: &[Place]) -> Result<(), StoreError> {
+        for place in places.iter().filter(|place| place.depth() == 1) {
+            let first = self.directory(place).filter(|directory| directory.scope().first);
+            if let (Some(directory), Some(name)) = (first, place.directory().to_str()) {
+                self.store.note(|changes| changes.set_number(&looked_key(name), 1))?;
+                directory.expect(false);
+            }
+        }
+        Ok(())
     }
 
     /// A file may be heard of before the new directory that it lies in, and is of no use without it. When that is gone, so is
@@ -228,11 +249,13 @@ impl Courier {
             looked.strays.extend(std::mem::take(&mut found.changes).into_iter().map(|(place, _)| place));
         }
         if !found.changes.is_empty() || !found.traces.is_empty() {
-            let debt = Debt { millis: moment.millis, offer: self.is_new };
             self.store.note(|changes| {
                 for (place, record) in &found.changes {
+                    // What was found may be there on the other nodes too.
+                    let debt = Debt { millis: moment.millis, offer: record.entry.is_found() };
                     changes.put(place, record, self.peers.iter().map(String::as_str), debt)?;
                 }
+                let debt = Debt::now(moment.millis);
                 found.traces.iter().try_for_each(|(place, record)| changes.put(place, record, [], debt))
             })?;
         }
@@ -305,7 +328,7 @@ impl Courier {
     ) -> Result<Composed, CourierError> {
         let mut left = Vec::new();
         let mut owed = Vec::new();
-        if self.may_change(moment) {
+        if self.tells(peer, moment) {
             // A number that a peer has seen must never be used for another content.
             self.store.write(|_| Ok(()))?;
             owed = self.store.owed(peer, limits.items, |item| portion(item) != Portion::Nothing)?;

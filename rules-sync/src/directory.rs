@@ -25,6 +25,8 @@ pub struct Directory {
     filter: Filter,
     /// It has lost everything at once: nothing that is missing counts as gone.
     held: AtomicBool,
+    /// Nobody has ever looked at it.
+    first: AtomicBool,
     counter: AtomicU64,
 }
 
@@ -58,6 +60,7 @@ impl Directory {
             kept: Tree::open(&kept)?,
             filter,
             held: AtomicBool::new(false),
+            first: AtomicBool::new(false),
             counter: AtomicU64::new(0),
         };
         if !directory.tree.is_beside(&directory.staging)? {
@@ -88,8 +91,13 @@ impl Directory {
 
     /// The directory of the config, and what of it is replicated.
     pub fn scope(&self) -> Scope<'_> {
-        let held = self.held.load(Ordering::Relaxed);
-        Scope { tree: &self.tree, filter: &self.filter, fresh: false, held }
+        let (held, first) = (self.held.load(Ordering::Relaxed), self.first.load(Ordering::Relaxed));
+        Scope { tree: &self.tree, filter: &self.filter, fresh: false, first, held }
+    }
+
+    /// Whether what is there is found, and not changed.
+    pub fn expect(&self, first: bool) {
+        self.first.store(first, Ordering::Relaxed);
     }
 
     /// Whether what is missing counts as it was.

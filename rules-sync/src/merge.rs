@@ -1,6 +1,6 @@
 //! What becomes of a content that another node has sent.
 
-use crate::version::{Content, Entry, Relation};
+use crate::version::{Entry, Relation};
 
 /// What is to be done with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,25 +72,10 @@ pub fn merge(ours: Option<&Entry>, theirs: &Entry) -> Verdict {
     }
 }
 
-/// Decides what becomes of `theirs` where changes come from the ACTIVE node only, and it is theirs: what was known is `ours`, what
-/// the path holds is `here`, and nothing of it was ever told to anybody.
-pub fn obey(ours: Option<&Entry>, here: &Content, theirs: &Entry) -> Verdict {
-    let mut version = theirs.version.clone();
-    if let Some(ours) = ours {
-        version.join(&ours.version);
-    }
-    let joined = Entry { version, ..theirs.clone() };
-    let is_as_known = ours.is_some_and(|ours| ours.content == *here);
-    if *here == theirs.content {
-        return if ours == Some(&joined) { Verdict::Known } else { Verdict::Note(joined) };
-    }
-    if is_as_known || !here.has_bytes() { Verdict::Take(joined) } else { Verdict::TakeAndKeepOurs(joined) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::version::Seen;
+    use crate::version::{Content, Seen};
 
     fn file(byte: u8) -> Content {
         Content::File { digest: [byte; 32], size: 1, mode: 0o644 }
@@ -142,23 +127,5 @@ mod tests {
         let later = base.changed(seen("a", true, 2), Content::Gone);
         assert_eq!(merge(Some(&edited), &later), Verdict::TakeAndKeepOurs(joined(&later, &edited)));
         assert_eq!(merge(Some(&later), &edited), Verdict::KeepTheirs(joined(&later, &edited)));
-    }
-
-    #[test]
-    fn where_one_node_alone_may_change_anything_its_word_counts_and_the_rest_is_kept() {
-        let base = Entry::first(seen("a", true, 1), file(1));
-        let next = base.changed(seen("a", true, 2), file(2));
-        let own = base.changed(seen("b", true, 9), file(3));
-        assert_eq!(obey(None, &Content::Gone, &base), Verdict::Take(base.clone()));
-        assert_eq!(obey(None, &file(1), &base), Verdict::Note(base.clone()));
-        assert_eq!(obey(Some(&base), &file(1), &base), Verdict::Known);
-        assert_eq!(obey(Some(&base), &file(1), &next), Verdict::Take(next.clone()));
-        assert_eq!(obey(Some(&base), &file(9), &base), Verdict::TakeAndKeepOurs(base.clone()), "changed here");
-        assert_eq!(obey(Some(&base), &Content::Gone, &base), Verdict::Take(base.clone()), "deleted here");
-        assert_eq!(
-            obey(Some(&own), &file(3), &base),
-            Verdict::Take(joined(&base, &own)),
-            "of the time when it was ACTIVE"
-        );
     }
 }

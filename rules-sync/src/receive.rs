@@ -8,7 +8,8 @@ use std::path::Path;
 
 use crate::apply::{Placed, Spot};
 use crate::directory::Directory;
-use crate::merge::{Verdict, merge, obey};
+use crate::merge::{Verdict, merge};
+use crate::obey::obey;
 use crate::plan::Item;
 use crate::scan;
 use crate::store::{Changes, Debt, Kept, Record, StoreError};
@@ -53,7 +54,7 @@ pub struct Receiver<'a> {
     pub peers: &'a [String],
     /// Whose news it is.
     pub from: &'a str,
-    /// Changes come from the ACTIVE node only, and it is theirs: what was changed here was never told to anybody.
+    /// Changes come from the ACTIVE node only, and it is theirs.
     pub obeys: bool,
 }
 
@@ -93,7 +94,8 @@ impl Receiver<'_> {
             let known = known.as_ref().map(|record| &record.entry);
             let here = here.as_ref().map(|record| &record.entry);
             let verdict = if self.obeys {
-                obey(known, here.map_or(&Content::Gone, |here| &here.content), &news.entry)
+                let here = here.map_or(&Content::Gone, |here| &here.content);
+                obey(known, here, &news.entry, self.seen, self.from)
             } else {
                 merge(here, &news.entry)
             };
@@ -219,18 +221,33 @@ impl Receiver<'_> {
             Look::Holds(..) | Look::Nothing | Look::Busy | Look::Other => None,
         };
         let record = Record { entry: entry.clone(), trace };
-        // Whoever has told us knows it, unless there is more in it now. Then only that is news, unless its content has lost.
-        let knows = news.entry.follows(entry);
-        let debt = Debt { offer: !matches!(verdict, Verdict::KeepTheirs(_)), ..self.debt() };
-        let others = self.peers.iter().map(String::as_str).filter(|peer| !(knows && *peer == self.from));
         if let Some(kept) = &kept {
             changes.keep(name, kept)?;
         }
-        for peer in others {
-            changes.owe(peer, &news.place, if peer == self.from { debt } else { self.debt() })?;
-        }
-        changes.put(&news.place, &record, [], debt)?;
+        changes.put(&news.place, &record, [], self.debt())?;
+        self.owe(changes, news, verdict, entry)?;
         Ok(Placed::Done)
+    }
+
+    /// Who has to be told of what is known now.
+    fn owe(&self, changes: &mut Changes<'_>, news: &Item, verdict: &Verdict, entry: &Entry) -> Result<(), StoreError> {
+        // Whoever has told us knows it, unless there is more in it now. Then only that is news, unless its content has lost.
+        let knows = news.entry.follows(entry);
+        let debt = Debt { offer: !matches!(verdict, Verdict::KeepTheirs(_)), ..self.debt() };
+        for peer in self.peers.iter().map(String::as_str) {
+            let is_sender = peer == self.from;
+            if self.obeys {
+                // It tells the others, and what was to be told before is as it says.
+                let item = Item { place: news.place.clone(), entry: entry.clone() };
+                changes.paid(peer, &item, self.seen.millis)?;
+            }
+            if is_sender && !knows {
+                changes.owe(peer, &news.place, debt)?;
+            } else if !is_sender && !self.obeys {
+                changes.owe(peer, &news.place, self.debt())?;
+            }
+        }
+        Ok(())
     }
 }
 

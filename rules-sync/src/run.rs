@@ -183,6 +183,7 @@ impl Run {
                 self.notices.say(Severity::Warning, text);
             }
         }
+        self.in_moment(Courier::follow_role)?;
         for peer in self.peers.keys().cloned().collect::<Vec<_>>() {
             // Whoever is there says so, and whether it knows what it knew.
             self.courier.ask(&peer, Ask::Sum);
@@ -207,7 +208,7 @@ impl Run {
                     Some(order) => self.on_order(order)?,
                     None => self.has_operators = false,
                 },
-                changed = self.ports.active.changed(), if self.hears_roles => self.on_role(changed.is_ok()),
+                changed = self.ports.active.changed(), if self.hears_roles => self.on_role(changed.is_ok())?,
                 () = tokio::time::sleep(pause) => {}
             }
             while let Ok(event) = events.try_recv() {
@@ -244,9 +245,10 @@ impl Run {
     }
 
     /// Whoever is ACTIVE now may have changed rules that nobody was told of.
-    fn on_role(&mut self, is_known: bool) {
+    fn on_role(&mut self, is_known: bool) -> Result<(), RunError> {
         self.hears_roles = is_known;
         if is_known && self.settings.one_way {
+            self.in_moment(Courier::follow_role)?;
             let now = clock::now();
             for place in self.roots.places() {
                 self.settle.see(now, place, Hint::Done);
@@ -254,6 +256,7 @@ impl Run {
             self.peers.values_mut().for_each(|peer| peer.wake(now));
         }
         self.report.changed();
+        Ok(())
     }
 
     fn hear(&mut self, heard: Heard) {

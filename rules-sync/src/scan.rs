@@ -42,6 +42,8 @@ pub struct Scope<'a> {
     pub filter: &'a Filter,
     /// Every file is read, whatever its times say.
     pub fresh: bool,
+    /// Nobody has ever looked at it: what is there was not changed, it is found.
+    pub first: bool,
     /// It has lost everything at once: what is missing counts as it was, until an operator says that it is gone.
     pub held: bool,
 }
@@ -207,6 +209,7 @@ impl Sight<'_> {
                 let seen = Seen { millis: modified.min(self.seen.millis), ..self.seen };
                 let entry = match known {
                     Some(record) => record.entry.changed(seen, content),
+                    None if self.scope.first => Entry::found(seen, content),
                     None => Entry::first(seen, content),
                 };
                 found.changes.push((place.clone(), Record { entry, trace }));
@@ -274,7 +277,7 @@ mod tests {
         }
 
         fn scope(&self) -> Scope<'_> {
-            Scope { tree: &self.tree, filter: &self.filter, fresh: false, held: self.held }
+            Scope { tree: &self.tree, filter: &self.filter, fresh: false, first: false, held: self.held }
         }
 
         fn path(&self, way: &str) -> PathBuf {

@@ -386,6 +386,14 @@ impl Changes<'_> {
         Ok(())
     }
 
+    /// Nothing is owed to anybody but `peer`.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn forgive_but(&mut self, peer: &str) -> Result<(), StoreError> {
+        Ok(self.owed.retain(|(whose, _), _| whose == peer)?)
+    }
+
     /// The number of a peer's store.
     ///
     /// # Errors

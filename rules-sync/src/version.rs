@@ -9,8 +9,21 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The name of a node in the config.
+/// Who counts: a node, and which of its stores. One that was lost has counted what nobody here remembers.
 pub type NodeName = String;
+
+/// Between the name of a node and its store's number. No name of a node has it.
+const STORE: char = '@';
+
+/// The name that a node counts its changes under.
+pub fn counter(node: &str, store: u64) -> NodeName {
+    format!("{node}{STORE}{store:x}")
+}
+
+/// The node that counts under this name.
+pub fn node_of(counter: &str) -> &str {
+    counter.split_once(STORE).map_or(counter, |(node, _)| node)
+}
 
 /// How often each node has changed a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,18 +88,48 @@ impl Version {
     }
 }
 
-/// Which of two contents wins that were made without knowing of each other: that of the ACTIVE node, then the newer one. The
-/// rest of it only makes sure that there are never two of the same.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Which of two contents wins that were made without knowing of each other: what somebody changed before what was only found, that
+/// of the ACTIVE node, then the newer one. The rest of it only makes sure that there are never two of the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
-    /// It, or what it was made from, was changed on the ACTIVE node.
+    /// It, or what it was made from, was changed on the ACTIVE node; or found there.
     pub active: bool,
+    /// The `millis` of the last change on the ACTIVE node that is in it: a further one there wins against any number elsewhere.
+    #[serde(default)]
+    pub led: u64,
     /// When it was changed, in milliseconds since 1970 on the clock of the node; later than what it was made from.
     pub millis: u64,
     /// Who changed it.
     pub node: NodeName,
-    /// The number of that change.
+    /// The number of that change; 0 = nobody saw it change, it was found.
     pub count: u64,
+}
+
+impl Stamp {
+    /// Nobody saw it change.
+    fn is_found(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The moment of the last change on the ACTIVE node. One that does not tell it counts as changed there.
+    pub(crate) fn led(&self) -> u64 {
+        if self.led == 0 && self.active && !self.is_found() { self.millis } else { self.led }
+    }
+}
+
+impl Ord for Stamp {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // What the ACTIVE node found when it knew nothing may be out of an old backup: it is right only where nobody knows better.
+        let rank = |it: &Self| (it.led(), !it.is_found(), it.active, it.millis);
+        let own = (rank(self), &self.node, self.count, self.led);
+        own.cmp(&(rank(other), &other.node, other.count, other.led))
+    }
+}
+
+impl PartialOrd for Stamp {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// What a path holds.
@@ -160,8 +203,25 @@ impl Entry {
     pub fn first(seen: Seen<'_>, content: Content) -> Self {
         let mut version = Version::default();
         version.count_up(seen.node);
-        let stamp = Stamp { active: seen.active, millis: seen.millis, node: seen.node.to_owned(), count: 1 };
+        let stamp = Stamp {
+            active: seen.active,
+            led: if seen.active { seen.millis } else { 0 },
+            millis: seen.millis,
+            node: seen.node.to_owned(),
+            count: 1,
+        };
         Self { version, stamp, content }
+    }
+
+    /// A path that was there before anybody looked: nobody knows whether it was changed, and what it was made from.
+    pub fn found(seen: Seen<'_>, content: Content) -> Self {
+        let first = Self::first(seen, content);
+        Self { stamp: Stamp { count: 0, led: 0, ..first.stamp }, ..first }
+    }
+
+    /// Nobody saw it change.
+    pub fn is_found(&self) -> bool {
+        self.stamp.is_found()
     }
 
     /// The same path with other content.
@@ -169,10 +229,12 @@ impl Entry {
     pub fn changed(&self, seen: Seen<'_>, content: Content) -> Self {
         let mut version = self.version.clone();
         version.count_up(seen.node);
+        // A clock that is behind does not make it older than what it was made from.
+        let millis = seen.millis.max(self.stamp.millis.saturating_add(1));
         let stamp = Stamp {
-            active: seen.active || self.stamp.active,
-            // A clock that is behind does not make it older than what it was made from.
-            millis: seen.millis.max(self.stamp.millis.saturating_add(1)),
+            active: seen.active || (self.stamp.active && !self.is_found()),
+            led: if seen.active { millis } else { self.stamp.led() },
+            millis,
             node: seen.node.to_owned(),
             count: version.count(seen.node),
         };
@@ -228,5 +290,31 @@ mod tests {
         let newer = Entry::first(seen("b", false, 9), Content::Gone);
         let older = Entry::first(seen("c", false, 8), Content::Gone);
         assert!(active.beats(&newer) && newer.beats(&older) && !older.beats(&older));
+    }
+
+    #[test]
+    fn the_active_nodes_content_wins_too_where_it_had_changed_the_path_before() {
+        let base = Entry::first(seen("a", true, 1), Content::Gone).changed(seen("a", true, 2), Content::Gone);
+        let (active, newer) =
+            (base.changed(seen("a", true, 3), Content::Gone), base.changed(seen("b", false, 9), Content::Gone));
+        assert!(active.beats(&newer) && newer.beats(&base));
+        let next = newer.changed(seen("a", true, 10), Content::Gone);
+        assert!(next.beats(&newer) && next.beats(&active));
+    }
+
+    #[test]
+    fn what_was_found_is_beaten_by_every_change_and_by_what_is_made_from_it() {
+        let active = Entry::found(seen("a", true, 9), Content::Gone);
+        let newer = Entry::found(seen("b", false, 10), Content::Gone);
+        let changed = Entry::first(seen("c", false, 1), Content::Gone);
+        assert!(changed.beats(&active) && active.beats(&newer) && active.is_found() && !changed.is_found());
+        let edited = active.changed(seen("b", false, 2), Content::Gone);
+        assert!(edited.beats(&active) && edited.follows(&active) && !edited.stamp.active);
+    }
+
+    #[test]
+    fn another_store_of_a_node_counts_under_another_name() {
+        assert_ne!(counter("a", 1), counter("a", 2));
+        assert_eq!((node_of(&counter("a", 1)), node_of("a")), ("a", "a"));
     }
 }

@@ -52,11 +52,9 @@ impl Courier {
     ) -> Result<(), CourierError> {
         let debt = Debt { millis: moment.millis, offer: true };
         self.store.write(|changes| {
-            places.clone().try_for_each(
-                |place| {
-                    if changes.knows(place) { changes.owe(peer, place, debt) } else { Ok(()) }
-                },
-            )
+            places.clone().try_for_each(|place| {
+                if changes.knows(place) && self.may_owe(peer, moment) { changes.owe(peer, place, debt) } else { Ok(()) }
+            })
         })?;
         self.reply_to(peer).wants.extend(places.cloned());
         Ok(())

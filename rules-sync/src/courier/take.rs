@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::role::Heard;
 use super::{Courier, CourierError, Moment};
 use crate::compare::{Mark, Sum};
 use crate::manifest::{Ask, Manifest, REFUSED_MAX};
@@ -107,6 +108,16 @@ impl Courier {
         let mut reply = Manifest::new(&self.me, 0);
         let mut touched = BTreeSet::new();
         for item in items {
+            if self.one_way && moment.active != Some(peer) {
+                match self.hear_other(changes, peer, &item, moment)? {
+                    Heard::Take => {}
+                    Heard::Nothing => continue,
+                    Heard::Known => {
+                        reply.known.push(item);
+                        continue;
+                    }
+                }
+            }
             match self.receive(changes, peer, &item, content(&item.place).as_deref(), moment)? {
                 Outcome::Known => {}
                 Outcome::Merged => taken.conflicts.push(item.place.clone()),
@@ -161,7 +172,7 @@ impl Courier {
             return Ok(Outcome::Later("this node's config excludes it".to_owned()));
         }
         let obeys = self.one_way && moment.active == Some(peer);
-        if self.one_way && !obeys {
+        if !obeys && !self.may_change(moment) {
             return Ok(Outcome::Later(format!("{peer} is not ACTIVE, and changes come from there only")));
         }
         let receiver = Receiver { directory, seen: self.seen(moment), peers: &self.peers, from: peer, obeys };
@@ -184,14 +195,18 @@ impl Courier {
             taken.is_new = true;
             self.store.write(|changes| {
                 changes.set_number(peer, manifest.store)?;
-                changes.offer_everything(peer, moment.millis)
+                if self.may_owe(peer, moment) { changes.offer_everything(peer, moment.millis) } else { Ok(()) }
             })?;
         }
         self.store.note(|changes| {
             manifest.known.iter().try_for_each(|item| changes.paid(peer, item, moment.millis))?;
             manifest.wants.iter().try_for_each(|place| {
                 // What nobody here knows of is not owed.
-                if changes.knows(place) { changes.owe(peer, place, Debt::now(moment.millis)) } else { Ok(()) }
+                if changes.knows(place) && self.may_owe(peer, moment) {
+                    changes.owe(peer, place, Debt::now(moment.millis))
+                } else {
+                    Ok(())
+                }
             })
         })?;
         taken.paths += u64::try_from(manifest.news.len()).unwrap_or(u64::MAX);

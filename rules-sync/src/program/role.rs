@@ -1,6 +1,6 @@
 //! Follows the daemon's word on who is ACTIVE: of two changes made at once, the ACTIVE node's wins.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use avamgr::control::exchange::exchange;
@@ -15,6 +15,27 @@ use tokio::time::{sleep, timeout};
 const PACE: Duration = Duration::from_secs(1);
 /// For its answer; a daemon that hangs knows nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Before the first look: so long the daemon may take to say who is ACTIVE,
+const FIRST: Duration = Duration::from_secs(2);
+/// and so often it is asked.
+const FIRST_PACE: Duration = Duration::from_millis(100);
+
+/// Who is ACTIVE, before anything is looked at: what was changed here meanwhile counts as the ACTIVE node's or not. Where no daemon
+/// answers nobody is waited for.
+pub(super) async fn first(socket: &Path, group: Option<&str>) -> Option<String> {
+    let ask = async {
+        let mut stream = UnixStream::connect(socket).await.ok()?;
+        let mut lines = Lines::new(MAX_REPLY_BYTES);
+        loop {
+            let found = ask_once(&mut stream, &mut lines, group).await.ok()?;
+            if found.is_some() {
+                return found;
+            }
+            sleep(FIRST_PACE).await;
+        }
+    };
+    timeout(FIRST, ask).await.ok().flatten()
+}
 
 /// Asks for ever. `group`: whose ACTIVE node it is; the first group if not named.
 pub(super) async fn follow(socket: PathBuf, group: Option<String>, active: watch::Sender<Option<String>>) {
@@ -34,9 +55,7 @@ async fn ask_on(
     let mut stream = UnixStream::connect(socket).await.map_err(drop)?;
     let mut lines = Lines::new(MAX_REPLY_BYTES);
     loop {
-        let asked = timeout(PATIENCE, exchange(&mut stream, &mut lines, &Request::Status)).await;
-        let Reply::Status { status } = asked.map_err(drop)?.map_err(drop)? else { return Err(()) };
-        let found = who_is_active(&status, group);
+        let found = ask_once(&mut stream, &mut lines, group).await?;
         active.send_if_modified(|known| {
             let is_news = *known != found;
             *known = found;
@@ -44,6 +63,12 @@ async fn ask_on(
         });
         sleep(PACE).await;
     }
+}
+
+async fn ask_once(stream: &mut UnixStream, lines: &mut Lines, group: Option<&str>) -> Result<Option<String>, ()> {
+    let asked = timeout(PATIENCE, exchange(stream, lines, &Request::Status)).await;
+    let Reply::Status { status } = asked.map_err(drop)?.map_err(drop)? else { return Err(()) };
+    Ok(who_is_active(&status, group))
 }
 
 /// This node, if it says so of itself; else the only one that has said so last.

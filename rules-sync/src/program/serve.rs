@@ -39,16 +39,14 @@ pub(super) fn run(args: &Args, order: &RunArgs) -> Result<()> {
         let ports = Ports { orders: order_queue, active, status };
         let local = LocalSet::new();
         local.block_on(&runtime, async {
-            tokio::task::spawn_local(role::follow(
-                order.daemon_socket.clone().unwrap_or_else(|| replication.socket.clone()),
-                replication.group.clone(),
-                active_sender,
-            ));
             let opened = run::open(settings, ports)?;
             // Not before the store is ours: then nobody else has the socket.
             let mut socket = Socket::bind(&path)?;
             socket.serve(Service { orders, status: statuses, operators: replication.operators.clone() })?;
             service::ready();
+            let daemon = order.daemon_socket.clone().unwrap_or_else(|| replication.socket.clone());
+            active_sender.send_replace(role::first(&daemon, replication.group.as_deref()).await);
+            tokio::task::spawn_local(role::follow(daemon, replication.group.clone(), active_sender));
             Ok(opened.run(stop()).await?)
         })
     })();

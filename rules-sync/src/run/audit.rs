@@ -90,6 +90,9 @@ impl Run {
         let now = clock::now();
         if let Some(sum) = taken.sum {
             let same = sum == self.courier.sum()?;
+            if same {
+                self.courier.met(name)?;
+            }
             let quiet = self.settle.is_empty() && self.courier.store().backlog(name)?.paths == 0;
             let Some(peer) = self.peers.get_mut(name) else { return Ok(()) };
             if same || quiet {

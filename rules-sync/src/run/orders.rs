@@ -13,6 +13,7 @@ use crate::manifest::Ask;
 use crate::place::Place;
 use crate::settle::Hint;
 use crate::store::Kept;
+use crate::version::node_of;
 
 /// For an answer of a peer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -112,7 +113,7 @@ impl Run {
         let show = |(name, kept): (String, Kept)| KeptStatus {
             file: self.courier.kept_path(&name, &kept).unwrap_or_default().display().to_string(),
             place: kept.place.to_string(),
-            by: kept.entry.stamp.node.clone(),
+            by: node_of(&kept.entry.stamp.node).to_owned(),
             millis: kept.millis,
             bytes: kept.entry.content.bytes(),
             name,
