@@ -62,6 +62,13 @@ impl Waiters {
         let diffs = self.diffs.iter().map(|(_, until, _)| *until);
         diffs.chain(self.resync.iter().map(|resync| resync.told + PACE)).min()
     }
+
+    /// A peer has said a part of what it holds: its answer is on its way.
+    pub(super) fn go_on(&mut self, now: Duration, name: &str) {
+        for (_, until, _) in self.diffs.iter_mut().filter(|(peer, _, _)| peer == name) {
+            *until = now + PATIENCE;
+        }
+    }
 }
 
 /// Whoever asked may have left.

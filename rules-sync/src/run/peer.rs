@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use avamgr_core::courier::Transfer;
+use avamgr_core::courier::{DifferenceKind, Transfer};
 use avamgr_core::node::event::Severity;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -63,6 +63,8 @@ pub(super) struct Peer {
     pub(super) error: Option<String>,
     pub(super) errors: BTreeMap<String, u64>,
     pub(super) compared: Option<(Duration, bool)>,
+    /// What differs in the parts that it has told of what it holds.
+    pub(super) differences: BTreeMap<Place, DifferenceKind>,
     /// Where it holds something else, both tell each other of it.
     pub(super) repair: bool,
     /// So often in a row nothing was on its way, and it held something else.
@@ -90,6 +92,7 @@ impl Peer {
             error: None,
             errors: BTreeMap::new(),
             compared: None,
+            differences: BTreeMap::new(),
             repair: false,
             doubts: 0,
         }
@@ -232,6 +235,9 @@ impl Run {
                     self.notices.say(Severity::Info, format!("{name}: what is sent arrives again"));
                 }
                 peer.succeeded(now, &manifest, took);
+                if self.courier.has_words(name) {
+                    peer.wake(now);
+                }
                 if self.settings.shell.is_some() && peer.since.is_none() {
                     peer.since = Some(now);
                 }
