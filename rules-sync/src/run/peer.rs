@@ -12,6 +12,7 @@ use super::notices::instant;
 use super::{Event, Line, Run, RunError};
 use crate::clock;
 use crate::courier::{Composed, CourierError, Portion, Taken};
+use crate::leftovers::Leftovers;
 use crate::manifest::Manifest;
 use crate::place::Place;
 use crate::plan::{Item, Limits};
@@ -41,6 +42,8 @@ pub(super) struct Peer {
     pub(super) lines: Vec<Line>,
     pub(super) inbox: Spool,
     pub(super) outbox: Spool,
+    /// Of rsyncs that were killed.
+    pub(super) leftovers: Leftovers,
     /// The line that it answers on.
     pub(super) reach: Option<usize>,
     /// Since when that is so.
@@ -77,6 +80,7 @@ impl Peer {
             lines,
             inbox,
             outbox,
+            leftovers: Leftovers::default(),
             reach: None,
             since: None,
             busy: watch::Sender::new(false),
