@@ -6,6 +6,7 @@
 //! ```
 
 mod audit;
+mod diffs;
 mod doors;
 mod inboxes;
 mod notices;

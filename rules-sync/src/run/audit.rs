@@ -118,7 +118,7 @@ impl Run {
         peer.differences.extend(found);
         if let Some(until) = part.until {
             self.courier.ask_for_more(name, until);
-            self.waiters.go_on(now, name);
+            self.waiters.diffs.go_on(now, name);
             return Ok(());
         }
         let differences = std::mem::take(&mut peer.differences);
