@@ -72,8 +72,11 @@ pub enum Reply {
     },
     /// What is kept, the oldest first.
     Kept {
-        /// All of it.
+        /// The youngest of it, so many as a reply has room for.
         kept: Vec<KeptStatus>,
+        /// How many older ones there are.
+        #[serde(default)]
+        omitted: u64,
     },
     /// How far it is.
     Progress {

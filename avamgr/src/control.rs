@@ -10,7 +10,7 @@ mod client;
 pub mod exchange;
 pub mod outbox;
 pub mod policy;
-mod seats;
+pub mod seats;
 mod shelf;
 mod wording;
 
@@ -36,8 +36,7 @@ use tokio::task::JoinSet;
 use crate::control::client::Client;
 pub use crate::control::outbox::{Answers, Outbox};
 pub use crate::control::policy::Policy;
-use crate::control::policy::{Caller, Level};
-use crate::control::seats::{Crowd, Seat, Seats};
+use crate::control::seats::Seats;
 use crate::control::shelf::Shelf;
 use crate::history::History;
 use crate::inputs::Inputs;
@@ -159,7 +158,7 @@ impl ControlServer {
                     Ok((stream, _)) => {
                         let operators = ports.config.borrow().daemon.operators.clone();
                         let caller = policy.identify(&stream, operators.as_deref());
-                        match seat(&seats, &policy, &caller) {
+                        match seats.seat(&policy, &caller) {
                             Some(seat) => {
                                 let client = Client::new(stream, caller, seat, ports.clone(), Arc::clone(&shelf));
                                 clients.spawn(client.serve());
@@ -176,15 +175,6 @@ impl ControlServer {
             }
         }
     }
-}
-
-fn seat(seats: &Seats, policy: &Policy, caller: &Caller) -> Option<Seat> {
-    let crowd = match caller.level {
-        Level::Viewer => Crowd::Viewers,
-        Level::Operator if caller.uid.is_some_and(|uid| policy.is_own(uid)) => Crowd::Own,
-        Level::Operator => Crowd::Operators,
-    };
-    seats.take(crowd, caller.uid)
 }
 
 /// Tells a client that there is no room, and forgets it at once: an empty socket buffer takes one line.

@@ -21,6 +21,24 @@ pub struct Sum {
     pub digest: [u8; 32],
 }
 
+/// What a node holds, or a part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Only what lies behind this path, in order.
+    pub after: Option<Place>,
+    /// Only what lies before this path, and itself.
+    pub until: Option<Place>,
+    /// Every path of the part that holds something.
+    pub marks: BTreeMap<Place, Mark>,
+}
+
+impl Part {
+    /// Whether it says what a path holds, if only that it holds nothing.
+    pub fn speaks_of(&self, place: &Place) -> bool {
+        self.after.as_ref().is_none_or(|after| place > after) && self.until.as_ref().is_none_or(|until| place <= until)
+    }
+}
+
 /// The mark of a content.
 pub fn mark(content: &Content) -> Mark {
     let mut hash = Sha256::new();

@@ -13,13 +13,16 @@ use std::io::{self, ErrorKind};
 pub use take::Taken;
 
 use crate::directory::Directory;
-use crate::manifest::{Ask, Manifest, News};
+use crate::manifest::{Ask, Manifest, NEWS_ROOM, News, room};
 use crate::place::Place;
 use crate::plan::{Item, Limits, batch};
 use crate::scan::{self, Found, Scope, Walk};
 use crate::spool::Spool;
 use crate::store::{Debt, Store, StoreError};
 use crate::version::{Content, NodeName, Seen, counter};
+
+/// Room for the number of a content, beside its item.
+const NUMBER_ROOM: u64 = 32;
 
 /// The courier of one node.
 #[derive(Debug)]
@@ -309,8 +312,17 @@ impl Courier {
 
     /// Something is to be asked with the next batch.
     pub fn ask(&mut self, peer: &str, ask: Ask) {
-        let reply = self.reply_to(peer);
-        reply.asks = reply.asks.max(Some(ask));
+        self.reply_to(peer).ask(ask, None);
+    }
+
+    /// A peer had no room for all that it holds: what lies behind `after` is to be asked with the next batch.
+    pub fn ask_for_more(&mut self, peer: &str, after: Place) {
+        self.reply_to(peer).ask(Ask::All, Some(after));
+    }
+
+    /// Whether there is something to be said to a peer besides what is owed.
+    pub fn has_words(&self, peer: &str) -> bool {
+        self.replies.get(peer).is_some_and(|reply| !reply.is_empty())
     }
 
     /// Makes the next batch for a peer in its spool, of what is owed.
@@ -337,7 +349,13 @@ impl Courier {
             owed.iter().filter(|owed| owed.offer).map(|owed| owed.item.place.clone()).collect();
         let mut manifest = self.replies.remove(peer).unwrap_or_else(|| Manifest::new(&self.me, number));
         (manifest.batch, manifest.store) = (number, self.store.number()?);
+        self.replies.insert(peer.to_owned(), manifest.cut());
+        let mut taken = 0u64;
         for item in batch(owed.into_iter().map(|owed| owed.item), limits) {
+            taken = taken.saturating_add(room(&item).saturating_add(NUMBER_ROOM));
+            if taken > NEWS_ROOM {
+                break;
+            }
             let is_file = matches!(item.entry.content, Content::File { .. });
             if !is_file || offers.contains(&item.place) || portion(&item) == Portion::Offer {
                 manifest.news.push(News { item, content: None });

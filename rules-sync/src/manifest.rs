@@ -1,6 +1,7 @@
 //! What a node tells a peer: a file that arrives last of a batch, beside the contents it speaks of. It is believed as little as
 //! anything else from outside: every path in it is checked, every content is measured against its digest.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,18 @@ use crate::version::Content;
 
 /// Of this layout of the text below.
 const FORMAT: u32 = 1;
-/// More than the largest batch needs, and every path of half a million.
+/// More than all that a manifest may say by the rooms below, whatever paths and links are in it.
 pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// Room for the news of a batch, as they are sent,
+pub const NEWS_ROOM: u64 = 16 * 1024 * 1024;
+/// for what is confirmed: more than the news of any batch,
+const KNOWN_ROOM: u64 = 20 * 1024 * 1024;
+/// for what is wanted,
+const WANTS_ROOM: u64 = 8 * 1024 * 1024;
+/// for what is refused,
+const REFUSED_ROOM: u64 = 4 * 1024 * 1024;
+/// and for what a node holds: a hundred thousand paths of the usual length. The rest is asked for.
+pub const ALL_ROOM: u64 = 12 * 1024 * 1024;
 /// No file system has larger files.
 const SIZE_MAX: u64 = 1 << 62;
 /// What is confirmed and could not be told: the peer asks again.
@@ -45,8 +56,17 @@ pub struct Manifest {
     pub sum: Option<Sum>,
     /// Every path that holds something there, with a mark of what.
     pub all: Option<Vec<(Place, Mark)>>,
+    /// Of these, only what lies behind this path, in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_after: Option<Place>,
+    /// Of these, only what lies before this path, and itself: there was no room for the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_until: Option<Place>,
     /// What it wants to be told.
     pub asks: Option<Ask>,
+    /// It knows already what lies before this path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks_after: Option<Place>,
 }
 
 /// What one node asks another.
@@ -100,7 +120,10 @@ impl Manifest {
             store: 0,
             sum: None,
             all: None,
+            all_after: None,
+            all_until: None,
             asks: None,
+            asks_after: None,
         }
     }
 
@@ -119,8 +142,34 @@ impl Manifest {
         self.refused.extend(lost.refused);
         self.refused.truncate(REFUSED_MAX);
         self.sum = self.sum.take().or(lost.sum);
-        self.all = self.all.take().or(lost.all);
-        self.asks = self.asks.max(lost.asks);
+        if self.all.is_none() {
+            (self.all, self.all_after, self.all_until) = (lost.all, lost.all_after, lost.all_until);
+        }
+        if let Some(asks) = lost.asks {
+            self.ask(asks, lost.asks_after);
+        }
+    }
+
+    /// Asks for something; of all that the other one holds, what lies behind `after`.
+    pub fn ask(&mut self, asks: Ask, after: Option<Place>) {
+        self.asks_after = match (self.asks, asks) {
+            // Whoever asked for more gets more.
+            (Some(Ask::All), Ask::All) => self.asks_after.take().zip(after).map(|(one, other)| one.min(other)),
+            (Some(Ask::All), Ask::Sum) => self.asks_after.take(),
+            (Some(Ask::Sum) | None, Ask::All) => after,
+            (Some(Ask::Sum) | None, Ask::Sum) => None,
+        };
+        self.asks = self.asks.max(Some(asks));
+    }
+
+    /// What has no room in it besides its news is said with the next one.
+    #[must_use]
+    pub fn cut(&mut self) -> Self {
+        let mut rest = Self::new(&self.from, 0);
+        rest.known = beyond(&mut self.known, KNOWN_ROOM);
+        rest.wants = beyond(&mut self.wants, WANTS_ROOM);
+        rest.refused = beyond(&mut self.refused, REFUSED_ROOM);
+        rest
     }
 
     /// As it is sent.
@@ -152,6 +201,38 @@ impl Manifest {
             Some(news) => Err(ManifestError::Nonsense(news.item.place.clone())),
             None => Ok(manifest),
         }
+    }
+}
+
+/// So many bytes it takes as it is sent, with what stands between it and the next one.
+pub fn room<T: Serialize>(said: &T) -> u64 {
+    let mut counted = Counted(1);
+    // What cannot be written down has no room anywhere.
+    serde_json::to_writer(&mut counted, said).map_or(u64::MAX, |()| counted.0)
+}
+
+/// Takes away what has no room.
+fn beyond<T: Serialize>(list: &mut Vec<T>, most: u64) -> Vec<T> {
+    let mut taken = 0u64;
+    let fit = list.iter().take_while(|said| {
+        taken = taken.saturating_add(room(*said));
+        taken <= most
+    });
+    let fit = fit.count();
+    list.split_off(fit)
+}
+
+/// Counts what is written.
+struct Counted(u64);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -217,6 +298,22 @@ mod tests {
         let bytes = manifest().to_bytes().unwrap();
         assert_eq!(Manifest::read(&bytes, "hadev1").unwrap(), manifest());
         assert!(!manifest().is_empty() && Manifest::new("hadev1", 9).is_empty());
+    }
+
+    #[test]
+    fn whoever_asks_for_more_gets_more() {
+        let place = |text: &str| Some(Place::try_from(text.to_owned()).unwrap());
+        let mut manifest = Manifest::new("hadev1", 9);
+        manifest.ask(Ask::Sum, None);
+        manifest.ask(Ask::All, place("re/b"));
+        manifest.ask(Ask::Sum, None);
+        assert_eq!((manifest.asks, &manifest.asks_after), (Some(Ask::All), &place("re/b")));
+        manifest.ask(Ask::All, place("re/a"));
+        assert_eq!(manifest.asks_after, place("re/a"));
+        let mut next = Manifest::new("hadev1", 10);
+        next.ask(Ask::All, None);
+        next.repeat(manifest);
+        assert_eq!((next.asks, next.asks_after), (Some(Ask::All), None));
     }
 
     #[test]

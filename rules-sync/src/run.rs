@@ -6,6 +6,7 @@
 //! ```
 
 mod audit;
+mod diffs;
 mod doors;
 mod inboxes;
 mod notices;
@@ -94,6 +95,8 @@ struct Run {
     troubles: Troubles,
     report: report::Desk,
     prune_due: Duration,
+    pruned: Duration,
+    sweep_due: Duration,
     /// Grows, also from one run to the next.
     batch: u64,
 }
@@ -168,6 +171,8 @@ impl Run {
             troubles: Troubles::default(),
             report: report::Desk::new(now),
             prune_due: now,
+            pruned: now,
+            sweep_due: now,
             batch: clock::wall_millis(),
             settings,
         })
@@ -221,6 +226,7 @@ impl Run {
             self.look()?;
             self.go_on_with_audit()?;
             self.prune()?;
+            self.sweep();
             self.send()?;
             self.answer_waiters()?;
             self.publish()?;
@@ -229,7 +235,7 @@ impl Run {
 
     fn deadline(&self) -> Duration {
         let peers = self.peers.values().filter_map(Peer::deadline);
-        let own = [self.roots.due(), self.audit.deadline(), self.report.due(), self.prune_due];
+        let own = [self.roots.due(), self.audit.deadline(), self.report.due(), self.prune_due, self.sweep_due];
         peers.chain(self.settle.deadline()).chain(self.waiters.deadline()).chain(own).min().unwrap_or_default()
     }
 
@@ -356,8 +362,8 @@ impl Run {
             return Ok(());
         }
         self.prune_due = now + PRUNE;
-        let retention = self.settings.retention;
-        match self.in_moment(|courier, moment| courier.prune(retention, moment)) {
+        let passed = now.saturating_sub(std::mem::replace(&mut self.pruned, now));
+        match self.courier.prune(self.settings.retention, passed) {
             Ok(_) => {}
             Err(CourierError::Disk(error)) => self.troubles.put(now, "what is kept".to_owned(), error.to_string()),
             Err(error) => return Err(error.into()),

@@ -1,11 +1,15 @@
 //! Where a batch lies before it is sent, and after it has come: its contents under numbers, and its manifest.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use crate::leftovers::{Leftovers, Mark, is_of_batch};
 use crate::manifest::{MAX_BYTES, Manifest, ManifestError, News, content_name, manifest_name, manifest_of, pack_name};
+use crate::open_files::{identity, open_files};
 use crate::tree::digest;
 use crate::version::Content;
 
@@ -148,6 +152,50 @@ impl Spool {
         Ok(Manifest::read(&bytes, peer))
     }
 
+    /// Removes what nobody comes back to: what lies here and has not changed for long.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or something cannot be removed.
+    pub fn sweep(&self, leftovers: &mut Leftovers) -> io::Result<()> {
+        let mut found = BTreeMap::new();
+        self.find(Path::new(""), &mut found)?;
+        let dead = leftovers.see(found);
+        let open = if dead.is_empty() { BTreeSet::new() } else { open_files() };
+        let is_open = |way: &PathBuf| identity(&self.path.join(way)).is_some_and(|it| open.contains(&it));
+        // One that is slow is not dead, and what it has brought before is not either.
+        let (slow, dead): (Vec<PathBuf>, Vec<PathBuf>) = dead.into_iter().partition(is_open);
+        for way in dead.iter().filter(|way| slow.is_empty() || !is_of_batch(way)) {
+            let path = self.path.join(way);
+            let is_directory = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir());
+            match if is_directory { fs::remove_dir(&path) } else { fs::remove_file(&path) } {
+                // What has come into a directory meanwhile goes with it later.
+                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+                    return Err(error);
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, way: &Path, found: &mut BTreeMap<PathBuf, Mark>) -> io::Result<()> {
+        let entries = match fs::read_dir(self.path.join(way)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            read => read?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let way = way.join(entry.file_name());
+            // rsync has renamed or removed it in this moment.
+            let Ok(meta) = entry.metadata() else { continue };
+            if meta.is_dir() {
+                self.find(&way, found)?;
+            }
+            found.insert(way, (meta.ino(), meta.size(), meta.modified().ok()));
+        }
+        Ok(())
+    }
+
     /// Removes everything of this batch and of those before it: nobody comes back to them.
     ///
     /// # Errors
@@ -171,6 +219,7 @@ impl Spool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leftovers::LOOKS;
     use crate::place::Place;
     use crate::plan::Item;
     use crate::version::{Entry, Seen};
@@ -210,6 +259,27 @@ mod tests {
         spool.remove_until(9).unwrap();
         let left: Vec<_> = fs::read_dir(spool.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!((spool.batches().unwrap(), left.len()), (vec![10], 2), "what may be coming stays: {left:?}");
+    }
+
+    #[test]
+    fn what_a_killed_rsync_has_left_goes_when_nothing_comes_any_more() {
+        let (directory, spool) = spool();
+        fs::create_dir(spool.path().join(".~tmp~")).unwrap();
+        for way in [".00000000000000000009.m.aBcDeF", ".~tmp~/x", "00000000000000000009.0000000000"] {
+            fs::write(spool.path().join(way), "a half").unwrap();
+        }
+        let mut leftovers = Leftovers::default();
+        let mut left_after = |looks: u32| {
+            (0..looks).for_each(|_| spool.sweep(&mut leftovers).unwrap());
+            fs::read_dir(spool.path()).unwrap().count()
+        };
+        // One is slow: it stays, and what has come of a batch too.
+        let slow = File::options().append(true).open(spool.path().join(".~tmp~/x")).unwrap();
+        assert_eq!((left_after(LOOKS), left_after(1), left_after(LOOKS)), (3, 2, 2));
+        drop(slow);
+        assert_eq!(left_after(1), 0);
+        fill(&spool, directory.path(), 10, &[b"rule"]);
+        assert_eq!(left_after(LOOKS * 2), 2, "a batch is taken in");
     }
 
     #[test]

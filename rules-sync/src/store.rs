@@ -1,5 +1,6 @@
 //! What is known of every path, and what is owed to whom: on disk, so that a node that was away knows what it knew.
 
+mod age;
 mod view;
 
 use std::path::Path;

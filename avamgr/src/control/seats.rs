@@ -11,6 +11,7 @@ use std::time::Duration;
 use avamgr_core::time::Instant;
 
 use crate::clock;
+use crate::control::policy::{Caller, Level, Policy};
 use crate::links::bucket::Bucket;
 
 /// Accounts remembered before those that left long ago are forgotten.
@@ -22,7 +23,7 @@ const WORD_PERIOD: Duration = Duration::from_secs(10);
 
 /// Callers that share their places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Crowd {
+enum Crowd {
     /// Root and the daemon's own account.
     Own,
     /// Members of the operators' group.
@@ -59,7 +60,7 @@ type Key = (Crowd, Option<u32>);
 
 /// All seats.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seats(Arc<Mutex<BTreeMap<Key, Account>>>);
+pub struct Seats(Arc<Mutex<BTreeMap<Key, Account>>>);
 
 #[derive(Debug)]
 struct Account {
@@ -77,8 +78,18 @@ impl Account {
 }
 
 impl Seats {
+    /// A place for the connection of a caller, unless its account or its crowd has none left.
+    pub fn seat(&self, policy: &Policy, caller: &Caller) -> Option<Seat> {
+        let crowd = match caller.level {
+            Level::Viewer => Crowd::Viewers,
+            Level::Operator if caller.uid.is_some_and(|uid| policy.is_own(uid)) => Crowd::Own,
+            Level::Operator => Crowd::Operators,
+        };
+        self.take(crowd, caller.uid)
+    }
+
     /// A place for one connection, unless its account or its crowd has none left.
-    pub(super) fn take(&self, crowd: Crowd, uid: Option<u32>) -> Option<Seat> {
+    fn take(&self, crowd: Crowd, uid: Option<u32>) -> Option<Seat> {
         let share = crowd.share();
         let mut accounts = self.lock();
         let taken: usize = accounts.iter().filter(|((of, _), _)| *of == crowd).map(|(_, account)| account.seats).sum();
@@ -105,7 +116,7 @@ impl Seats {
 
 /// A place among the connections, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub struct Seat {
     seats: Seats,
     key: Key,
 }
@@ -116,7 +127,7 @@ impl Seat {
     }
 
     /// How long the next request has to wait. It takes its turn: all connections of an account share one pace.
-    pub(super) fn turn(&self, now: Instant) -> Duration {
+    pub fn turn(&self, now: Instant) -> Duration {
         let Share { burst, period, .. } = self.key.0.share();
         self.account(Duration::ZERO, |account| {
             account.rested = account.rested.max(now) + period;

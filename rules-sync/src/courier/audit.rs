@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use avamgr_core::courier::DifferenceKind;
 
 use super::{Courier, CourierError, Moment};
-use crate::compare::{self, Mark, Sum, Summer, mark};
+use crate::compare::{self, Part, Sum, Summer, mark};
+use crate::manifest::{ALL_ROOM, room};
 use crate::place::Place;
 use crate::store::Debt;
 
@@ -20,24 +21,41 @@ impl Courier {
         Ok(summer.sum())
     }
 
-    /// Every path that is known to hold something, with a mark of what.
+    /// The paths behind `after` that are known to hold something, with a mark of what: so many as have room in a manifest.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn all(&self) -> Result<BTreeMap<Place, Mark>, CourierError> {
-        let mut all = BTreeMap::new();
+    pub fn holds_after(&self, after: Option<Place>) -> Result<Part, CourierError> {
+        let mut part = Part { after, ..Part::default() };
+        let (mut taken, mut is_full) = (0u64, false);
         self.store.each(|place, entry| {
-            all.insert(place, mark(&entry.content));
+            if is_full || !part.speaks_of(&place) {
+                return;
+            }
+            let mark = mark(&entry.content);
+            taken = taken.saturating_add(room(&(&place, mark)));
+            is_full = taken > ALL_ROOM;
+            if is_full {
+                part.until = part.marks.last_key_value().map(|(last, _)| last.clone());
+            } else {
+                part.marks.insert(place, mark);
+            }
         })?;
-        Ok(all)
+        Ok(part)
     }
 
-    /// Where this node differs from one that holds `theirs`.
+    /// Where this node differs from one that holds `theirs`, as far as that says.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn differences(&self, theirs: &BTreeMap<Place, Mark>) -> Result<BTreeMap<Place, DifferenceKind>, CourierError> {
-        Ok(compare::differences(&self.all()?, theirs))
+    pub fn differences(&self, theirs: &Part) -> Result<BTreeMap<Place, DifferenceKind>, CourierError> {
+        let mut ours = BTreeMap::new();
+        self.store.each(|place, entry| {
+            if theirs.speaks_of(&place) {
+                ours.insert(place, mark(&entry.content));
+            }
+        })?;
+        Ok(compare::differences(&ours, &theirs.marks))
     }
 
     /// Both tell each other of these paths: what is right is decided then as always.

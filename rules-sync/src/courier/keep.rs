@@ -55,11 +55,13 @@ impl Courier {
         Ok(found)
     }
 
-    /// Removes what has been kept for long enough, and the oldest where there is too much. Returns how much.
+    /// Removes what has been kept for long enough, and the oldest where there is too much. Returns how much. So much time has
+    /// `passed` since it was done last, or since this run began; what the clock on the wall says counts for nothing.
     ///
     /// # Errors
     /// When the store cannot be used, or the disk refuses.
-    pub fn prune(&mut self, retention: Retention, moment: Moment<'_>) -> Result<usize, CourierError> {
+    pub fn prune(&mut self, retention: Retention, passed: Duration) -> Result<usize, CourierError> {
+        let ages = self.store.grow_older(passed)?;
         let all = self.store.kept()?;
         let mut removed = Vec::new();
         for name in self.directories.keys() {
@@ -68,7 +70,7 @@ impl Courier {
             own.sort_by(|(one, a), (two, b)| (b.conflict, b.millis, two).cmp(&(a.conflict, a.millis, one)));
             let mut bytes = 0u64;
             for (file, kept) in own {
-                let age = Duration::from_millis(moment.millis.saturating_sub(kept.millis));
+                let age = ages.get(file).copied().unwrap_or_default();
                 let more = bytes.saturating_add(kept.entry.content.bytes());
                 if age > retention.time || more > retention.bytes {
                     removed.push((file, kept));
@@ -152,5 +154,55 @@ impl Courier {
             changes.keep(file, &kept)
         })?;
         Ok(Ok(place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::directory::Directory;
+    use crate::filter::Filter;
+    use crate::store::Store;
+
+    const MONTH: Duration = Duration::from_secs(30 * 86_400);
+    const RETENTION: Retention = Retention { time: MONTH, bytes: 1 << 20 };
+    const YEAR: u64 = 365 * 86_400_000;
+
+    fn open(root: &Path) -> Courier {
+        fs::create_dir_all(root.join("rules")).unwrap();
+        let directory = Directory::open(&root.join("rules"), &root.join("area"), Filter::default()).unwrap();
+        let mut courier = Courier::new("a", &[], Store::open(&root.join("store")).unwrap(), false).unwrap();
+        courier.gain("re", directory).unwrap();
+        courier
+    }
+
+    /// Something is among the kept contents, and this is the time on the wall.
+    fn keep(courier: &mut Courier, root: &Path, name: &str, millis: u64) {
+        fs::write(root.join("area/kept").join(name), name).unwrap();
+        assert_eq!(courier.adopt(Moment { active: None, millis }).unwrap(), 1);
+    }
+
+    fn left(root: &Path) -> usize {
+        fs::read_dir(root.join("area/kept")).unwrap().count()
+    }
+
+    #[test]
+    fn what_is_kept_grows_old_while_the_program_runs_and_by_no_clock_on_the_wall() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let mut courier = open(root);
+        keep(&mut courier, root, "old", YEAR);
+        assert_eq!(courier.prune(RETENTION, Duration::ZERO).unwrap(), 0);
+        keep(&mut courier, root, "of a clock that is behind", 1);
+        assert_eq!(courier.prune(RETENTION, MONTH / 2).unwrap(), 0);
+        drop(courier);
+        let mut courier = open(root);
+        keep(&mut courier, root, "of a clock that is ahead", 60 * YEAR);
+        assert_eq!((courier.prune(RETENTION, Duration::ZERO).unwrap(), left(root)), (0, 3));
+        let more = MONTH / 2 + Duration::from_secs(1);
+        assert_eq!((courier.prune(RETENTION, more).unwrap(), left(root)), (1, 2), "the first is old enough");
+        assert_eq!((courier.prune(RETENTION, more).unwrap(), left(root)), (2, 0));
     }
 }

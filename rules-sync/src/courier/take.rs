@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::role::Heard;
 use super::{Courier, CourierError, Moment};
-use crate::compare::{Mark, Sum};
+use crate::compare::{Part, Sum};
 use crate::manifest::{Ask, Manifest, REFUSED_MAX};
 use crate::place::Place;
 use crate::plan::{Item, order};
@@ -40,8 +40,8 @@ pub struct Taken {
     pub bytes: u64,
     /// All that it holds, summed up.
     pub sum: Option<Sum>,
-    /// All that it holds.
-    pub all: Option<BTreeMap<Place, Mark>>,
+    /// All that it holds, or the part of it that had room in a manifest.
+    pub all: Option<Part>,
 }
 
 impl Courier {
@@ -216,7 +216,10 @@ impl Courier {
         taken.wanted.append(&mut manifest.wants);
         taken.refused.append(&mut manifest.refused);
         taken.sum = manifest.sum.take().or(taken.sum.take());
-        taken.all = manifest.all.take().map(|all| all.into_iter().collect()).or(taken.all.take());
+        if let Some(all) = manifest.all.take() {
+            let (after, until) = (manifest.all_after.take(), manifest.all_until.take());
+            taken.all = Some(Part { after, until, marks: all.into_iter().collect() });
+        }
         match manifest.asks {
             None => {}
             Some(Ask::Sum) => {
@@ -224,8 +227,10 @@ impl Courier {
                 self.reply_to(peer).sum = Some(sum);
             }
             Some(Ask::All) => {
-                let all = self.all()?;
-                self.reply_to(peer).all = Some(all.into_iter().collect());
+                let Part { after, until, marks } = self.holds_after(manifest.asks_after.take())?;
+                let reply = self.reply_to(peer);
+                reply.all = Some(marks.into_iter().collect());
+                (reply.all_after, reply.all_until) = (after, until);
             }
         }
         Ok(())

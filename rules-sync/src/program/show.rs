@@ -134,9 +134,13 @@ fn wipe(bar: bool) -> io::Result<()> {
 
 pub(super) fn kept(args: &Args, conflicts: bool) -> Result<Exit> {
     let reply = ask(args, &Request::Kept { conflicts })?;
-    let Reply::Kept { kept } = reply else { return Err(unexpected(reply)) };
+    let Reply::Kept { kept, omitted } = reply else { return Err(unexpected(reply)) };
+    let more = format!("{omitted} older ones are not shown: the list is too long\n");
     if args.json {
         print_json(&kept)?;
+        if omitted > 0 {
+            avamgr::complain(&format!("rules-sync: {}", more.trim_end()));
+        }
     } else if kept.is_empty() {
         print(if conflicts { "no conflicts\n" } else { "nothing is in the trash\n" })?;
     } else {
@@ -147,7 +151,8 @@ pub(super) fn kept(args: &Args, conflicts: bool) -> Result<Exit> {
         let line = |it: &KeptStatus| {
             format!("{}  {}  {}, {} bytes, of {}\n    {}\n", it.name, time(it), it.place, it.bytes, it.by, it.file)
         };
-        print(&kept.iter().map(line).collect::<String>())?;
+        let more = if omitted > 0 { more } else { String::new() };
+        print(&(more + &kept.iter().map(line).collect::<String>()))?;
     }
     Ok(Exit::Done)
 }

@@ -1,7 +1,7 @@
 //! The socket on which operators ask and steer. It has a thread of its own: the loop may be busy with thousands of rules.
 
 use std::fs::{self, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
@@ -10,22 +10,22 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use avamgr::clock;
 use avamgr::control::Policy;
 use avamgr::control::policy::{Caller, Level};
+use avamgr::control::seats::{Seat, Seats};
 use avamgr_core::control::frame::{FrameError, Lines, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, decode, encode};
 use avamgr_core::courier::{Reply, Request, Status};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::run::Order;
 
 /// A client that asks nothing, or takes no byte, for this long is dropped.
 const IDLE: Duration = Duration::from_secs(60);
-/// Clients at once: this many terminals nobody has open.
-const CLIENTS: usize = 64;
 
 /// What a client is served with.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ impl Drop for Socket {
 
 async fn accept(listener: StdListener, service: Service) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
-    let (policy, seats) = (Policy::system(), Arc::new(Semaphore::new(CLIENTS)));
+    let (policy, seats) = (Policy::system(), Seats::default());
     loop {
         let (stream, _) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -95,22 +95,32 @@ async fn accept(listener: StdListener, service: Service) -> io::Result<()> {
                 continue;
             }
         };
-        // Whoever comes too much is not heard; its connection ends.
-        let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else { continue };
         let caller = policy.identify(&stream, service.operators.as_deref());
-        let service = service.clone();
+        let Some(seat) = seats.seat(&policy, &caller) else {
+            turn_away(stream);
+            continue;
+        };
+        let client = Client { stream, caller, seat, service: service.clone(), lines: Lines::new(MAX_REQUEST_BYTES) };
         tokio::spawn(async move {
-            let client = Client { stream, caller, service, lines: Lines::new(MAX_REQUEST_BYTES) };
             // Every way out is an end of the connection; there is nothing to add.
             let _ = client.serve().await;
-            drop(seat);
         });
+    }
+}
+
+/// Tells a client that there is no room, and forgets it at once: an empty socket buffer takes one line.
+fn turn_away(stream: UnixStream) {
+    let reason = "too many clients of your account: close some (`status --watch`)".to_owned();
+    if let (Ok(line), Ok(mut stream)) = (encode(&Reply::Refused { reason }, MAX_REPLY_BYTES), stream.into_std()) {
+        // Whoever does not take it sees that the connection ends.
+        let _ = stream.write_all(&line);
     }
 }
 
 struct Client {
     stream: UnixStream,
     caller: Caller,
+    seat: Seat,
     service: Service,
     lines: Lines,
 }
@@ -120,6 +130,7 @@ impl Client {
         let mut piece = vec![0; 4096];
         loop {
             while let Some(line) = self.lines.next_line() {
+                tokio::time::sleep(self.seat.turn(clock::now())).await;
                 match line.and_then(|line| decode::<Request>(&line)) {
                     Ok(request) => self.answer(request).await?,
                     Err(error) => self.refuse(error).await?,
@@ -171,5 +182,27 @@ impl Client {
         });
         let line = line.map_err(io::Error::other)?;
         timeout(IDLE, self.stream.write_all(&line)).await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream as StdStream;
+
+    use avamgr::courier::client;
+
+    use super::*;
+
+    #[test]
+    fn a_hundred_clients_that_hang_keep_nobody_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sock");
+        let mut socket = Socket::bind(&path).unwrap();
+        let ((orders, _queue), (_sender, status)) = (unbounded_channel(), watch::channel(None));
+        socket.serve(Service { orders, status, operators: None }).unwrap();
+        let hung: Vec<StdStream> = (0..100).map(|_| StdStream::connect(&path).unwrap()).collect();
+        let reply = client::ask(&path, &Request::Status).unwrap().receive().unwrap();
+        assert!(matches!(reply, Reply::Refused { reason } if reason.contains("just been started")));
+        drop(hung);
     }
 }

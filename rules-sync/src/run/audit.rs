@@ -112,8 +112,19 @@ impl Run {
                 }
             }
         }
-        let Some(all) = taken.all else { return Ok(()) };
-        let differences = self.courier.differences(&all)?;
+        let Some(part) = taken.all else { return Ok(()) };
+        let found = self.courier.differences(&part)?;
+        let Some(peer) = self.peers.get_mut(name) else { return Ok(()) };
+        if part.after.is_none() {
+            peer.differences.clear();
+        }
+        peer.differences.extend(found);
+        if let Some(until) = part.until {
+            self.courier.ask_for_more(name, until);
+            self.waiters.diffs.go_on(now, name);
+            return Ok(());
+        }
+        let differences = std::mem::take(&mut peer.differences);
         self.answer_diff(name, &differences)?;
         let Some(peer) = self.peers.get_mut(name) else { return Ok(()) };
         peer.compared = Some((now, differences.is_empty()));

@@ -1,10 +1,13 @@
-//! Hears that a batch of a peer has come: its manifest arrives last, and under its own name only when it is complete.
+//! Hears that a batch of a peer has come: its manifest arrives last, and under its own name only when it is complete. What never
+//! becomes complete is removed.
 
 use std::path::Path;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::{Event, Peer, Run, RunError};
+use crate::clock;
+use crate::leftovers::PAUSE;
 use crate::manifest::manifest_of;
 
 impl Run {
@@ -28,6 +31,23 @@ impl Run {
         };
         let watchers: notify::Result<Vec<_>> = self.peers.iter().map(watch).collect();
         watchers.map_err(|error| RunError::Watch(error.to_string()))
+    }
+}
+
+impl Run {
+    /// Removes from them what killed rsyncs have left.
+    pub(super) fn sweep(&mut self) {
+        let now = clock::now();
+        if now < self.sweep_due {
+            return;
+        }
+        self.sweep_due = now + PAUSE;
+        for (name, peer) in &mut self.peers {
+            if let Err(error) = peer.inbox.sweep(&mut peer.leftovers) {
+                let what = format!("what an rsync of {name} has left");
+                self.troubles.put(now, what, error.to_string());
+            }
+        }
     }
 }
 

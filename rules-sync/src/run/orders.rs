@@ -6,21 +6,22 @@ use std::time::Duration;
 use avamgr_core::courier::{Difference, DifferenceKind, KeptStatus, Reply, Request};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::diffs::{Diffs, PATIENCE};
 use super::{Run, RunError};
 use crate::clock;
 use crate::courier::CourierError;
-use crate::manifest::Ask;
+use crate::manifest::{Ask, room};
 use crate::place::Place;
 use crate::settle::Hint;
 use crate::store::Kept;
 use crate::version::node_of;
 
-/// For an answer of a peer.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// How often it is told how far it is.
 const PACE: Duration = Duration::from_millis(200);
 /// Longest list of differences.
 const DIFFERENCES: usize = 1_000;
+/// Longest list of what is kept, in bytes as it is sent: a reply has room for a little more.
+const KEPT_ROOM: u64 = 3 * 1024 * 1024;
 
 /// An order, and where its answers go.
 #[derive(Debug)]
@@ -34,8 +35,7 @@ pub struct Order {
 /// Who waits for what.
 #[derive(Default)]
 pub(super) struct Waiters {
-    /// Peer, and until when.
-    diffs: Vec<(String, Duration, UnboundedSender<Reply>)>,
+    pub(super) diffs: Diffs,
     resync: Option<Resync>,
 }
 
@@ -60,14 +60,25 @@ struct Resync {
 
 impl Waiters {
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let diffs = self.diffs.iter().map(|(_, until, _)| *until);
-        diffs.chain(self.resync.iter().map(|resync| resync.told + PACE)).min()
+        self.diffs.deadline().into_iter().chain(self.resync.iter().map(|resync| resync.told + PACE)).min()
     }
 }
 
 /// Whoever asked may have left.
 fn tell(reply: &UnboundedSender<Reply>, word: Reply) {
     let _ = reply.send(word);
+}
+
+/// The youngest of a list that begins with the oldest: so many as have room in a reply, and how many have none.
+fn youngest(mut kept: Vec<KeptStatus>) -> (Vec<KeptStatus>, u64) {
+    let mut taken = 0u64;
+    let fit = kept.iter().rev().take_while(|it| {
+        taken = taken.saturating_add(room(*it));
+        taken <= KEPT_ROOM
+    });
+    let omitted = kept.len() - fit.count();
+    kept.drain(..omitted);
+    (kept, u64::try_from(omitted).unwrap_or(u64::MAX))
 }
 
 impl Run {
@@ -79,8 +90,8 @@ impl Run {
             Request::Diff { peer } => self.begin_diff(peer, reply),
             Request::Resync { force } => self.begin_resync(force, reply)?,
             Request::Kept { conflicts } => {
-                let kept = self.kept(conflicts)?;
-                tell(&reply, Reply::Kept { kept });
+                let (kept, omitted) = youngest(self.kept(conflicts)?);
+                tell(&reply, Reply::Kept { kept, omitted });
             }
             Request::Restore { name } => {
                 let word = match self.in_moment(|courier, moment| courier.restore(&name, moment)) {
@@ -131,17 +142,13 @@ impl Run {
                 return tell(&reply, Reply::Refused { reason });
             }
         };
-        let Some(found) = self.peers.get_mut(&name) else { return };
-        if found.reach.is_none() {
+        if self.peers.get(&name).is_none_or(|peer| peer.reach.is_none()) {
             return tell(
                 &reply,
                 Reply::Refused { reason: format!("{name} does not answer: nobody knows what it holds") },
             );
         }
-        let now = clock::now();
-        self.courier.ask(&name, Ask::All);
-        found.wake(now);
-        self.waiters.diffs.push((name, now + PATIENCE, reply));
+        self.waiters.diffs.wait(clock::now(), name, reply);
     }
 
     pub(super) fn answer_diff(
@@ -152,7 +159,7 @@ impl Run {
         if let Some(Resync { phase: Phase::Comparing(waiting, _), .. }) = &mut self.waiters.resync {
             waiting.remove(name);
         }
-        let asked: Vec<_> = self.waiters.diffs.extract_if(.., |(peer, _, _)| peer == name).collect();
+        let asked = self.waiters.diffs.answered(clock::now(), name);
         if asked.is_empty() {
             return Ok(());
         }
@@ -162,8 +169,8 @@ impl Run {
             list.push(Difference { place: place.to_string(), kind: *kind, owed });
         }
         let omitted = u64::try_from(differences.len() - list.len()).unwrap_or(u64::MAX);
-        for (peer, _, reply) in asked {
-            tell(&reply, Reply::Differences { peer, differences: list.clone(), omitted });
+        for reply in asked {
+            tell(&reply, Reply::Differences { peer: name.to_owned(), differences: list.clone(), omitted });
         }
         Ok(())
     }
@@ -191,7 +198,13 @@ impl Run {
     /// Answers those that have waited for long enough, or for what is done now.
     pub(super) fn answer_waiters(&mut self) -> Result<(), RunError> {
         let now = clock::now();
-        for (peer, _, reply) in self.waiters.diffs.extract_if(.., |(_, until, _)| now >= *until) {
+        for (name, peer) in &mut self.peers {
+            if self.waiters.diffs.asks(now, name) {
+                self.courier.ask(name, Ask::All);
+                peer.wake(now);
+            }
+        }
+        for (peer, reply) in self.waiters.diffs.late(now) {
             let reason = format!("{peer} has not said what it holds within {} s", PATIENCE.as_secs());
             tell(&reply, Reply::Refused { reason });
         }
@@ -272,5 +285,29 @@ impl Run {
         Ok(Reply::Done {
             text: format!("{paths} paths were read and compared, and the other nodes have what they lacked"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use avamgr_core::control::frame::{MAX_REPLY_BYTES, encode};
+
+    use super::*;
+
+    #[test]
+    fn of_a_list_that_is_too_long_the_youngest_are_shown_and_the_rest_is_counted() {
+        let one = |number: u32| KeptStatus {
+            name: format!("{number:015}"),
+            place: "%ff".repeat(4_000),
+            file: "/".to_owned(),
+            by: "a".to_owned(),
+            millis: 1,
+            bytes: 1,
+        };
+        let (kept, omitted) = youngest((0..2_000).map(one).collect());
+        assert_eq!((kept.last(), omitted + kept.len() as u64), (Some(&one(1_999)), 2_000));
+        assert!(omitted > 0 && !kept.is_empty());
+        encode(&Reply::Kept { kept, omitted }, MAX_REPLY_BYTES).unwrap();
+        assert_eq!(youngest((0..9).map(one).collect()).1, 0);
     }
 }

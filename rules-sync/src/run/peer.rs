@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use avamgr_core::courier::Transfer;
+use avamgr_core::courier::{DifferenceKind, Transfer};
 use avamgr_core::node::event::Severity;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -13,6 +13,7 @@ use super::pace::Pace;
 use super::{Event, Line, Run, RunError};
 use crate::clock;
 use crate::courier::{Composed, CourierError, Portion, Taken};
+use crate::leftovers::Leftovers;
 use crate::manifest::Manifest;
 use crate::place::Place;
 use crate::plan::{Item, Limits};
@@ -38,6 +39,8 @@ pub(super) struct Peer {
     pub(super) lines: Vec<Line>,
     pub(super) inbox: Spool,
     pub(super) outbox: Spool,
+    /// Of rsyncs that were killed.
+    pub(super) leftovers: Leftovers,
     /// The line that it answers on.
     pub(super) reach: Option<usize>,
     /// Since when that is so.
@@ -61,6 +64,8 @@ pub(super) struct Peer {
     pub(super) error: Option<String>,
     pub(super) errors: BTreeMap<String, u64>,
     pub(super) compared: Option<(Duration, bool)>,
+    /// What differs in the parts that it has told of what it holds.
+    pub(super) differences: BTreeMap<Place, DifferenceKind>,
     /// Where it holds something else, both tell each other of it.
     pub(super) repair: bool,
     /// So often in a row nothing was on its way, and it held something else.
@@ -73,6 +78,7 @@ impl Peer {
             lines,
             inbox,
             outbox,
+            leftovers: Leftovers::default(),
             reach: None,
             since: None,
             busy: watch::Sender::new(false),
@@ -89,6 +95,7 @@ impl Peer {
             error: None,
             errors: BTreeMap::new(),
             compared: None,
+            differences: BTreeMap::new(),
             repair: false,
             doubts: 0,
         }
@@ -231,6 +238,9 @@ impl Run {
                     self.notices.say(Severity::Info, format!("{name}: what is sent arrives again"));
                 }
                 peer.succeeded(now, &manifest, took);
+                if self.courier.has_words(name) {
+                    peer.wake(now);
+                }
                 if self.settings.shell.is_some() && peer.since.is_none() {
                     peer.since = Some(now);
                 }

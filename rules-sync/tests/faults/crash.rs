@@ -6,7 +6,7 @@ use avamgr_lab::{story, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::bed::{Bed, Setup};
+use crate::bed::{Bed, Setup, address};
 use crate::node::SOON;
 
 const BURST: usize = 500;
@@ -111,6 +111,34 @@ fn files_that_vanish_while_they_are_sent_keep_nobody_up() {
         }
         assert_eq!(bed.finish(SOON).len(), 0);
         assert_eq!(bed.nodes[1].snapshot().len(), 10);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_a_killed_rsync_has_left_goes_and_what_a_slow_one_writes_stays() {
+    story(|| {
+        let bed = Setup::default().start();
+        let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
+        let inbox = b.state().join("in/a");
+        for way in [".00000000000000000009.c.aBcDeF", ".~tmp~/00000000000000000009.c"] {
+            fs::create_dir_all(inbox.join(way).parent().unwrap())?;
+            fs::write(inbox.join(way), "a half")?;
+        }
+        // It takes longer than all the looks at what lies there.
+        let spool = a.host.dir().join("slow");
+        fs::create_dir(&spool)?;
+        fs::write(spool.join("00000000000000000010.c"), vec![7; 85 * 1024])?;
+        let mut command = a.host.command("rsync");
+        let slow = command
+            .args(["--recursive", "--whole-file", "--ignore-times", "--timeout=10", "--bwlimit=1"])
+            .arg(format!("--password-file={}", a.state().join("password").display()))
+            .arg(format!("{}/", spool.display()))
+            .arg(format!("rsync://a.1@{}:6942/from-a/", address(0, 1)))
+            .output()?;
+        assert!(slow.status.success(), "{}", String::from_utf8_lossy(&slow.stderr));
+        let left: Vec<_> = fs::read_dir(&inbox)?.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["00000000000000000010.c"]);
         Ok(())
     });
 }
