@@ -7,11 +7,9 @@
 pub mod args;
 mod check;
 mod command;
-mod connection;
 mod documents;
 mod fence;
 mod history;
-mod interrupt;
 mod offline;
 pub(crate) mod output;
 pub mod render;
@@ -26,14 +24,17 @@ mod why;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use avamgr_core::time::Instant;
 use clap::Parser;
 use thiserror::Error;
 
 use crate::cli::args::{Cli, Verb};
-use crate::cli::connection::Unreachable;
 use crate::cli::output::Styled;
 use crate::cli::session::Session;
+use crate::clock;
+use crate::control::connection::Unreachable;
 use crate::exit::Exit;
 
 /// Why a verb could not go on.
@@ -158,4 +159,9 @@ fn advise(error: &CliError) {
         "`avamgr history` shows the last events from its files; its log says more"
     };
     anstream::eprintln!("  {}", Styled::faint(advice));
+}
+
+/// How long it is ago.
+fn since(begun: Instant) -> Duration {
+    clock::now().since(begun)
 }

@@ -7,6 +7,7 @@
 //! [`outbox`]. The decision never waits for a client.
 
 mod client;
+pub mod connection;
 pub mod exchange;
 pub mod outbox;
 pub mod policy;

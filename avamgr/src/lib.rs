@@ -23,6 +23,7 @@ pub mod hands;
 pub mod history;
 pub mod hooks;
 pub mod inputs;
+pub mod interrupt;
 pub mod journal;
 pub mod keys;
 pub mod links;

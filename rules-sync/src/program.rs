@@ -20,7 +20,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow};
-use avamgr::courier::client::{self, CourierUnreachable};
+use avamgr::control::connection::Unreachable;
+use avamgr::courier::client::{self, NoStatus, PATIENCE};
 use avamgr::exit::Exit;
 use avamgr_core::config::{Replication, parse_replication};
 use avamgr_core::courier::{Reply, Request};
@@ -42,7 +43,7 @@ pub fn main() -> ExitCode {
             avamgr::complain(&format!("rules-sync: {error:#}"));
             let exit = match error.downcast_ref::<Ended>() {
                 Some(Ended(exit, _)) => *exit,
-                None if error.is::<CourierUnreachable>() => Exit::Unreachable,
+                None if error.is::<Unreachable>() || error.is::<NoStatus>() => Exit::Unreachable,
                 None => Exit::Failed,
             };
             ExitCode::from(exit.code())
@@ -123,7 +124,7 @@ fn check(args: &Args) -> Result<Exit> {
 
 /// Asks the courier that runs, and gives the only answer.
 fn ask(args: &Args, request: &Request) -> Result<Reply> {
-    Ok(client::ask(&args.socket(), request)?.receive()?)
+    Ok(client::ask(&args.socket(), request)?.receive(PATIENCE)?)
 }
 
 /// An answer that fits no question of ours, or a refusal.

@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use crate::cli::CliError;
 use crate::cli::args::{Switch, TermVerb, Verb, VotersVerb};
-use crate::cli::connection::{Connection, Heard, since};
-use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{Styled, elapsed};
 use crate::cli::session::{Session, unexpected};
+use crate::cli::since;
 use crate::clock;
+use crate::control::connection::{Connection, Heard};
 use crate::exit::Exit;
+use crate::interrupt::Interrupt;
 
 /// The daemon says every two seconds that it is still at it.
 const PATIENCE: Duration = Duration::from_secs(10);

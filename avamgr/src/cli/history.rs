@@ -7,12 +7,12 @@ use avamgr_core::control::{HistoryEntry, Reply, Request};
 
 use crate::cli::CliError;
 use crate::cli::args::HistoryArgs;
-use crate::cli::connection::{Connection, Heard, PATIENCE, Unreachable};
-use crate::cli::interrupt::{Interrupt, pause};
 use crate::cli::output::{Columns, Styled};
 use crate::cli::session::{Session, unexpected};
+use crate::control::connection::{Connection, Heard, PATIENCE, Unreachable};
 use crate::exit::Exit;
 use crate::history::{HELD_MAX, files};
+use crate::interrupt::{Interrupt, pause};
 
 /// Time between two tries to reach a daemon that went away.
 const RETRY: Duration = Duration::from_secs(1);

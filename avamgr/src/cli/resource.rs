@@ -6,10 +6,10 @@ use avamgr_core::control::{Command, Request, ResourceVerb};
 use nix::unistd::geteuid;
 
 use crate::cli::args::{ResourceArgs, ResourceOrder};
-use crate::cli::connection::{Connection, Unreachable};
 use crate::cli::output::Styled;
-use crate::cli::session::Session;
+use crate::cli::session::{DAEMON, Session};
 use crate::cli::{CliError, command, offline};
+use crate::control::connection::{Connection, Unreachable};
 use crate::exit::Exit;
 
 pub(super) fn run(session: &Session, args: &ResourceArgs) -> Result<Exit, CliError> {
@@ -22,7 +22,7 @@ pub(super) fn run(session: &Session, args: &ResourceArgs) -> Result<Exit, CliErr
 
 fn with_daemon(session: &Session, args: &ResourceArgs) -> Result<Exit, CliError> {
     let Some(resource) = args.resource.clone() else {
-        Connection::open(&session.socket())?;
+        Connection::open(DAEMON, &session.socket())?;
         return Err(CliError::Refused("name the resource: `avamgr status` lists them".to_owned()));
     };
     command::order(session, &Request::Command(Command::Resource { resource, verb: verb(args.verb) }))

@@ -10,9 +10,11 @@ use serde::Serialize;
 
 use crate::cli::CliError;
 use crate::cli::args::Global;
-use crate::cli::connection::{Connection, PATIENCE, Unreachable};
 use crate::cli::seams;
+use crate::control::connection::{Connection, PATIENCE, Unreachable};
 
+/// Name of the daemon.
+pub(super) const DAEMON: &str = "avamgrd";
 /// The socket where no config says otherwise.
 const SOCKET: &str = "/run/avamgr/avamgr.sock";
 
@@ -47,7 +49,7 @@ impl Session {
 
     /// Opens a connection and asks.
     pub(super) fn ask(&self, request: &Request) -> Result<Connection, Unreachable> {
-        let mut connection = Connection::open(&self.socket())?;
+        let mut connection = Connection::open(DAEMON, &self.socket())?;
         connection.send(request)?;
         Ok(connection)
     }

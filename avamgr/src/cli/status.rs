@@ -2,13 +2,13 @@
 
 use crate::cli::CliError;
 use crate::cli::args::StatusArgs;
-use crate::cli::connection::since;
-use crate::cli::interrupt::{Interrupt, pause};
 use crate::cli::output::{Styled, fit};
 use crate::cli::render::{self, StatusDocument};
 use crate::cli::session::Session;
+use crate::cli::since;
 use crate::clock;
 use crate::exit::Exit;
+use crate::interrupt::{Interrupt, pause};
 
 use terminal_size::{Height, Width};
 

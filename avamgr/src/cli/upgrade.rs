@@ -10,11 +10,12 @@ use avamgr_core::time::Instant;
 
 use crate::cli::CliError;
 use crate::cli::command::{last_word, show};
-use crate::cli::connection::{PATIENCE, Unreachable, since};
-use crate::cli::interrupt::Interrupt;
 use crate::cli::session::{Session, unexpected};
+use crate::cli::since;
 use crate::clock;
+use crate::control::connection::{PATIENCE, Unreachable};
 use crate::exit::Exit;
+use crate::interrupt::Interrupt;
 
 /// The new program may take this long until it answers.
 const RETURN: Duration = Duration::from_secs(20);
@@ -35,7 +36,7 @@ pub(super) fn run(session: &Session, binary: Option<&Path>) -> Result<Exit, CliE
             anstream::eprintln!("not waiting any longer: the order stands, `avamgr history` shows what comes of it");
             return Ok(Exit::Failed);
         }
-        Err(CliError::Unreachable(Unreachable::Closed)) => outcome(session, begun)?,
+        Err(CliError::Unreachable(Unreachable::Closed { .. })) => outcome(session, begun)?,
         Err(error) => return Err(error),
     };
     show(session, &answer, since(begun))

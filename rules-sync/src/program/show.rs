@@ -98,7 +98,7 @@ pub(super) fn resync(args: &Args, force: bool) -> Result<Exit> {
     let mut asked = client::ask(&args.socket(), &Request::Resync { force })?;
     let bar = io::stderr().is_terminal() && !args.json;
     loop {
-        match asked.receive()? {
+        match asked.receive(client::PATIENCE)? {
             Reply::Progress { done, total, text } if bar => draw(done, total, &text)?,
             Reply::Progress { done, total, text } if args.json => {
                 print_json(&Reply::Progress { done, total, text })?;

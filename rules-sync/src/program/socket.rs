@@ -201,7 +201,7 @@ mod tests {
         let ((orders, _queue), (_sender, status)) = (unbounded_channel(), watch::channel(None));
         socket.serve(Service { orders, status, operators: None }).unwrap();
         let hung: Vec<StdStream> = (0..100).map(|_| StdStream::connect(&path).unwrap()).collect();
-        let reply = client::ask(&path, &Request::Status).unwrap().receive().unwrap();
+        let reply = client::ask(&path, &Request::Status).unwrap().receive(client::PATIENCE).unwrap();
         assert!(matches!(reply, Reply::Refused { reason } if reason.contains("just been started")));
         drop(hung);
     }

@@ -10,14 +10,14 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::clock;
 
 /// While it lives, Ctrl-C is an event to wait for instead of the end of the process.
-pub(super) struct Interrupt {
+pub struct Interrupt {
     mask: SigSet,
     signals: SignalFd,
 }
 
 /// What came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Woken {
+pub enum Woken {
     /// There is something to read.
     Readable,
     /// Ctrl-C.
@@ -28,7 +28,7 @@ pub(super) enum Woken {
 
 impl Interrupt {
     /// Takes Ctrl-C over; `None` where the system does not permit it, then it works as usual.
-    pub(super) fn catch() -> Option<Self> {
+    pub fn catch() -> Option<Self> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGINT);
         mask.thread_block().ok()?;
@@ -50,7 +50,7 @@ impl Drop for Interrupt {
 }
 
 /// Waits for something to read, Ctrl-C (where caught) or the end of the time.
-pub(super) fn wait(readable: Option<BorrowedFd<'_>>, interrupt: Option<&Interrupt>, time: Duration) -> Woken {
+pub fn wait(readable: Option<BorrowedFd<'_>>, interrupt: Option<&Interrupt>, time: Duration) -> Woken {
     let mut fds = Vec::with_capacity(2);
     fds.extend(interrupt.map(|interrupt| PollFd::new(interrupt.signals.as_fd(), PollFlags::POLLIN)));
     fds.extend(readable.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
@@ -68,7 +68,7 @@ pub(super) fn wait(readable: Option<BorrowedFd<'_>>, interrupt: Option<&Interrup
 }
 
 /// Waits; `true` = Ctrl-C.
-pub(super) fn pause(interrupt: Option<&Interrupt>, time: Duration) -> bool {
+pub fn pause(interrupt: Option<&Interrupt>, time: Duration) -> bool {
     let end = clock::now() + time;
     loop {
         let left = end.since(clock::now());
