@@ -235,3 +235,44 @@ fn a_directory_that_may_not_be_read_is_named_and_the_rest_is_heard() {
         Ok(())
     });
 }
+
+#[test]
+fn a_full_disk_is_tried_now_and_then_and_gets_everything_soon_after_it_has_room() {
+    story(|| {
+        let bed = Setup { alone: true, ..Setup::default() }.make();
+        mount_small(&bed, "12m", MsFlags::empty());
+        for node in &bed.nodes {
+            node.prepare(None);
+            node.start();
+        }
+        bed.wait_reachable();
+        let b = &bed.nodes[1];
+        let filler = b.disk().join("filler");
+        b.visit(|| {
+            // As much as there is room for.
+            let _ = fs::write(&filler, vec![7; 16 << 20]);
+            Ok(())
+        });
+        for number in 0..100 {
+            bed.write(0, format!("rule{number}"), format!("rule {number} ").repeat(100));
+        }
+        let failed = || bed.nodes[0].status().unwrap().peers[0].errors.get("failed").copied().unwrap_or_default();
+        bed.nodes[0].wait_status("it to be told", |status| status.peers[0].error.is_some());
+        std::thread::sleep(Duration::from_secs(3));
+        let before = failed();
+        for number in 0..50 {
+            bed.write(0, "busy", format!("something changes all the time {number}"));
+            bed.ledger.excuse(format!("something changes all the time {number}").as_bytes());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let tried = failed() - before;
+        println!("tried {tried} times in 5 s");
+        assert!((1..=8).contains(&tried), "{tried}");
+        b.visit(|| fs::remove_file(&filler));
+        let healed = bed.wait_identical(SOON);
+        println!("healed {healed:?} after there was room");
+        assert!(healed <= HEALED, "{healed:?}");
+        bed.finish(SOON);
+        Ok(())
+    });
+}
