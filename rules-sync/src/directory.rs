@@ -28,6 +28,9 @@ pub struct Directory {
     /// Nobody has ever looked at it.
     first: AtomicBool,
     counter: AtomicU64,
+    /// The disk fails.
+    #[cfg(test)]
+    pub(crate) refuses: AtomicBool,
 }
 
 /// Where ours is for a directory on another file system than our state: beside it.
@@ -62,6 +65,8 @@ impl Directory {
             held: AtomicBool::new(false),
             first: AtomicBool::new(false),
             counter: AtomicU64::new(0),
+            #[cfg(test)]
+            refuses: AtomicBool::new(false),
         };
         if !directory.tree.is_beside(&directory.staging)? {
             let (path, area) = (path.display(), area.display());
@@ -113,6 +118,18 @@ impl Directory {
     /// Where a content waits for its place.
     pub fn staged_path(&self, name: &str) -> PathBuf {
         self.area.join("staging").join(name)
+    }
+
+    /// What was put into one of its directories, or taken away, is on the disk.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync_rules(&self, way: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the disk refuses"));
+        }
+        self.tree.sync(way)
     }
 
     /// What was put among the kept contents is on the disk.

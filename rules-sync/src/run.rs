@@ -180,19 +180,23 @@ impl Run {
 
     fn begin(&mut self) -> Result<(), RunError> {
         self.check_roots()?;
-        match self.in_moment(|courier, moment| courier.adopt(moment))? {
-            0 => {}
-            found => {
-                let text =
-                    format!("this program was killed at its work: {found} contents it had replaced are in the trash");
-                self.notices.say(Severity::Warning, text);
-            }
-        }
         self.in_moment(Courier::follow_role)?;
         for peer in self.peers.keys().cloned().collect::<Vec<_>>() {
             // Whoever is there says so, and whether it knows what it knew.
             self.courier.ask(&peer, Ask::Sum);
             self.take_in(&peer)?;
+        }
+        Ok(())
+    }
+
+    /// A directory is there: what an earlier run has left half done in it is kept.
+    fn adopt(&mut self, name: &str) -> Result<(), RunError> {
+        let found = self.in_moment(|courier, moment| courier.adopt(name, moment))?;
+        if found > 0 {
+            let text =
+                format!("this program was killed at its work: {found} contents it had replaced are in the trash");
+            self.notices.say(Severity::Warning, text);
+            self.report.recount();
         }
         Ok(())
     }
@@ -288,6 +292,7 @@ impl Run {
         let failed: BTreeSet<_> = found.troubles.iter().map(|(place, _)| place.directory().to_owned()).collect();
         for (place, error) in &found.troubles {
             self.troubles.put(now, place.to_string(), error.to_string());
+            self.roots.doubt_closed(place);
         }
         for place in found.busy.into_iter().chain(found.troubles.into_iter().map(|(place, _)| place)) {
             self.settle.see(now, place, Hint::Writing);

@@ -1,6 +1,7 @@
 //! What is known of every path, and what is owed to whom: on disk, so that a node that was away knows what it knew.
 
 mod age;
+mod undo;
 mod view;
 
 use std::path::Path;

@@ -1,7 +1,10 @@
 //! Hears of changes from the kernel. What it hears is a hint and never the truth: events are lost, and come in another order than
 //! things happened. So it says only where to look, and where everything has to be looked at.
 
-use std::path::{Component, Path};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path, PathBuf};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -23,7 +26,11 @@ pub enum Heard {
 /// The watch over one directory of the config, until it is dropped.
 #[derive(Debug)]
 pub struct Watch {
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
+    root: Place,
+    base: PathBuf,
+    /// Directories in it that may not be read, and so not be watched.
+    closed: BTreeSet<PathBuf>,
 }
 
 impl Watch {
@@ -33,7 +40,7 @@ impl Watch {
     /// When the directory cannot be watched: in words, with what to do.
     pub fn start(root: Place, path: &Path, tell: impl Fn(Heard) + Send + 'static) -> Result<Self, String> {
         let path = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
-        let base = path.clone();
+        let (base, place_of_root) = (path.clone(), root.clone());
         let on_event = move |event: notify::Result<notify::Event>| match event {
             Ok(event) if event.need_rescan() => {
                 tell(Heard::Doubt(root.clone(), "more happened than the kernel can tell".to_owned()));
@@ -49,9 +56,72 @@ impl Watch {
             Err(error) => tell(Heard::Blind(root.clone(), explain(&error))),
         };
         let mut watcher = RecommendedWatcher::new(on_event, links_are_contents()).map_err(|error| explain(&error))?;
-        watcher.watch(&path, RecursiveMode::Recursive).map_err(|error| explain(&error))?;
-        Ok(Self { _watcher: watcher })
+        let mut closed = BTreeSet::new();
+        watch_all(&mut watcher, &path, &mut closed).map_err(|error| explain(&error))?;
+        if closed.contains(&path) {
+            return Err(format!("{}: it may not be read", path.display()));
+        }
+        Ok(Self { watcher, root: place_of_root, base: path, closed })
     }
+
+    /// Whether a path is a directory that may not be read, and nobody knew that it is one: others that came with it may not be
+    /// watched either.
+    pub fn is_newly_closed(&self, place: &Place) -> bool {
+        let path = self.base.join(place.way());
+        let is_directory = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir());
+        is_directory && !self.closed.contains(&path) && fs::read_dir(&path).is_err_and(|error| is_closed(&error))
+    }
+
+    /// Tries again to watch what may not be read; what is watched now has to be looked at.
+    pub fn try_closed(&mut self) -> Vec<Place> {
+        let mut opened = Vec::new();
+        for path in std::mem::take(&mut self.closed) {
+            match watch_all(&mut self.watcher, &path, &mut self.closed) {
+                Ok(()) if self.closed.contains(&path) => {}
+                Ok(()) => opened.extend(place(&self.root, &self.base, &path)),
+                // It is gone.
+                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) || !path.exists() => {}
+                Err(_) => drop(self.closed.insert(path)),
+            }
+        }
+        opened
+    }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::PermissionDenied
+}
+
+/// Watches a directory and everything in it but what is `closed`: the library gives up at the first of these.
+fn watch_all(watcher: &mut RecommendedWatcher, path: &Path, closed: &mut BTreeSet<PathBuf>) -> notify::Result<()> {
+    let error = match watcher.watch(path, RecursiveMode::Recursive) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    if !matches!(&error.kind, notify::ErrorKind::Io(error) if is_closed(error)) {
+        return Err(error);
+    }
+    if error.paths.iter().any(|it| it == path) {
+        closed.insert(path.to_owned());
+        return Ok(());
+    }
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if is_closed(&error) => {
+            closed.insert(path.to_owned());
+            return Ok(());
+        }
+        Err(_) => return Err(error),
+    };
+    // It is watched itself by now, and so is what will come into it.
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        match watch_all(watcher, &entry.path(), closed) {
+            // It has gone meanwhile.
+            Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 /// What a link points to is not ours to watch.
@@ -94,7 +164,7 @@ fn place(root: &Place, base: &Path, path: &Path) -> Option<Place> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::fs::File;
     use std::io::Write as _;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::sync::mpsc::{Receiver, channel};

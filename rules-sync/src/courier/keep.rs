@@ -25,32 +25,30 @@ impl Courier {
         Some(self.directory(&kept.place)?.kept_path(name))
     }
 
-    /// Takes note of what lies among the kept contents and nobody knows of: the courier was killed before it could say what
-    /// it is.
+    /// Takes note of what lies among the kept contents of a directory and nobody knows of: the courier was killed before it could
+    /// say what it is. Returns how much it is. Nothing may wait for its place there.
     ///
     /// # Errors
     /// When the store cannot be used, or the disk refuses.
-    pub fn adopt(&mut self, moment: Moment<'_>) -> Result<usize, CourierError> {
+    pub fn adopt(&self, name: &str, moment: Moment<'_>) -> Result<usize, CourierError> {
+        let (Some(directory), Ok(place)) = (self.directories.get(name), Place::root(name)) else { return Ok(0) };
         let known: Vec<String> = self.store.kept()?.into_iter().map(|(name, _)| name).collect();
+        // What cannot be read now stays where it is: it must not keep the rest from being replicated.
+        if let Err(error) = directory.keep_what_was_staged() {
+            tracing::warn!("directory {name}: what an earlier run has left cannot be kept: {error}");
+        }
         let mut found = 0;
-        for (name, directory) in &self.directories {
-            let Ok(place) = Place::root(name) else { continue };
-            // What cannot be read now stays where it is: it must not keep the rest from being replicated.
-            if let Err(error) = directory.keep_what_was_staged() {
-                tracing::warn!("directory {name}: what an earlier run has left cannot be kept: {error}");
+        let names = directory.kept_names().unwrap_or_default();
+        for orphan in names.into_iter().filter(|orphan| !known.contains(orphan)) {
+            let Ok(content) = directory.kept_content(&orphan) else { continue };
+            if !content.has_bytes() {
+                continue;
             }
-            let names = directory.kept_names().unwrap_or_default();
-            for orphan in names.into_iter().filter(|orphan| !known.contains(orphan)) {
-                let Ok(content) = directory.kept_content(&orphan) else { continue };
-                if !content.has_bytes() {
-                    continue;
-                }
-                let seen = Seen { node: &self.me, active: false, millis: moment.millis };
-                let entry = Entry::first(seen, content);
-                let kept = Kept { place: place.clone(), entry, millis: moment.millis, conflict: false };
-                self.store.write(|changes| changes.keep(&orphan, &kept))?;
-                found += 1;
-            }
+            let seen = Seen { node: &self.me, active: false, millis: moment.millis };
+            let entry = Entry::first(seen, content);
+            let kept = Kept { place: place.clone(), entry, millis: moment.millis, conflict: false };
+            self.store.write(|changes| changes.keep(&orphan, &kept))?;
+            found += 1;
         }
         Ok(found)
     }
@@ -181,7 +179,7 @@ mod tests {
     /// Something is among the kept contents, and this is the time on the wall.
     fn keep(courier: &mut Courier, root: &Path, name: &str, millis: u64) {
         fs::write(root.join("area/kept").join(name), name).unwrap();
-        assert_eq!(courier.adopt(Moment { active: None, millis }).unwrap(), 1);
+        assert_eq!(courier.adopt("re", Moment { active: None, millis }).unwrap(), 1);
     }
 
     fn left(root: &Path) -> usize {

@@ -12,7 +12,7 @@ use crate::place::Place;
 use crate::plan::{Item, order};
 use crate::receive::{Outcome, ReceiveError, Receiver};
 use crate::spool::Spool;
-use crate::store::{Changes, Debt};
+use crate::store::{Changes, Debt, StoreError};
 use crate::version::Content;
 
 /// What the batches of a peer have brought.
@@ -42,6 +42,22 @@ pub struct Taken {
     pub sum: Option<Sum>,
     /// All that it holds, or the part of it that had room in a manifest.
     pub all: Option<Part>,
+}
+
+/// A directory in one of the config, by the name of that and the way in it.
+type Above = (OsString, PathBuf);
+
+/// Where the name of a path stands.
+fn above(place: &Place) -> Option<Above> {
+    Some((place.directory().to_owned(), place.way().parent()?.to_owned()))
+}
+
+/// It has to be tried again.
+fn leave(reply: &mut Manifest, taken: &mut Taken, place: Place, why: String) {
+    if reply.refused.len() < REFUSED_MAX {
+        reply.refused.push((place.clone(), why.clone()));
+    }
+    taken.later.push((place, why));
 }
 
 impl Courier {
@@ -86,9 +102,8 @@ impl Courier {
         order(&mut items);
         let batch = manifest.batch;
         let content = |place: &Place| contents.get(place).map(|content| spool.content(batch, *content));
-        // All of it is noted at once, and what was done before an error too.
-        let done = self.store.write(|changes| Ok(self.receive_all(changes, peer, items, content, moment, taken)))?;
-        let reply = done?;
+        // All of it is noted at once.
+        let reply = self.store.write(|changes| self.receive_all(changes, peer, items, content, moment, taken))?;
         for item in &reply.known {
             self.strays.remove(&item.place);
         }
@@ -104,9 +119,9 @@ impl Courier {
         content: impl Fn(&Place) -> Option<PathBuf>,
         moment: Moment<'_>,
         taken: &mut Taken,
-    ) -> Result<Manifest, CourierError> {
+    ) -> Result<Manifest, StoreError> {
         let mut reply = Manifest::new(&self.me, 0);
-        let mut touched = BTreeSet::new();
+        let mut placed = Vec::new();
         for item in items {
             if self.one_way && moment.active != Some(peer) {
                 match self.hear_other(changes, peer, &item, moment)? {
@@ -118,6 +133,7 @@ impl Courier {
                     }
                 }
             }
+            let before = changes.get(&item.place)?;
             match self.receive(changes, peer, &item, content(&item.place).as_deref(), moment)? {
                 Outcome::Known => {}
                 Outcome::Merged => taken.conflicts.push(item.place.clone()),
@@ -126,34 +142,43 @@ impl Courier {
                     continue;
                 }
                 Outcome::Later(why) => {
-                    if reply.refused.len() < REFUSED_MAX {
-                        reply.refused.push((item.place.clone(), why.clone()));
-                    }
-                    taken.later.push((item.place, why));
+                    leave(&mut reply, taken, item.place, why);
                     continue;
                 }
             }
-            let above = item.place.way().parent().map(Path::to_owned);
-            touched.extend(above.map(|above| (item.place.directory().to_owned(), above)));
-            taken.settled.push(item.place.clone());
-            reply.known.push(item);
+            placed.push((item, before));
         }
-        self.sync(&touched)?;
-        Ok(reply)
-    }
-
-    /// What is noted has to be so: the names get to the disk before the store says that they are there.
-    fn sync(&self, touched: &BTreeSet<(OsString, PathBuf)>) -> Result<(), CourierError> {
-        let mut names = BTreeSet::new();
-        for (name, way) in touched {
-            if let Some(directory) = name.to_str().and_then(|name| self.directories.get(name)) {
-                directory.tree().sync(way)?;
-                if names.insert(name) {
-                    directory.sync_kept()?;
+        let unsure = self.sync(placed.iter().map(|(item, _)| &item.place));
+        for (item, before) in placed {
+            match above(&item.place).and_then(|above| unsure.get(&above)) {
+                Some(why) => {
+                    // After a crash it may not be there: whoever was told that it is would take that for a deletion.
+                    changes.put_back(&item.place, before.as_ref())?;
+                    leave(&mut reply, taken, item.place, why.clone());
+                }
+                None => {
+                    taken.settled.push(item.place.clone());
+                    reply.known.push(item);
                 }
             }
         }
-        Ok(())
+        Ok(reply)
+    }
+
+    /// What is noted has to be so: the names get to the disk before the store says that they are there. Returns the directories
+    /// where they do not, and why.
+    fn sync<'p>(&self, places: impl Iterator<Item = &'p Place>) -> BTreeMap<Above, String> {
+        let (mut kept, mut unsure) = (BTreeMap::new(), BTreeMap::new());
+        let touched: BTreeSet<Above> = places.filter_map(above).collect();
+        for (name, way) in touched {
+            let Some(directory) = name.to_str().and_then(|name| self.directories.get(name)) else { continue };
+            let kept = kept.entry(name.clone()).or_insert_with(|| directory.sync_kept().map_err(|it| it.to_string()));
+            let synced = kept.clone().and_then(|()| directory.sync_rules(&way).map_err(|it| it.to_string()));
+            if let Err(why) = synced {
+                unsure.insert((name, way), format!("nobody knows whether it has got to the disk: {why}"));
+            }
+        }
+        unsure
     }
 
     fn receive(
@@ -163,7 +188,7 @@ impl Courier {
         item: &Item,
         content: Option<&Path>,
         moment: Moment<'_>,
-    ) -> Result<Outcome, CourierError> {
+    ) -> Result<Outcome, StoreError> {
         let Some(directory) = self.directory(&item.place) else {
             return Ok(Outcome::Later("the directory is not there, or not in this node's config".to_owned()));
         };
@@ -178,7 +203,7 @@ impl Courier {
         let receiver = Receiver { directory, seen: self.seen(moment), peers: &self.peers, from: peer, obeys };
         match receiver.receive(changes, item, content) {
             Ok(outcome) => Ok(outcome),
-            Err(ReceiveError::Store(error)) => Err(error.into()),
+            Err(ReceiveError::Store(error)) => Err(error),
             Err(ReceiveError::Disk(error)) => Ok(Outcome::Later(error.to_string())),
         }
     }
@@ -234,5 +259,67 @@ impl Courier {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::directory::Directory;
+    use crate::filter::Filter;
+    use crate::manifest::News;
+    use crate::store::Store;
+    use crate::version::{Entry, Seen};
+
+    const NOW: Moment<'static> = Moment { active: None, millis: 9 };
+
+    fn link(path: &str, target: &str) -> Item {
+        let seen = Seen { node: "b", active: false, millis: 1 };
+        let content = Content::Link { target: target.as_bytes().to_vec() };
+        Item { place: Place::try_from(path.to_owned()).unwrap(), entry: Entry::first(seen, content) }
+    }
+
+    #[test]
+    fn what_may_not_be_on_the_disk_is_not_noted_nor_confirmed() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::create_dir(path("rules")).unwrap();
+        let directory = Directory::open(&path("rules"), &path("area"), Filter::default()).unwrap();
+        let mut courier = Courier::new("a", &["b".to_owned()], Store::open(&path("store")).unwrap(), false).unwrap();
+        courier.gain("re", directory).unwrap();
+        let spool = Spool::open(&path("in")).unwrap();
+        let first = link("re/rule", "first");
+        let second = Item {
+            entry: first
+                .entry
+                .changed(Seen { node: "b", active: false, millis: 2 }, Content::Link { target: b"second".to_vec() }),
+            ..first.clone()
+        };
+        let mut number = 0;
+        let mut hear = |courier: &mut Courier, item: &Item| {
+            number += 1;
+            let mut manifest = Manifest::new("b", number);
+            manifest.news.push(News { item: item.clone(), content: None });
+            spool.close(&manifest).unwrap();
+            courier.take_in("b", &spool, NOW).unwrap()
+        };
+        let known = |courier: &Courier| courier.store.get(&first.place).unwrap().map(|record| record.entry);
+        assert_eq!(hear(&mut courier, &first).settled.len(), 1);
+        for (item, before) in [(&second, Some(first.entry.clone())), (&link("re/new", "new"), None)] {
+            courier.directories["re"].refuses.store(true, Ordering::Relaxed);
+            let taken = hear(&mut courier, item);
+            assert_eq!((taken.settled.len(), taken.later.len()), (0, 1));
+            let record = courier.store.get(&item.place).unwrap();
+            assert_eq!(record.map(|record| record.entry), before);
+            courier.directories["re"].refuses.store(false, Ordering::Relaxed);
+            let taken = hear(&mut courier, item);
+            assert_eq!((taken.settled.len(), taken.later.len(), taken.conflicts.len()), (1, 0, 0));
+        }
+        assert_eq!(known(&courier), Some(second.entry.clone()), "nobody has changed it here");
+        assert_eq!(courier.store.kept().unwrap().len(), 1, "what was replaced is kept once");
+        assert_eq!(courier.replies["b"].known.len(), 3);
     }
 }

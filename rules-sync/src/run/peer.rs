@@ -31,6 +31,10 @@ const UNKNOWN: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(100);
 /// but not longer than this.
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// So many batches that fail in a row tell which path it is, if it is one,
+const SEARCH: u32 = 6;
+/// and if it is none, it is the disk there, or something else that lasts: then each further one waits for so long.
+const REST: Duration = Duration::from_secs(1);
 /// After a failure a batch is so much smaller, until it is known which path it is.
 const SHRINK: usize = 8;
 
@@ -59,6 +63,10 @@ pub(super) struct Peer {
     /// What makes every batch fail or cannot be had, until when.
     deferred: BTreeMap<Place, (Version, Duration)>,
     failures: u32,
+    /// Batches in a row that it could not take.
+    refusals: u32,
+    /// Nothing goes to it before this.
+    rest: Duration,
     pub(super) last_sent: Option<Transfer>,
     pub(super) last_received: Option<Transfer>,
     pub(super) error: Option<String>,
@@ -90,6 +98,8 @@ impl Peer {
             limits: LIMITS,
             deferred: BTreeMap::new(),
             failures: 0,
+            refusals: 0,
+            rest: Duration::ZERO,
             last_sent: None,
             last_received: None,
             error: None,
@@ -105,7 +115,7 @@ impl Peer {
     pub(super) fn wake(&mut self, now: Duration) {
         // After a failure it waits for its turn.
         if self.failures == 0 {
-            self.due = Some(now.max(self.not_before));
+            self.due = Some(now.max(self.not_before).max(self.rest));
         }
     }
 
@@ -152,6 +162,11 @@ impl Peer {
         if !matches!(error, SendError::Failed { .. }) {
             return;
         }
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refusals > SEARCH {
+            self.rest = now + REST;
+            self.due = self.due.max(Some(self.rest));
+        }
         match lost.news.as_slice() {
             [] => {}
             // It is this one: the others go on meanwhile.
@@ -165,7 +180,11 @@ impl Peer {
     }
 
     fn succeeded(&mut self, now: Duration, sent: &Manifest, took: Duration) {
-        self.failures = 0;
+        if self.refusals > SEARCH {
+            // It was none of these: what lasted is over.
+            self.deferred.clear();
+        }
+        (self.failures, self.refusals, self.rest) = (0, 0, now);
         self.error = None;
         self.limits.items = (self.limits.items * SHRINK).min(LIMITS.items);
         self.deferred.retain(|_, (_, until)| now < *until);
@@ -298,7 +317,8 @@ impl Run {
             Err(CourierError::Disk(error)) => {
                 self.troubles.put(now, format!("what goes to {name}"), error.to_string());
                 peer.limits.items = (peer.limits.items / SHRINK).max(1);
-                peer.due = Some(now + RETRY_MAX);
+                peer.rest = now + REST;
+                peer.due = Some(peer.rest);
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -350,3 +370,6 @@ impl Run {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

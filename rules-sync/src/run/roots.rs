@@ -81,6 +81,15 @@ impl Roots {
         }
     }
 
+    /// A path cannot be looked at: if it is a directory that came closed, what came with it may not be watched.
+    pub(super) fn doubt_closed(&mut self, place: &Place) {
+        let is_its = |root: &&Root| root.place.directory() == place.directory();
+        let watch = self.list.iter().find(is_its).and_then(|root| root.watch.as_ref());
+        if watch.is_some_and(|watch| watch.is_newly_closed(place)) {
+            self.doubt(place);
+        }
+    }
+
     /// Changes in one of them are not heard any more.
     pub(super) fn blind(&mut self, place: &Place, why: String) {
         let now = clock::now();
@@ -116,6 +125,7 @@ impl Run {
             match found.and_then(|_| self.roots.open(root)) {
                 Ok((identity, directory)) => {
                     self.courier.gain(&root.name, directory)?;
+                    self.adopt(&root.name)?;
                     root.identity = Some(identity);
                     self.say_root(root, None);
                 }
@@ -130,6 +140,9 @@ impl Run {
             // First the watch, then the look: what changes in between is seen twice, and not never.
             self.watch_root(now, root);
             self.settle.see(now, root.place.clone(), Hint::Done);
+        }
+        for place in root.watch.as_mut().map(Watch::try_closed).unwrap_or_default() {
+            self.settle.see(now, place, Hint::Done);
         }
         Ok(())
     }

@@ -214,3 +214,101 @@ fn a_file_that_cannot_be_read_is_named_and_sent_when_it_can() {
         Ok(())
     });
 }
+
+#[test]
+fn a_directory_that_may_not_be_read_is_named_and_the_rest_is_heard() {
+    story(|| {
+        let bed = of_nobody();
+        let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
+        for way in ["closed", "open", "open/closed", "open/z"] {
+            fs::create_dir(a.path(way))?;
+            chown(a.path(way), Some(NOBODY), Some(NOBODY))?;
+        }
+        write(&bed, 0, "closed/rule", "first");
+        b.wait_holds("closed/rule", b"first");
+        bed.wait_settled(SOON);
+        a.stop();
+        for way in ["closed", "open/closed"] {
+            a.chmod(way, 0);
+        }
+        a.start();
+        bed.wait_reachable();
+        let closed =
+            |status: &avamgr_core::courier::Status, place: &str| status.troubles.iter().any(|it| it.place == place);
+        a.wait_status("both to be named, and no more", |status| {
+            let is_seen = status.directories.iter().all(|it| it.trouble.is_none());
+            is_seen && closed(status, "re/closed") && closed(status, "re/open/closed")
+        });
+        let heard = |way: &str, content: &str| {
+            write(&bed, 0, way, content);
+            let begin = clock::now();
+            b.wait_holds(way, content.as_bytes());
+            let took = clock::now().since(begin);
+            assert!(took < Duration::from_secs(2), "{way} took {took:?}");
+        };
+        for (way, round) in ["rule", "open/rule", "open/z/rule"].into_iter().zip(0..) {
+            heard(way, &format!("heard {round}"));
+        }
+        // One that comes with a closed one in it.
+        let beside = a.disk().join("beside");
+        for way in ["", "a", "a/closed", "b"] {
+            fs::create_dir(beside.join(way))?;
+            chown(beside.join(way), Some(NOBODY), Some(NOBODY))?;
+        }
+        fs::set_permissions(beside.join("a/closed"), std::os::unix::fs::PermissionsExt::from_mode(0o000))?;
+        fs::rename(&beside, a.path("come"))?;
+        a.wait_status("it to be named", |status| closed(status, "re/come/a/closed"));
+        std::thread::sleep(Duration::from_secs(3));
+        heard("come/b/rule", "heard beside a closed one");
+        for way in ["closed", "open/closed", "come/a/closed"] {
+            a.chmod(way, 0o755);
+        }
+        a.wait_status("nothing to be closed", |status| status.troubles.is_empty());
+        heard("closed/rule", "heard where it was closed");
+        heard("come/a/closed/rule", "heard where it was closed too");
+        bed.ledger.excuse(b"first");
+        assert_eq!(bed.finish(SOON).len(), 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_full_disk_is_tried_now_and_then_and_gets_everything_soon_after_it_has_room() {
+    story(|| {
+        let bed = Setup { alone: true, ..Setup::default() }.make();
+        mount_small(&bed, "12m", MsFlags::empty());
+        for node in &bed.nodes {
+            node.prepare(None);
+            node.start();
+        }
+        bed.wait_reachable();
+        let b = &bed.nodes[1];
+        let filler = b.disk().join("filler");
+        b.visit(|| {
+            // As much as there is room for.
+            let _ = fs::write(&filler, vec![7; 16 << 20]);
+            Ok(())
+        });
+        for number in 0..100 {
+            bed.write(0, format!("rule{number}"), format!("rule {number} ").repeat(100));
+        }
+        let failed = || bed.nodes[0].status().unwrap().peers[0].errors.get("failed").copied().unwrap_or_default();
+        bed.nodes[0].wait_status("it to be told", |status| status.peers[0].error.is_some());
+        std::thread::sleep(Duration::from_secs(3));
+        let before = failed();
+        for number in 0..50 {
+            bed.write(0, "busy", format!("something changes all the time {number}"));
+            bed.ledger.excuse(format!("something changes all the time {number}").as_bytes());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let tried = failed() - before;
+        println!("tried {tried} times in 5 s");
+        assert!((1..=8).contains(&tried), "{tried}");
+        b.visit(|| fs::remove_file(&filler));
+        let healed = bed.wait_identical(SOON);
+        println!("healed {healed:?} after there was room");
+        assert!(healed <= HEALED, "{healed:?}");
+        bed.finish(SOON);
+        Ok(())
+    });
+}

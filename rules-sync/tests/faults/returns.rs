@@ -170,3 +170,26 @@ fn a_directory_that_is_taken_away_and_comes_back_is_replicated_again() {
         Ok(())
     });
 }
+
+#[test]
+fn what_a_killed_program_had_replaced_is_in_the_trash_also_when_its_directory_comes_later() {
+    story(|| {
+        let bed = Setup { rules: "user = \"root\"".to_owned(), ..Setup::default() }.start();
+        let b = &bed.nodes[1];
+        bed.write(0, "rule", "first");
+        b.wait_holds("rule", b"first");
+        b.stop();
+        let area = b.state().join("area/re");
+        fs::write(area.join("staging/000000000000009-00000000"), "replaced")?;
+        fs::write(area.join("kept/000000000000008-00000000"), "replaced before")?;
+        let away = b.disk().join("away");
+        fs::rename(b.rules(), &away)?;
+        b.start();
+        b.wait_status("it to be missed", |status| status.directories.iter().all(|it| it.trouble.is_some()));
+        fs::rename(&away, b.rules())?;
+        b.wait_notice("2 contents it had replaced are in the trash");
+        assert_eq!(b.kept("trash").len(), 2);
+        assert_eq!(bed.finish(SOON).len(), 0);
+        Ok(())
+    });
+}
