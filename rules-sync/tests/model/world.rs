@@ -12,7 +12,7 @@ use rules_sync::plan::{Item, Limits, batch, order};
 use rules_sync::version::{Content, Entry, Seen, counter};
 
 /// So little that nearly everything takes several batches.
-const LIMITS: Limits = Limits { items: 3, bytes: 40 };
+const LIMITS: Limits = Limits { items: 3, bytes: 5 };
 
 /// What a node has on its disk besides the rules, and loses with its state.
 #[derive(Clone, Debug, Default)]
