@@ -4,15 +4,18 @@ use crate::merge::{Verdict, merge};
 use crate::version::{Content, Entry, Relation, Seen, Stamp, node_of};
 
 /// Decides what becomes of `theirs`, which the ACTIVE node `from` says: what was known is `ours`, and the path holds `here`. Its
-/// word counts, whatever was changed here. That is kept as a conflict, unless `from` knew it when it changed the path.
-pub fn obey(ours: Option<&Entry>, here: &Content, theirs: &Entry, seen: Seen<'_>, from: &str) -> Verdict {
+/// word counts, whatever was changed here. That is kept as a conflict, unless `from` knew it when it changed the path. `learns`:
+/// one of the two has not heard yet what the other one knows.
+pub fn obey(ours: Option<&Entry>, here: &Content, theirs: &Entry, seen: Seen<'_>, from: &str, learns: bool) -> Verdict {
     let Some(ours) = ours else {
         return take(here, theirs.clone(), false, *here != Content::Gone);
     };
-    let relation = ours.version.relation(&theirs.version);
-    if relation == Relation::Concurrent && theirs.is_found() && !ours.is_found() {
+    if learns && theirs.is_found() && !ours.is_found() {
         // It has lost what it knew, and what it has found may be old.
-        return merge(Some(ours), theirs);
+        let verdict = merge(Some(ours), theirs);
+        // It has to be told.
+        let is_news = verdict == Verdict::Known && !theirs.follows(ours);
+        return if is_news { Verdict::Note(ours.clone()) } else { verdict };
     }
     let (follows, same) = (theirs.follows(ours), ours.content == theirs.content);
     let entry = if follows {
@@ -67,7 +70,7 @@ pub enum Answer {
     Overruled(Entry),
 }
 
-/// Decides what this node, which is ACTIVE, answers to `theirs`. `learns`: it knows nothing yet of what the other one knew.
+/// Decides what this node, which is ACTIVE, answers to `theirs`. `learns`: as for [`obey`].
 pub fn answer(ours: Option<&Entry>, theirs: &Entry, seen: Seen<'_>, learns: bool) -> Answer {
     let Some(ours) = ours else {
         // A deletion undoes nothing.
@@ -78,7 +81,11 @@ pub fn answer(ours: Option<&Entry>, theirs: &Entry, seen: Seen<'_>, learns: bool
     match ours.version.relation(&theirs.version) {
         Relation::After => Answer::Known,
         Relation::Same if same => Answer::Known,
-        Relation::Before | Relation::Concurrent if same || (learns && ours.is_found()) => Answer::Merge,
+        Relation::Before | Relation::Concurrent if same || (learns && ours.is_found() && !theirs.is_found()) => {
+            Answer::Merge
+        }
+        // What was only found becomes what this node has decided: the other one may not take it otherwise.
+        Relation::Concurrent if ours.is_found() => Answer::Overruled(ours.changed(seen, ours.content.clone())),
         Relation::Before | Relation::Same => Answer::Overruled(ours.changed(seen, ours.content.clone())),
         Relation::Concurrent => Answer::Told,
     }
@@ -97,7 +104,7 @@ mod tests {
     }
 
     fn obeyed(ours: Option<&Entry>, here: u8, theirs: &Entry) -> Verdict {
-        obey(ours, &if here == 0 { Content::Gone } else { file(here) }, theirs, seen("b@1", false, 50), "a")
+        obey(ours, &if here == 0 { Content::Gone } else { file(here) }, theirs, seen("b@1", false, 50), "a", true)
     }
 
     #[test]
@@ -132,10 +139,14 @@ mod tests {
     #[test]
     fn what_the_active_node_has_only_found_undoes_no_change() {
         let found = Entry::found(seen("a@2", true, 99), file(1));
-        let changed = Entry::first(seen("a@1", true, 1), file(2));
+        let changed = Entry::first(seen("b@1", true, 1), file(2));
         let also_found = Entry::found(seen("b@1", false, 100), file(2));
         assert!(matches!(obeyed(Some(&changed), 2, &found), Verdict::KeepTheirs(_)));
         assert!(matches!(obeyed(Some(&also_found), 2, &found), Verdict::TakeAndKeepOurs(_)));
+        let known = obey(Some(&changed), &file(2), &found, seen("b@1", false, 50), "a", false);
+        assert!(matches!(known, Verdict::TakeAndKeepOurs(_)), "both have known the same since then");
+        let made_from_it = found.changed(seen("b@1", true, 100), file(2));
+        assert_eq!(obeyed(Some(&made_from_it), 2, &found), Verdict::Note(made_from_it), "it has to be told");
     }
 
     #[test]
@@ -161,7 +172,8 @@ mod tests {
             (answer(None, &theirs, me, true), answer(Some(&found), &theirs, me, true)),
             (Answer::Merge, Answer::Merge)
         );
-        assert_eq!(answer(Some(&found), &theirs, me, false), Answer::Told);
+        let Answer::Overruled(decided) = answer(Some(&found), &theirs, me, false) else { panic!("it is only found") };
+        assert!(!decided.is_found() && decided.content == found.content);
         let changed = found.changed(me, file(2));
         assert_eq!(answer(Some(&changed), &theirs, me, true), Answer::Told);
     }

@@ -41,6 +41,11 @@ pub fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             avamgr::complain(&format!("rules-sync: {error:#}"));
+            if unreachable(&error).is_some_and(Unreachable::is_stopped) {
+                avamgr::complain(
+                    "  where the config has [rules], `service dre start` starts it; alone it is `rules-sync run`",
+                );
+            }
             let exit = match error.downcast_ref::<Ended>() {
                 Some(Ended(exit, _)) => *exit,
                 None if error.is::<Unreachable>() || error.is::<NoStatus>() => Exit::Unreachable,
@@ -48,6 +53,13 @@ pub fn main() -> ExitCode {
             };
             ExitCode::from(exit.code())
         }
+    }
+}
+
+fn unreachable(error: &anyhow::Error) -> Option<&Unreachable> {
+    match error.downcast_ref::<NoStatus>() {
+        Some(NoStatus::Unreachable(error)) => Some(error),
+        Some(NoStatus::Refused(_) | NoStatus::Other) | None => error.downcast_ref(),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Receiver<'a> {
     pub from: &'a str,
     /// Changes come from the ACTIVE node only, and it is theirs.
     pub obeys: bool,
+    /// One of us has not heard yet what the other one knows.
+    pub learns: bool,
 }
 
 impl Receiver<'_> {
@@ -95,7 +97,7 @@ impl Receiver<'_> {
             let here = here.as_ref().map(|record| &record.entry);
             let verdict = if self.obeys {
                 let here = here.map_or(&Content::Gone, |here| &here.content);
-                obey(known, here, &news.entry, self.seen, self.from)
+                obey(known, here, &news.entry, self.seen, self.from, self.learns)
             } else {
                 merge(here, &news.entry)
             };
@@ -286,7 +288,7 @@ mod tests {
         fn receiver(&self, millis: u64) -> Receiver<'_> {
             let seen = Seen { node: self.name, active: false, millis };
             let (directory, peers) = (&self.directory, &self.peers);
-            Receiver { directory, seen, peers, from: &self.peers[0], obeys: false }
+            Receiver { directory, seen, peers, from: &self.peers[0], obeys: false, learns: true }
         }
 
         fn receive(&self, millis: u64, news: &Item, content: Option<&Path>) -> Outcome {

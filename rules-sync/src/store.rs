@@ -8,8 +8,7 @@ use std::path::Path;
 
 use redb::{
     CommitError, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
-    ReadableTableMetadata as _, SetDurabilityError, StorageError, Table, TableDefinition, TableError, TransactionError,
-    WriteTransaction,
+    SetDurabilityError, StorageError, Table, TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
@@ -174,22 +173,6 @@ impl Store {
     /// When the store cannot be read.
     pub fn held(&self, directory: &str) -> Result<Option<u64>, StoreError> {
         self.number_of(&held_key(directory))
-    }
-
-    /// How many paths are known, those that are gone included.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn len(&self) -> Result<u64, StoreError> {
-        Ok(self.read()?.open_table(RECORDS)?.len()?)
-    }
-
-    /// Whether no path is known.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn is_empty(&self) -> Result<bool, StoreError> {
-        Ok(self.len()? == 0)
     }
 
     /// Shows every path that holds something, in order, with what it holds.
@@ -388,12 +371,20 @@ impl Changes<'_> {
         Ok(())
     }
 
-    /// Nothing is owed to anybody but `peer`.
+    /// What was owed to anybody is owed to `peer`, and to nobody else.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub fn forgive_but(&mut self, peer: &str) -> Result<(), StoreError> {
-        Ok(self.owed.retain(|(whose, _), _| whose == peer)?)
+    pub fn owe_only(&mut self, peer: &str) -> Result<(), StoreError> {
+        let mut others = Vec::new();
+        self.owed.retain(|(whose, place), value| {
+            others.extend((whose != peer).then(|| (place.to_vec(), value)));
+            whose == peer
+        })?;
+        for (place, (millis, offer)) in others {
+            self.owe(peer, &Place::checked(place)?, Debt { millis, offer })?;
+        }
+        Ok(())
     }
 
     /// The number of a peer's store.

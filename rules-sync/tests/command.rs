@@ -116,5 +116,6 @@ fn a_courier_that_does_not_run_cannot_be_asked_and_that_is_said() {
     let socket = site.path("none.sock");
     let asked = site.run(&["--socket", socket.to_str().unwrap(), "status"], "");
     assert_eq!(asked.status.code(), Some(4), "{}", err(&asked));
-    assert!(err(&asked).contains("does not answer on"), "{}", err(&asked));
+    assert!(err(&asked).contains("is not running (no control socket at"), "{}", err(&asked));
+    assert!(err(&asked).contains("`service dre start` starts it"), "{}", err(&asked));
 }

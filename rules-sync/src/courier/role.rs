@@ -10,7 +10,7 @@ use crate::store::{Changes, Debt, Record, StoreError};
 const ROLE: &str = "role/active";
 
 /// Under which the store knows that a peer has held the same.
-fn met_key(peer: &str) -> String {
+pub(super) fn met_key(peer: &str) -> String {
     format!("met/{peer}")
 }
 
@@ -43,7 +43,7 @@ impl Courier {
             })?;
         }
         if !is_me {
-            self.store.write(|changes| changes.forgive_but(active))?;
+            self.store.write(|changes| changes.owe_only(active))?;
             let strays: Vec<Place> = self.strays.iter().cloned().collect();
             if !strays.is_empty() {
                 self.reply_to(active).wants.extend(strays);
@@ -57,11 +57,15 @@ impl Courier {
     /// # Errors
     /// When the store cannot be used.
     pub fn met(&self, peer: &str) -> Result<(), CourierError> {
-        let key = met_key(peer);
-        if self.store.number_of(&key)?.is_none() {
-            self.store.write(|changes| changes.set_number(&key, 1))?;
+        if self.learns(peer)? {
+            self.store.write(|changes| changes.set_number(&met_key(peer), 1))?;
         }
         Ok(())
+    }
+
+    /// Whether one of us has not heard yet what the other one knows.
+    pub(super) fn learns(&self, peer: &str) -> Result<bool, StoreError> {
+        Ok(self.store.number_of(&met_key(peer))? != Some(1))
     }
 
     /// Whether a peer is told what is known here.
@@ -89,8 +93,7 @@ impl Courier {
             let is_known = ours.is_some_and(|ours| ours.follows(&item.entry));
             return Ok(if is_known { Heard::Known } else { Heard::Take });
         }
-        let learns = self.store.number_of(&met_key(peer))?.is_none();
-        match answer(ours, &item.entry, self.seen(moment), learns) {
+        match answer(ours, &item.entry, self.seen(moment), self.learns(peer)?) {
             Answer::Known => return Ok(Heard::Known),
             Answer::Merge => return Ok(Heard::Take),
             Answer::Told => changes.owe(peer, &item.place, Debt::now(moment.millis))?,

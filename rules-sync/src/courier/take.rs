@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::role::Heard;
+use super::role::{Heard, met_key};
 use super::{Courier, CourierError, Moment};
 use crate::compare::{Part, Sum};
 use crate::manifest::{Ask, Manifest, REFUSED_MAX};
@@ -200,7 +200,8 @@ impl Courier {
         if !obeys && !self.may_change(moment) {
             return Ok(Outcome::Later(format!("{peer} is not ACTIVE, and changes come from there only")));
         }
-        let receiver = Receiver { directory, seen: self.seen(moment), peers: &self.peers, from: peer, obeys };
+        let learns = self.learns(peer)?;
+        let receiver = Receiver { directory, seen: self.seen(moment), peers: &self.peers, from: peer, obeys, learns };
         match receiver.receive(changes, item, content) {
             Ok(outcome) => Ok(outcome),
             Err(ReceiveError::Store(error)) => Err(error),
@@ -220,6 +221,7 @@ impl Courier {
             taken.is_new = true;
             self.store.write(|changes| {
                 changes.set_number(peer, manifest.store)?;
+                changes.set_number(&met_key(peer), 0)?;
                 if self.may_owe(peer, moment) { changes.offer_everything(peer, moment.millis) } else { Ok(()) }
             })?;
         }
@@ -237,6 +239,13 @@ impl Courier {
         taken.paths += u64::try_from(manifest.news.len()).unwrap_or(u64::MAX);
         let with_content = manifest.news.iter().filter(|news| news.content.is_some());
         taken.bytes += with_content.map(|news| news.item.entry.content.bytes()).sum::<u64>();
+        // It could not tell before what it did not know.
+        let known =
+            manifest.known.iter().filter(|item| moment.active == Some(peer) && self.strays.contains(&item.place));
+        let again: Vec<Place> = known.map(|item| item.place.clone()).collect();
+        if !again.is_empty() {
+            self.reply_to(peer).wants.extend(again);
+        }
         taken.confirmed.extend(manifest.known.drain(..).map(|item| item.place));
         taken.wanted.append(&mut manifest.wants);
         taken.refused.append(&mut manifest.refused);

@@ -73,6 +73,9 @@ fn status(me: &str, active: &str) -> Status {
     }
 }
 
+/// A daemon that has much to do.
+const SLOW: Duration = Duration::from_millis(150);
+
 /// Answers every line with the status. Ends with the process: nobody waits for it.
 fn serve(socket: &Path, me: &str, active: &Active) {
     let listener = UnixListener::bind(socket).unwrap();
@@ -90,6 +93,7 @@ fn answer(stream: &UnixStream, me: &str, active: &Active) {
         let active = *active.lock().unwrap();
         let reply = encode(&Reply::Status { status: Box::new(status(me, active)) }, MAX_REPLY_BYTES).unwrap();
         let mut to = stream;
+        thread::sleep(SLOW);
         if line.is_err() || to.write_all(&reply).is_err() {
             return;
         }

@@ -1,0 +1,60 @@
+//! Random histories against a model: in the end every tree is the same, and everything that was ever written is in it, or was
+//! overwritten by who knew it and is in a trash, or is kept aside.
+
+mod world;
+
+use proptest::prelude::*;
+
+use world::{Step, World};
+
+fn step() -> impl Strategy<Value = Step> {
+    let (node, path, at) = (0..3usize, 0..4u8, 0..100usize);
+    prop_oneof![
+        8 => (node.clone(), path.clone()).prop_map(|(node, path)| Step::Write { node, path }),
+        2 => (node.clone(), path.clone()).prop_map(|(node, path)| Step::Delete { node, path }),
+        2 => (node.clone(), path.clone(), path).prop_map(|(node, path, to)| Step::Rename { node, path, to }),
+        6 => node.clone().prop_map(|node| Step::Scan { node }),
+        8 => (node.clone(), node.clone()).prop_map(|(node, to)| Step::Send { node, to }),
+        10 => at.clone().prop_map(|at| Step::Deliver { at }),
+        2 => at.clone().prop_map(|at| Step::Repeat { at }),
+        2 => at.clone().prop_map(|at| Step::Lose { at }),
+        3 => (at, 0..4usize).prop_map(|(at, after)| Step::DieInBatch { at, after }),
+        2 => node.clone().prop_map(|node| Step::Die { node }),
+        1 => node.clone().prop_map(|node| Step::LoseStore { node }),
+        2 => node.clone().prop_map(|to| Step::Switchover { to }),
+        1 => (node.clone(), prop::option::of(node)).prop_map(|(node, active)| Step::Hear { node, active }),
+    ]
+}
+
+fn run(nodes: usize, ahead: u64, one_way: bool, steps: &[Step]) {
+    let mut world = World::new(nodes, ahead, one_way);
+    steps.iter().for_each(|step| world.take(step));
+    world.end();
+    world.check();
+}
+
+fn ahead() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(3_600_000u64)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_tree_is_the_same_in_the_end_and_nothing_is_lost(
+        nodes in 2..4usize,
+        ahead in ahead(),
+        steps in prop::collection::vec(step(), 0..100),
+    ) {
+        run(nodes, ahead, false, &steps);
+    }
+
+    #[test]
+    fn every_tree_is_the_active_nodes_in_the_end_where_it_alone_may_change_anything(
+        nodes in 2..4usize,
+        ahead in ahead(),
+        steps in prop::collection::vec(step(), 0..100),
+    ) {
+        run(nodes, ahead, true, &steps);
+    }
+}
