@@ -18,8 +18,8 @@ use crate::place::Place;
 use crate::plan::{Item, Limits, batch};
 use crate::scan::{self, Found, Scope, Walk};
 use crate::spool::Spool;
-use crate::store::{Debt, Store, StoreError};
-use crate::version::{Content, NodeName, Seen, counter};
+use crate::store::{Debt, Record, Store, StoreError};
+use crate::version::{Content, Entry, NodeName, Seen, counter};
 
 /// Room for the number of a content, beside its item.
 const NUMBER_ROOM: u64 = 32;
@@ -40,6 +40,8 @@ pub struct Courier {
     replies: BTreeMap<String, Manifest>,
     /// Paths that were changed here while nobody but the ACTIVE node may change anything.
     strays: BTreeSet<Place>,
+    /// What has been placed and may not be on the disk, so that it is not noted; whoever sent it sends it again.
+    unsure: BTreeMap<Place, Entry>,
 }
 
 /// Who is ACTIVE, and what time it is.
@@ -60,6 +62,15 @@ pub enum Portion {
     Offer,
     /// Nothing now.
     Nothing,
+}
+
+/// How paths are looked at.
+#[derive(Clone, Copy)]
+struct How {
+    /// Every file is read, whatever its times say.
+    fresh: bool,
+    /// What is missing is gone, and be it everything.
+    conceding: bool,
 }
 
 /// What a look has found.
@@ -118,6 +129,7 @@ impl Courier {
             store,
             replies: BTreeMap::new(),
             strays: BTreeSet::new(),
+            unsure: BTreeMap::new(),
         })
     }
 
@@ -180,13 +192,29 @@ impl Courier {
     /// # Errors
     /// When the store cannot be used.
     pub fn look(&mut self, places: &[Place], fresh: bool, moment: Moment<'_>) -> Result<Looked, CourierError> {
+        self.look_as(How { fresh, conceding: false }, places, moment)
+    }
+
+    /// An operator says that what is missing in a directory of the config is gone, and be it everything. Looks at it.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub fn concede(&mut self, root: &Place, moment: Moment<'_>) -> Result<Looked, CourierError> {
+        if let Some(name) = root.directory().to_str() {
+            self.release(name)?;
+        }
+        self.look_as(How { fresh: false, conceding: true }, std::slice::from_ref(root), moment)
+    }
+
+    fn look_as(&mut self, how: How, places: &[Place], moment: Moment<'_>) -> Result<Looked, CourierError> {
         let mut looked = Looked::default();
         for place in places {
             let Some(directory) = self.directory(place) else { continue };
-            let scope = Scope { fresh, ..directory.scope() };
+            let scope = Scope { fresh: how.fresh, ..directory.scope() };
             let seen = self.seen(moment);
             let top = self.look_above(scope, place, seen, moment, &mut looked)?;
-            let mut walk = Walk::new(scope, top, seen);
+            let walk = Walk::new(scope, top, seen);
+            let mut walk = if how.conceding { walk.conceding() } else { walk };
             while let Some(found) = walk.next(&self.store.view()?)? {
                 self.note(place, found, moment, &mut looked)?;
             }
@@ -205,13 +233,14 @@ impl Courier {
         Ok(looked)
     }
 
-    /// The directories of the config among these are not new any more.
+    /// The directories of the config among these are not new any more. One that is empty may still be waiting for its disk: that is
+    /// new then.
     fn note_first_look(&self, places: &[Place]) -> Result<(), StoreError> {
         for place in places.iter().filter(|place| place.depth() == 1) {
-            let first = self.directory(place).filter(|directory| directory.scope().first);
-            if let (Some(directory), Some(name)) = (first, place.directory().to_str()) {
+            let (Some(directory), Some(name)) = (self.directory(place), place.directory().to_str()) else { continue };
+            directory.expect(false);
+            if self.store.number_of(&looked_key(name))?.is_none() && !self.inside(place).is_empty() {
                 self.store.note(|changes| changes.set_number(&looked_key(name), 1))?;
-                directory.expect(false);
             }
         }
         Ok(())
@@ -232,7 +261,9 @@ impl Courier {
             let known = self.store.get(&above)?;
             let found = scan::one(scope, &above, known.as_ref(), seen);
             if found.changes.iter().any(|(_, record)| !matches!(record.entry.content, Content::Directory { .. })) {
+                // The look from there finds it itself.
                 top = above;
+                continue;
             }
             self.note(place, found, moment, looked)?;
         }
@@ -248,6 +279,10 @@ impl Courier {
         moment: Moment<'_>,
         looked: &mut Looked,
     ) -> Result<(), CourierError> {
+        let is_unsure = |place: &Place, record: &Record| {
+            self.unsure.get(place).is_some_and(|unsure| unsure.content == record.entry.content)
+        };
+        found.changes.retain(|(place, record)| !is_unsure(place, record));
         if !self.may_change(moment) {
             looked.strays.extend(std::mem::take(&mut found.changes).into_iter().map(|(place, _)| place));
         }
@@ -265,7 +300,8 @@ impl Courier {
         looked.changed += found.changes.len();
         looked.busy.extend(found.busy);
         looked.troubles.extend(found.troubles);
-        if found.missing > 0 {
+        // How much it is is seen from above only.
+        if found.missing > 0 && place.depth() == 1 {
             *looked.missing.entry(place.directory().to_owned()).or_default() += found.missing;
         }
         Ok(())

@@ -1,10 +1,10 @@
 //! THE COURIER: replicates directories of rules between nodes. Every change made on any of them reaches the others; what two
 //! nodes change at once has one winner everywhere, and the loser is kept.
 //!
-//! Six rooms decide and touch nothing: [`version`] says which of two contents follows the other, [`merge`] what becomes of one
+//! Seven rooms decide and touch nothing: [`version`] says which of two contents follows the other, [`merge`] what becomes of one
 //! that comes from another node, [`obey`] where only the ACTIVE node may change anything, [`settle`] when a path that changes has
-//! come to rest, [`plan`] what goes to a peer in one go, [`leftovers`] what nobody comes back to. A
-//! [`place`] is how nodes name a path.
+//! come to rest, [`plan`] what goes to a peer in one go, [`compare`] where two trees differ, [`leftovers`] what nobody comes back
+//! to. A [`place`] is how nodes name a path.
 //!
 //! Others touch the disk: [`watch`] hears of changes, [`tree`] and [`scan`] look, [`apply`] puts, [`receive`] does what was decided.
 //! What is known of every path, and what is owed to whom, is in the [`store`]; [`rsync`] carries it, with a [`manifest`], from a

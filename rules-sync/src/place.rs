@@ -1,6 +1,7 @@
 //! The name of a path on every node: the directory of the config, and the way in it. What other nodes and the disk name is checked
 //! here, once: no place is outside of its directory.
 
+use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fmt::Write as _;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 const TEXT_MAX: usize = 4 * 4096;
 
 /// A path under one of the directories, or such a directory itself.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Place(PathBuf);
 
@@ -98,6 +99,19 @@ impl Place {
     /// The places it lies in, from the nearest on.
     pub fn above(&self) -> impl Iterator<Item = Self> {
         self.0.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).map(|path| Self(path.to_owned()))
+    }
+}
+
+/// The order of their bytes, as the store and every other node have it.
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

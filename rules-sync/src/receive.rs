@@ -28,6 +28,8 @@ pub enum Outcome {
     Merged,
     /// Its content has not come: it has to be asked for.
     Wanted,
+    /// It is known, and what is there stays, because it holds what nobody else knows.
+    Left,
     /// It cannot be done now; it has to be tried again. In words.
     Later(String),
 }
@@ -58,6 +60,8 @@ pub struct Receiver<'a> {
     pub obeys: bool,
     /// One of us has not heard yet what the other one knows.
     pub learns: bool,
+    /// What has been placed here, and was not noted because it may not be on the disk.
+    pub unsure: Option<&'a Entry>,
 }
 
 impl Receiver<'_> {
@@ -135,10 +139,11 @@ impl Receiver<'_> {
         if self.obeys {
             return Ok((known, Some(changed)));
         }
-        let follows = known.as_ref().is_none_or(|known| news.entry.follows(&known.entry));
-        if changed.entry.content == news.entry.content && follows && known.is_some() {
-            // We have put it there ourselves, and were killed before that was noted: nobody has changed anything.
-            let placed = Record { entry: news.entry.clone(), trace: changed.trace };
+        let follows = |entry: &&Entry| known.as_ref().is_none_or(|known| entry.follows(&known.entry));
+        let ours = |entry: &&Entry| entry.content == changed.entry.content && follows(entry);
+        if let Some(entry) = [Some(&news.entry), self.unsure].into_iter().flatten().find(ours) {
+            // We have put it there ourselves, and that was not noted: nobody has changed anything.
+            let placed = Record { entry: entry.clone(), trace: changed.trace };
             changes.put(&news.place, &placed, [], self.debt())?;
             return Ok((known, Some(placed)));
         }
@@ -158,8 +163,17 @@ impl Receiver<'_> {
     ) -> Result<Outcome, ReceiveError> {
         let in_the_way = || Ok(Outcome::Later("something else lies there".to_owned()));
         let (Some(here), Some(theirs)) = (here, verdict.entry()) else { return in_the_way() };
-        if self.obeys || !matches!(here.content, Content::Directory { .. }) {
+        if !matches!(here.content, Content::Directory { .. }) {
             return in_the_way();
+        }
+        if self.obeys {
+            // What is left in it is known to nobody else: it stays, and its directory with it.
+            if theirs.content != Content::Gone || changes.holds_inside(&news.place)? {
+                return in_the_way();
+            }
+            let record = Record { entry: theirs.clone(), trace: None };
+            changes.put(&news.place, &record, [], self.debt())?;
+            return Ok(Outcome::Left);
         }
         if !changes.owes_inside(self.from, &news.place)? {
             return in_the_way();
@@ -288,7 +302,7 @@ mod tests {
         fn receiver(&self, millis: u64) -> Receiver<'_> {
             let seen = Seen { node: self.name, active: false, millis };
             let (directory, peers) = (&self.directory, &self.peers);
-            Receiver { directory, seen, peers, from: &self.peers[0], obeys: false, learns: true }
+            Receiver { directory, seen, peers, from: &self.peers[0], obeys: false, learns: true, unsure: None }
         }
 
         fn receive(&self, millis: u64, news: &Item, content: Option<&Path>) -> Outcome {
@@ -442,6 +456,16 @@ mod tests {
         assert_eq!(two.hear(&one, &second, 3), Outcome::Known);
         let entry = two.store.get(&second.place).unwrap().unwrap().entry;
         assert_eq!((entry, two.owes()), (second.entry, 0));
+    }
+
+    #[test]
+    fn a_new_rule_that_was_placed_and_not_noted_is_no_change_of_ours_either() {
+        let (one, two) = pair();
+        let news = one.write("a", "first", 1);
+        fs::write(two.rules.join("a"), "first").unwrap();
+        assert_eq!(two.hear(&one, &news, 3), Outcome::Known);
+        let entry = two.store.get(&news.place).unwrap().unwrap().entry;
+        assert_eq!((entry, two.owes()), (news.entry, 0));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use avamgr_core::node::event::Severity;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::clock;
-use crate::courier::{Courier, CourierError, Moment, Taken};
+use crate::courier::{Courier, CourierError, Looked, Moment, Taken};
 use crate::manifest::{Ask, Manifest};
 use crate::place::Place;
 use crate::rsync::SendError;
@@ -288,6 +288,10 @@ impl Run {
 
     fn look_at(&mut self, places: &[Place], fresh: bool) -> Result<(), RunError> {
         let found = self.in_moment(|courier, moment| courier.look(places, fresh, moment))?;
+        self.note_look(places, found)
+    }
+
+    fn note_look(&mut self, places: &[Place], found: Looked) -> Result<(), RunError> {
         let now = clock::now();
         let failed: BTreeSet<_> = found.troubles.iter().map(|(place, _)| place.directory().to_owned()).collect();
         for (place, error) in &found.troubles {

@@ -11,9 +11,6 @@ use crate::store::{Record, StoreError, View};
 use crate::tree::{Look, Trace, Tree};
 use crate::version::{Content, Entry, Seen};
 
-/// A directory that had at least so many paths and has none any more was not emptied by hand: its disk is not there.
-const EMPTIED: usize = 2;
-
 /// So many paths are looked at in one go: no tree is too large for the memory.
 const PIECE: usize = 1_024;
 
@@ -78,6 +75,12 @@ impl<'a> Walk<'a> {
         Self { sight: Sight { scope, seen }, todo: vec![top.clone()], top, spares: scope.held.then_some(true) }
     }
 
+    /// What is missing is gone, and be it everything: an operator says so.
+    #[must_use]
+    pub fn conceding(self) -> Self {
+        Self { spares: Some(false), ..self }
+    }
+
     /// The next piece, compared with what is known now; `None` at the end.
     ///
     /// # Errors
@@ -101,7 +104,7 @@ impl<'a> Walk<'a> {
         let here = self.sight.look(place, known.as_ref(), found);
         if let (Here::Nothing | Here::Excluded, Some(record)) = (&here, known.filter(|it| self.sight.counts(place, it)))
         {
-            let spares = self.spares(view)?;
+            let spares = self.spares();
             self.sight.miss(place, &record, spares, found);
         }
         let names = match here {
@@ -121,21 +124,11 @@ impl<'a> Walk<'a> {
         Ok(inside)
     }
 
-    /// What is missing counts as it was where everything is: nobody has emptied it by hand.
-    fn spares(&mut self, view: &View) -> Result<bool, StoreError> {
-        if let Some(spares) = self.spares {
-            return Ok(spares);
-        }
-        let mut lost = 0;
-        if self.sight.is_empty() {
-            view.under(&self.top, |place, record| {
-                lost += usize::from(self.sight.counts(place, &record));
-                lost < EMPTIED
-            })?;
-        }
-        let spares = lost >= EMPTIED;
-        self.spares = Some(spares);
-        Ok(spares)
+    /// What is missing counts as it was where a look from above finds nothing at all: nobody has emptied it by hand, its disk is not
+    /// there.
+    fn spares(&mut self) -> bool {
+        let (top, sight) = (&self.top, self.sight);
+        *self.spares.get_or_insert_with(|| top.depth() == 1 && sight.is_empty())
     }
 }
 
@@ -167,7 +160,8 @@ impl Sight<'_> {
             Ok(Look::Holds(content, trace)) => {
                 let is_directory = matches!(content, Content::Directory { .. });
                 if !self.scope.filter.takes(place.way(), is_directory) {
-                    return Here::Excluded;
+                    // Of a directory that was here what lay in it is gone, whatever is in its place.
+                    return if self.scope.filter.takes(place.way(), true) { Here::Nothing } else { Here::Excluded };
                 }
                 // The directory of the config is as each node has it.
                 if place.way() != Path::new("") {
@@ -238,7 +232,11 @@ impl Sight<'_> {
     /// Nothing that is replicated is left in the directory of the config.
     fn is_empty(&self) -> bool {
         let names = self.scope.tree.names(Path::new(""));
-        let taken = |name: &OsString| self.scope.filter.takes(Path::new(name), false);
+        let is_directory = |way: &Path| self.scope.tree.names(way).is_ok_and(|names| names.is_some());
+        let taken = |name: &OsString| {
+            let way = Path::new(name);
+            self.scope.filter.takes(way, false) || (self.scope.filter.takes(way, true) && is_directory(way))
+        };
         names.is_ok_and(|names| names.is_some_and(|names| !names.iter().any(taken)))
     }
 }
@@ -375,6 +373,39 @@ mod tests {
         rules.held = false;
         fs::remove_file(rules.path("a")).unwrap();
         assert_eq!(rules.changes(), ["-re/a", "re/b"], "the other one is there");
+        fs::remove_file(rules.path("b")).unwrap();
+        assert_eq!((rules.look().missing, rules.look().changes.len()), (1, 0), "also where it had one only");
+        let mut walk = Walk::new(rules.scope(), place("re"), SEEN).conceding();
+        let found = walk.next(&rules.store.view().unwrap()).unwrap().unwrap();
+        assert_eq!((found.missing, found.changes.len()), (0, 1), "but when an operator says so");
+    }
+
+    #[test]
+    fn what_was_deleted_in_a_directory_is_gone_though_that_is_empty_now() {
+        let mut rules = Rules::new();
+        fs::create_dir(rules.path("sub")).unwrap();
+        for way in ["sub/a", "sub/b"] {
+            fs::write(rules.path(way), "1").unwrap();
+        }
+        assert_eq!(rules.changes().len(), 3);
+        fs::remove_dir_all(rules.path("sub")).unwrap();
+        let mut walk = Walk::new(rules.scope(), place("re/sub"), SEEN);
+        let found = walk.next(&rules.store.view().unwrap()).unwrap().unwrap();
+        assert_eq!((found.missing, found.changes.len()), (0, 3), "it was heard to go");
+        assert_eq!(rules.look().missing, 3, "and from above it is not there");
+    }
+
+    #[test]
+    fn what_lay_in_a_directory_that_is_another_thing_now_is_gone_also_where_that_is_excluded() {
+        let mut rules = Rules::new();
+        rules.filter = Filter::new(&["*.rules".to_owned()], &[]).unwrap();
+        fs::create_dir(rules.path("sub")).unwrap();
+        fs::write(rules.path("sub/a.rules"), "1").unwrap();
+        fs::create_dir(rules.path("other")).unwrap();
+        assert_eq!(rules.changes().len(), 3);
+        fs::remove_dir_all(rules.path("sub")).unwrap();
+        symlink("other", rules.path("sub")).unwrap();
+        assert_eq!(rules.changes(), ["-re/sub", "-re/sub/a.rules"], "the directory that is left is not nothing");
     }
 
     #[test]

@@ -67,7 +67,8 @@ impl Spool {
             return Ok(same);
         }
         let path = self.content(batch, number);
-        io::copy(source, &mut File::create(&path)?)?;
+        // One that grows meanwhile is another one already.
+        io::copy(&mut source.take(known.bytes().saturating_add(1)), &mut File::create(&path)?)?;
         let same = is_known(digest(&mut File::open(&path)?)?);
         if !same {
             fs::remove_file(&path)?;
@@ -206,7 +207,10 @@ impl Spool {
             let name = entry?.file_name();
             let is_ours = name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
             if is_ours && Path::new(&name) <= last.as_path() {
-                match fs::remove_file(self.path.join(&name)) {
+                let path = self.path.join(&name);
+                match fs::remove_file(&path) {
+                    // No courier makes one.
+                    Err(error) if error.kind() == ErrorKind::IsADirectory => fs::remove_dir_all(&path)?,
                     Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                     Ok(()) | Err(_) => {}
                 }

@@ -1,6 +1,7 @@
 //! What is known of every path, and what is owed to whom: on disk, so that a node that was away knows what it knew.
 
 mod age;
+mod inside;
 mod undo;
 mod view;
 
@@ -403,23 +404,6 @@ impl Changes<'_> {
     pub fn get(&self, place: &Place) -> Result<Option<Record>, StoreError> {
         let found = self.records.get(place.as_bytes())?;
         Ok(found.map(|bytes| serde_json::from_slice(bytes.value())).transpose()?)
-    }
-
-    /// Whether something that a peer has to be told of lies in a directory.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn owes_inside(&self, peer: &str, place: &Place) -> Result<bool, StoreError> {
-        let (first, end) = inside(place);
-        for found in self.owed.range((peer, first.as_slice())..(peer, end.as_slice()))? {
-            let (key, _) = found?;
-            let Some(bytes) = self.records.get(key.value().1)? else { continue };
-            let Record { entry, .. } = serde_json::from_slice(bytes.value())?;
-            if entry.content != Content::Gone {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Whether something is known of a path.

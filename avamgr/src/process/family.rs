@@ -25,8 +25,9 @@ pub const MARK_VARIABLE: &str = "AVAMGR_RESOURCE";
 /// The longest pause between two looks.
 const LOOK_PACE_MAX: Duration = Duration::from_millis(50);
 
-/// How often a process in the middle of an exec is looked at, and how long between two looks.
-const LOOKS_AT_CHANGE: u32 = 20;
+/// How often a process in the middle of an exec is looked at, and how long between two looks. On a busy machine it may stay there;
+/// one that lives has arguments.
+const LOOKS_AT_CHANGE: u32 = 100;
 const CHANGE_PACE: Duration = Duration::from_millis(1);
 
 /// In the flags of a process: it ends (kernel, `include/linux/sched.h`).
@@ -98,7 +99,16 @@ impl Family {
     /// Waits until nobody is left, at most until `until`; answers whether that came true.
     pub async fn gone(&self, until: Instant) -> bool {
         let mut pace = Duration::from_millis(1);
-        while self.members_by(until).await.is_none_or(|pids| !pids.is_empty()) {
+        let mut seen: Vec<i32> = Vec::new();
+        loop {
+            if let Some(pids) = self.members_by(until).await {
+                if pids.is_empty() && !seen.iter().any(|pid| is_dying(*pid)) {
+                    return true;
+                }
+                seen.extend(pids);
+                seen.sort_unstable();
+                seen.dedup();
+            }
             let now = Instant::now();
             if now >= until {
                 return false;
@@ -106,7 +116,6 @@ impl Family {
             sleep(pace.min(until - now)).await;
             pace = (pace * 2).min(LOOK_PACE_MAX);
         }
-        true
     }
 
     /// Stops them: TERM, from `kill_at` on KILL, until nobody is left. Answers how many there were.
@@ -125,6 +134,10 @@ impl Family {
             let dying: Vec<i32> = asked.iter().copied().filter(|pid| !pids.contains(pid) && is_dying(*pid)).collect();
             if pids.is_empty() && dying.is_empty() {
                 return Ok(asked.len());
+            }
+            // Of one whose first thread has ended the others may go on.
+            for pid in dying.iter().filter(|_| now >= kill_at) {
+                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
             }
             for pid in &pids {
                 // Between looking and signalling are microseconds; a number comes back only after all others were used.

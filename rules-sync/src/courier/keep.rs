@@ -1,5 +1,6 @@
 //! What was replaced, deleted or lost a conflict: shown, put back, and removed at last.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -32,12 +33,12 @@ impl Courier {
     /// When the store cannot be used, or the disk refuses.
     pub fn adopt(&self, name: &str, moment: Moment<'_>) -> Result<usize, CourierError> {
         let (Some(directory), Ok(place)) = (self.directories.get(name), Place::root(name)) else { return Ok(0) };
-        let known: Vec<String> = self.store.kept()?.into_iter().map(|(name, _)| name).collect();
+        let known: BTreeSet<String> = self.store.kept()?.into_iter().map(|(name, _)| name).collect();
         // What cannot be read now stays where it is: it must not keep the rest from being replicated.
         if let Err(error) = directory.keep_what_was_staged() {
             tracing::warn!("directory {name}: what an earlier run has left cannot be kept: {error}");
         }
-        let mut found = 0;
+        let mut found = Vec::new();
         let names = directory.kept_names().unwrap_or_default();
         for orphan in names.into_iter().filter(|orphan| !known.contains(orphan)) {
             let Ok(content) = directory.kept_content(&orphan) else { continue };
@@ -47,10 +48,12 @@ impl Courier {
             let seen = Seen { node: &self.me, active: false, millis: moment.millis };
             let entry = Entry::first(seen, content);
             let kept = Kept { place: place.clone(), entry, millis: moment.millis, conflict: false };
-            self.store.write(|changes| changes.keep(&orphan, &kept))?;
-            found += 1;
+            found.push((orphan, kept));
         }
-        Ok(found)
+        if !found.is_empty() {
+            self.store.write(|changes| found.iter().try_for_each(|(orphan, kept)| changes.keep(orphan, kept)))?;
+        }
+        Ok(found.len())
     }
 
     /// Removes what has been kept for long enough, and the oldest where there is too much. Returns how much. So much time has

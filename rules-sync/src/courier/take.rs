@@ -38,6 +38,8 @@ pub struct Taken {
     pub paths: u64,
     /// Bytes of contents.
     pub bytes: u64,
+    /// These are known, and what is there stays.
+    left: BTreeSet<Place>,
     /// All that it holds, summed up.
     pub sum: Option<Sum>,
     /// All that it holds, or the part of it that had room in a manifest.
@@ -68,15 +70,17 @@ impl Courier {
     pub fn take_in(&mut self, peer: &str, spool: &Spool, moment: Moment<'_>) -> Result<Taken, CourierError> {
         let mut taken = Taken::default();
         for number in spool.batches()? {
-            match spool.manifest(number, peer)? {
-                Ok(manifest) => match self.take_batch(peer, spool, manifest, moment, &mut taken) {
+            match spool.manifest(number, peer) {
+                Ok(Ok(manifest)) => match self.take_batch(peer, spool, manifest, moment, &mut taken) {
                     // It comes again; those behind it do not wait for it.
                     Err(CourierError::Disk(error)) => {
                         taken.doubts.push(format!("a batch of {peer} could not be taken in: {error}"));
                     }
                     done => done?,
                 },
-                Err(error) => taken.doubts.push(format!("a batch of {peer} is not believed: {error}")),
+                Ok(Err(error)) => taken.doubts.push(format!("a batch of {peer} is not believed: {error}")),
+                // Those behind it do not wait for it either.
+                Err(error) => taken.doubts.push(format!("a batch of {peer} cannot be read: {error}")),
             }
             spool.remove_until(number)?;
         }
@@ -103,10 +107,15 @@ impl Courier {
         let batch = manifest.batch;
         let content = |place: &Place| contents.get(place).map(|content| spool.content(batch, *content));
         // All of it is noted at once.
-        let reply = self.store.write(|changes| self.receive_all(changes, peer, items, content, moment, taken))?;
+        let (reply, unsure) =
+            self.store.write(|changes| self.receive_all(changes, peer, items, content, moment, taken))?;
         for item in &reply.known {
-            self.strays.remove(&item.place);
+            if !taken.left.contains(&item.place) {
+                self.strays.remove(&item.place);
+            }
+            self.unsure.remove(&item.place);
         }
+        self.unsure.extend(unsure.into_iter().map(|item| (item.place, item.entry)));
         self.reply_to(peer).repeat(reply);
         Ok(())
     }
@@ -119,7 +128,7 @@ impl Courier {
         content: impl Fn(&Place) -> Option<PathBuf>,
         moment: Moment<'_>,
         taken: &mut Taken,
-    ) -> Result<Manifest, StoreError> {
+    ) -> Result<(Manifest, Vec<Item>), StoreError> {
         let mut reply = Manifest::new(&self.me, 0);
         let mut placed = Vec::new();
         for item in items {
@@ -137,6 +146,7 @@ impl Courier {
             match self.receive(changes, peer, &item, content(&item.place).as_deref(), moment)? {
                 Outcome::Known => {}
                 Outcome::Merged => taken.conflicts.push(item.place.clone()),
+                Outcome::Left => drop(taken.left.insert(item.place.clone())),
                 Outcome::Wanted => {
                     reply.wants.push(item.place);
                     continue;
@@ -149,12 +159,14 @@ impl Courier {
             placed.push((item, before));
         }
         let unsure = self.sync(placed.iter().map(|(item, _)| &item.place));
+        let mut undone = Vec::new();
         for (item, before) in placed {
             match above(&item.place).and_then(|above| unsure.get(&above)) {
                 Some(why) => {
                     // After a crash it may not be there: whoever was told that it is would take that for a deletion.
-                    changes.put_back(&item.place, before.as_ref())?;
-                    leave(&mut reply, taken, item.place, why.clone());
+                    changes.put_back(&item.place, before.as_ref(), &self.peers)?;
+                    leave(&mut reply, taken, item.place.clone(), why.clone());
+                    undone.push(item);
                 }
                 None => {
                     taken.settled.push(item.place.clone());
@@ -162,7 +174,7 @@ impl Courier {
                 }
             }
         }
-        Ok(reply)
+        Ok((reply, undone))
     }
 
     /// What is noted has to be so: the names get to the disk before the store says that they are there. Returns the directories
@@ -201,7 +213,8 @@ impl Courier {
             return Ok(Outcome::Later(format!("{peer} is not ACTIVE, and changes come from there only")));
         }
         let learns = self.learns(peer)?;
-        let receiver = Receiver { directory, seen: self.seen(moment), peers: &self.peers, from: peer, obeys, learns };
+        let (seen, peers, unsure) = (self.seen(moment), &self.peers, self.unsure.get(&item.place));
+        let receiver = Receiver { directory, seen, peers, from: peer, obeys, learns, unsure };
         match receiver.receive(changes, item, content) {
             Ok(outcome) => Ok(outcome),
             Err(ReceiveError::Store(error)) => Err(error),
@@ -323,6 +336,7 @@ mod tests {
             assert_eq!((taken.settled.len(), taken.later.len()), (0, 1));
             let record = courier.store.get(&item.place).unwrap();
             assert_eq!(record.map(|record| record.entry), before);
+            assert_eq!(courier.look(&[Place::root("re").unwrap()], false, NOW).unwrap().changed, 0);
             courier.directories["re"].refuses.store(false, Ordering::Relaxed);
             let taken = hear(&mut courier, item);
             assert_eq!((taken.settled.len(), taken.later.len(), taken.conflicts.len()), (1, 0, 0));

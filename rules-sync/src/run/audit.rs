@@ -7,7 +7,7 @@ use avamgr_core::node::event::Severity;
 
 use super::{Run, RunError};
 use crate::clock;
-use crate::courier::Taken;
+use crate::courier::{Courier, Taken};
 use crate::manifest::Ask;
 use crate::place::Place;
 
@@ -63,6 +63,8 @@ impl Run {
         if self.audit.queue.is_empty() && begun >= self.audit.due {
             self.begin_audit();
             self.audit.ask = Some(begun + AGAIN);
+            // What was asked for and has not come may have been lost on the way.
+            self.in_moment(Courier::follow_role)?;
         }
         while let Some((place, fresh)) = self.audit.queue.pop_front() {
             self.look_at(&[place], fresh)?;

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::{Event, Peer, Run, RunError};
 use crate::clock;
@@ -17,7 +18,9 @@ impl Run {
             let (name, events) = (name.clone(), self.events.clone());
             let on_event = move |event: notify::Result<notify::Event>| {
                 let has_come = match event {
-                    Ok(event) => event.need_rescan() || event.paths.iter().any(|path| is_manifest(path)),
+                    Ok(event) => {
+                        event.need_rescan() || (brings(event.kind) && event.paths.iter().any(|path| is_manifest(path)))
+                    }
                     Err(_) => true,
                 };
                 if has_come {
@@ -48,6 +51,19 @@ impl Run {
                 self.troubles.put(now, what, error.to_string());
             }
         }
+    }
+}
+
+/// To be looked at and removed, which we do ourselves, brings nothing.
+fn brings(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Remove(_) | EventKind::Access(AccessKind::Open(_) | AccessKind::Read) => false,
+        EventKind::Access(AccessKind::Close(mode)) => mode == AccessMode::Write,
+        EventKind::Access(AccessKind::Any | AccessKind::Other)
+        | EventKind::Create(_)
+        | EventKind::Modify(_)
+        | EventKind::Any
+        | EventKind::Other => true,
     }
 }
 

@@ -182,10 +182,8 @@ impl Run {
         }
         if force {
             for root in self.roots.places() {
-                if let Some(name) = root.directory().to_str() {
-                    self.courier.release(name)?;
-                }
-                self.look_at(std::slice::from_ref(&root), false)?;
+                let looked = self.in_moment(|courier, moment| courier.concede(&root, moment))?;
+                self.note_look(std::slice::from_ref(&root), looked)?;
             }
         }
         self.begin_audit();

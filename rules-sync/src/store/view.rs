@@ -59,23 +59,4 @@ impl View {
             return Ok(children);
         }
     }
-
-    /// Shows what is known of a place and of everything in it, in no order, as long as it is `wanted`.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn under(&self, place: &Place, mut wanted: impl FnMut(&Place, Record) -> bool) -> Result<(), StoreError> {
-        let own = self.get(place)?;
-        if own.is_some_and(|record| !wanted(place, record)) {
-            return Ok(());
-        }
-        let (first, end) = inside(place);
-        for found in self.records.range(first.as_slice()..end.as_slice())? {
-            let (key, value) = found?;
-            if !wanted(&Place::checked(key.value().to_vec())?, serde_json::from_slice(value.value())?) {
-                break;
-            }
-        }
-        Ok(())
-    }
 }

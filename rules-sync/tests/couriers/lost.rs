@@ -62,6 +62,7 @@ fn what_is_found_again_as_it_was_is_no_conflict() {
 #[test]
 fn what_is_changed_after_the_loss_is_a_change_whatever_the_lost_store_had_counted() {
     let mut bed = history();
+    bed.nodes[0].write("stays", "a directory that is empty would be held");
     for text in ["third", "fourth", "fifth"] {
         bed.nodes[0].write("rule", text);
         bed.settle();

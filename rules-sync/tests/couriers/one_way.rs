@@ -147,3 +147,19 @@ fn an_active_node_that_has_lost_its_store_learns_from_the_others() {
     bed.settle();
     assert_same(&bed, &[("rule", Some("changed on the ACTIVE node"))]);
 }
+
+#[test]
+fn a_stray_keeps_its_directory_and_nothing_is_owed_for_it() {
+    let mut bed = Bed::new(2, true);
+    fs::create_dir(bed.nodes[0].path("d")).unwrap();
+    bed.nodes[0].write("d/rule", "1");
+    bed.nodes[0].write("stays", "a directory that is empty would be held");
+    bed.settle();
+    assert_eq!(bed.nodes[1].text("d/rule").as_deref(), Some("1"));
+    bed.nodes[1].write("d/stray", "2");
+    bed.settle();
+    fs::remove_dir_all(bed.nodes[0].path("d")).unwrap();
+    bed.settle();
+    assert_eq!((bed.nodes[1].text("d/rule"), bed.nodes[1].text("d/stray").as_deref()), (None, Some("2")));
+    assert_eq!(bed.nodes[0].owes(), 0);
+}

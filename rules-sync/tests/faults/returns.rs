@@ -104,6 +104,8 @@ fn a_directory_that_was_emptied_meanwhile_empties_no_other_until_an_operator_say
         bed.write(0, "new", "made meanwhile");
         bed.nodes[1].wait_holds("new", b"made meanwhile");
         assert!(a.path(rule(1)).exists());
+        a.remove("new");
+        b.wait_gone("new");
         let forced = b.ask(&["resync", "--force"]);
         assert!(forced.status.success(), "{}", String::from_utf8_lossy(&forced.stderr));
         for number in 0..FILES {
@@ -111,7 +113,7 @@ fn a_directory_that_was_emptied_meanwhile_empties_no_other_until_an_operator_say
         }
         wait_held(b, false);
         bed.finish(SOON);
-        assert_eq!(a.kept("trash").len(), FILES, "it is all in the trash");
+        assert_eq!(a.kept("trash").len(), FILES, "it is all in the trash, and what was deleted by hand nobody keeps");
         Ok(())
     });
 }

@@ -458,7 +458,7 @@ impl World {
     fn look_before(&mut self, to: usize, item: &Item) {
         let Some(changed) = self.found(to, &item.place) else { return };
         let known = self.nodes[to].store.records.get(&item.place);
-        if changed.content == item.entry.content && known.is_some_and(|known| item.entry.follows(known)) {
+        if changed.content == item.entry.content && known.is_none_or(|known| item.entry.follows(known)) {
             self.nodes[to].store.records.insert(item.place.clone(), item.entry.clone());
         } else {
             self.note(to, &item.place, changed);
