@@ -181,6 +181,14 @@ mod tests {
     }
 
     #[test]
+    fn their_order_is_that_of_the_store() {
+        let mut places =
+            ["re/rules/x", "re/rules-old", "re/rules"].map(|text| Place::try_from(text.to_owned()).unwrap());
+        places.sort();
+        assert_eq!(places.map(String::from), ["re/rules", "re/rules-old", "re/rules/x"]);
+    }
+
+    #[test]
     fn a_place_has_a_directory_and_a_way_in_it() {
         let rules = place("re/a/b.rules").unwrap();
         assert_eq!((rules.directory(), rules.way()), (OsStr::new("re"), Path::new("a/b.rules")));

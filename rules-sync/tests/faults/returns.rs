@@ -119,6 +119,25 @@ fn a_directory_that_was_emptied_meanwhile_empties_no_other_until_an_operator_say
 }
 
 #[test]
+fn what_somebody_removes_while_it_runs_is_removed_everywhere_and_be_it_all() {
+    story(|| {
+        let bed = Setup::default().start();
+        let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
+        fill(&bed, 0);
+        bed.write(0, "beside", "the directories");
+        bed.wait_settled(SOON);
+        (0..4).for_each(|directory| a.remove(format!("d{directory}")));
+        a.remove("beside");
+        (0..4).for_each(|directory| b.wait_gone(format!("d{directory}")));
+        b.wait_gone("beside");
+        bed.finish(SOON);
+        assert_eq!(b.kept("trash").len(), FILES + 1);
+        wait_held(a, false);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_directory_that_is_replaced_by_an_empty_one_is_held_until_it_has_everything_again() {
     story(|| {
         let bed = Setup::default().start();
