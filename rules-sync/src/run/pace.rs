@@ -10,7 +10,10 @@ const GATHER_MAX: Duration = Duration::from_millis(600);
 /// From so many paths on.
 const PATHS_MAX: u32 = 1_200;
 /// So many paths a second are no burst, however long they keep coming.
-const EVERYDAY: u32 = 200;
+const EVERYDAY: u32 = 20;
+
+/// After such a rest a burst is over.
+const REST: Duration = Duration::from_secs(1);
 
 /// How much has gone lately.
 #[derive(Debug, Default)]
@@ -22,12 +25,18 @@ pub(super) struct Pace {
 impl Pace {
     /// So many paths go `now`; how long the next batch waits.
     pub(super) fn after(&mut self, now: Duration, paths: usize) -> Duration {
-        let millis = u32::try_from(now.saturating_sub(self.at).as_millis()).unwrap_or(u32::MAX);
-        let forgotten = millis.saturating_mul(EVERYDAY) / 1_000;
+        let since = now.saturating_sub(self.at);
+        let millis = u32::try_from(since.as_millis()).unwrap_or(u32::MAX);
+        let is_over = since > self.wait() + REST;
+        let forgotten = if is_over { PATHS_MAX } else { millis.saturating_mul(EVERYDAY) / 1_000 };
         let paths = u32::try_from(paths).unwrap_or(u32::MAX);
-        // More would only make it take longer until a single change goes at once again.
+        // More would wait no longer.
         self.paths = self.paths.saturating_sub(forgotten).saturating_add(paths).min(PATHS_MAX);
         self.at = now;
+        self.wait()
+    }
+
+    fn wait(&self) -> Duration {
         GATHER.saturating_mul(self.paths).min(GATHER_MAX)
     }
 }
@@ -64,14 +73,20 @@ mod tests {
     fn what_people_do_goes_at_once() {
         let mut pace = Pace::default();
         assert!(pace.after(Duration::from_secs(9), 1) < Duration::from_millis(1));
-        let (_, longest) = batches(6_000, 100);
+        let (_, longest) = batches(600, 10);
         assert!(longest < Duration::from_millis(20), "for a minute: {longest:?}");
+    }
+
+    #[test]
+    fn what_goes_on_for_long_does_not_cost_a_batch_each() {
+        let (batches, longest) = batches(6_000, 100);
+        assert!(batches < 600 && longest <= GATHER_MAX, "{batches}, {longest:?}");
     }
 
     #[test]
     fn after_a_burst_all_is_as_before() {
         let mut pace = Pace::default();
         assert_eq!(pace.after(Duration::from_secs(1), 100_000), GATHER_MAX);
-        assert!(pace.after(Duration::from_secs(8), 1) < Duration::from_millis(1));
+        assert!(pace.after(Duration::from_secs(3), 1) < Duration::from_millis(1));
     }
 }
