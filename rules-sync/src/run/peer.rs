@@ -231,6 +231,8 @@ impl Run {
             }
             Some(index) => {
                 peer.failures = 0;
+                // What was sent to nobody was no burst.
+                (peer.pace, peer.not_before) = (Pace::default(), now);
                 // A better line does not answer any more: what is on its way there would wait in vain.
                 if let (Some(rsync), true) = (&peer.rsync, before.is_some_and(|before| before < index)) {
                     rsync.abort();

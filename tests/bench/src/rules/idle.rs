@@ -26,7 +26,7 @@ const CPU_PERCENT: f64 = 0.1;
 const RSS_MIB: f64 = 40.0;
 
 /// So long after its start a system has come to rest.
-const REST: Duration = Duration::from_secs(20);
+const REST: Duration = Duration::from_secs(30);
 
 /// Looks at all processes of both nodes.
 pub(crate) fn measure(system: &dyn System, context: &Context) -> Result<Vec<Row>> {
