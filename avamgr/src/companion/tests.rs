@@ -164,6 +164,7 @@ async fn what_an_earlier_daemon_has_left_is_removed_first() {
     let mut left = left.arg("1000").env(crate::process::family::MARK_VARIABLE, mark.value()).spawn().unwrap();
     companion.orders().want(script("exec sleep 1000"));
     eventually("it runs", || running(&companion).is_some()).await;
-    assert!(left.try_wait().unwrap().is_some(), "the one from before is dead");
+    let stat = fs::read_to_string(format!("/proc/{}/stat", left.id()));
+    assert!(left.try_wait().unwrap().is_some(), "the one from before is not dead: {stat:?}, {:?}", told.all());
     companion.stop().await;
 }

@@ -6,9 +6,9 @@
 //!
 //! What overwrites its own environment (some programs do, to change their title) *and* has left its session is not found.
 
-use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+mod mark;
+
+use std::fs;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -18,49 +18,22 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::StillThere;
 use super::aside::Aside;
-
-/// The variable that names the resource in the environment of every process of it.
-pub const MARK_VARIABLE: &str = "AVAMGR_RESOURCE";
+use mark::Bearer;
+pub use mark::{MARK_VARIABLE, Mark};
 
 /// The longest pause between two looks.
 const LOOK_PACE_MAX: Duration = Duration::from_millis(50);
 
-/// How often a process in the middle of an exec is looked at, and how long between two looks. On a busy machine it may stay there;
-/// one that lives has arguments.
-const LOOKS_AT_CHANGE: u32 = 100;
-const CHANGE_PACE: Duration = Duration::from_millis(1);
+/// How long a process may be in the middle of an exec until a look goes on without it. Mostly that takes less than a
+/// millisecond; but a processor may stand still meanwhile, and one that lives has arguments.
+const EXEC_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// In the flags of a process: it ends (kernel, `include/linux/sched.h`).
-const PF_EXITING: u32 = 0x4;
-
-/// Few environments are larger.
-const USUAL_SIZE: usize = 16 * 1024;
+const PF_EXITING: u64 = 0x4;
 
 /// Looking may take this long, also when time is up. KILL has been sent in time; what is late is our knowledge of it, and
 /// to say "it may still run" because the machine is busy would be worse.
 pub(super) const LOOK_TIME_MIN: Duration = Duration::from_millis(250);
-
-/// Names one resource on one node, the same in every life of the daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark(String);
-
-impl Mark {
-    /// The node belongs to the name: two nodes of a cluster may run on one machine and see each other's processes.
-    pub fn new(cluster: &str, node: &str, group: &str, resource: &str) -> Self {
-        Self(format!("{cluster}/{node}/{group}/{resource}"))
-    }
-
-    /// The value of [`MARK_VARIABLE`].
-    pub fn value(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Everything that belongs to a resource.
 #[derive(Clone, Debug)]
@@ -81,19 +54,43 @@ impl Family {
 
     /// The same, `None` when the look takes too long: reading the environment of a process waits while that process holds
     /// its memory locked, as one does that hangs in the kernel. Therefore not on our thread.
+    ///
+    /// Nobody is there only when everybody could be told.
     async fn members_by(&self, by: Instant) -> Option<Vec<i32>> {
-        let family = self.clone();
-        timeout_at(by, self.looks.run(move || family.look())).await.ok()?.ok()
+        let go_on_at = by.min(Instant::now() + EXEC_TIME_MAX);
+        let mut pace = Duration::from_millis(1);
+        loop {
+            let family = self.clone();
+            let seen = timeout_at(by, self.looks.run(move || family.look())).await.ok()?.ok()?;
+            if !seen.members.is_empty() || !seen.unsure || Instant::now() >= go_on_at {
+                return Some(seen.members);
+            }
+            sleep(pace).await;
+            pace = (pace * 2).min(LOOK_PACE_MAX);
+        }
     }
 
     /// Reading an environment takes 5 µs, so kernel threads, which have no session, are left out.
-    fn look(&self) -> Vec<i32> {
-        let belongs = |pid: &i32| match getsid(Some(Pid::from_raw(*pid))) {
-            Ok(session) if session.as_raw() == 0 => false,
-            Ok(session) => Some(session.as_raw()) == self.session || carries(*pid, &self.mark),
-            Err(_) => false,
-        };
-        pids().filter(belongs).filter(|pid| alive(*pid)).collect()
+    fn look(&self) -> Seen {
+        let mut seen = Seen::default();
+        for pid in pids() {
+            match self.belongs(pid) {
+                Bearer::Is => seen.members.push(pid),
+                Bearer::MayBe => seen.unsure = true,
+                Bearer::IsNot => {}
+            }
+        }
+        seen.members.retain(|pid| alive(*pid));
+        seen
+    }
+
+    fn belongs(&self, pid: i32) -> Bearer {
+        match getsid(Some(Pid::from_raw(pid))) {
+            Ok(session) if session.as_raw() == 0 => Bearer::IsNot,
+            Ok(session) if Some(session.as_raw()) == self.session => Bearer::Is,
+            Ok(_) => self.mark.bearer(pid),
+            Err(_) => Bearer::IsNot,
+        }
     }
 
     /// Waits until nobody is left, at most until `until`; answers whether that came true.
@@ -135,10 +132,6 @@ impl Family {
             if pids.is_empty() && dying.is_empty() {
                 return Ok(asked.len());
             }
-            // Of one whose first thread has ended the others may go on.
-            for pid in dying.iter().filter(|_| now >= kill_at) {
-                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
-            }
             for pid in &pids {
                 // Between looking and signalling are microseconds; a number comes back only after all others were used.
                 if now >= kill_at {
@@ -159,6 +152,14 @@ impl Family {
             pace = (pace * 2).min(LOOK_PACE_MAX);
         }
     }
+}
+
+/// What one look at all processes has found.
+#[derive(Debug, Default)]
+struct Seen {
+    members: Vec<i32>,
+    /// Of somebody it cannot be told now, see [`Bearer::MayBe`].
+    unsure: bool,
 }
 
 /// Whether a process of this number exists, dead or alive.
@@ -211,6 +212,10 @@ pub(crate) struct Process {
     exiting: bool,
     /// Number of its parent.
     pub(crate) parent: i32,
+    /// It has its program, its arguments and its environment; not so in the middle of an exec.
+    complete: bool,
+    /// It was started without a single variable, or hides that from us.
+    bare: bool,
 }
 
 impl Process {
@@ -226,9 +231,18 @@ impl Process {
         let mut fields = rest.split(' ');
         let is_dead = matches!(fields.next()?, "Z" | "X" | "x");
         let parent = fields.next()?.parse().ok()?;
-        let mut number = |skip: usize| fields.nth(skip).and_then(|field| field.parse::<u32>().ok()).unwrap_or(0);
-        let (flags, threads) = (number(4), number(10));
-        Some(Self { name: name.to_owned(), alive: !is_dead || threads > 1, exiting: flags & PF_EXITING != 0, parent })
+        let mut number = |skip: usize| fields.nth(skip).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        let (flags, threads, code, environment, environment_end) =
+            (number(4), number(10), number(5), number(23), number(0));
+        Some(Self {
+            name: name.to_owned(),
+            alive: !is_dead || threads > 1,
+            exiting: flags & PF_EXITING != 0,
+            parent,
+            // Where the code begins is noted last (kernel, `fs/binfmt_elf.c`).
+            complete: code != 0,
+            bare: environment == environment_end,
+        })
     }
 }
 
@@ -239,51 +253,6 @@ fn alive(pid: i32) -> bool {
 /// Of a number that has come back into use, which is possible only after all others, we would wait for a stranger's end.
 fn is_dying(pid: i32) -> bool {
     Process::read(pid).is_some_and(|process| process.alive && process.exiting)
-}
-
-fn carries(pid: i32, mark: &Mark) -> bool {
-    let Some(environment) = environment(pid) else {
-        return false;
-    };
-    let mut variables = environment.split(|byte| *byte == 0);
-    let value = |variable: &[u8]| -> Option<Vec<u8>> {
-        Some(variable.strip_prefix(MARK_VARIABLE.as_bytes())?.strip_prefix(b"=")?.to_vec())
-    };
-    variables.any(|variable| value(variable).as_deref() == Some(mark.value().as_bytes())) && same_host(pid)
-}
-
-/// A process that goes from one program to the next has no environment for a moment, and no arguments either; what is read of
-/// the program before is empty, too. Who is never seen with one has none.
-fn environment(pid: i32) -> Option<Vec<u8>> {
-    let read = |what: &str| read_at_once(&format!("/proc/{pid}/{what}")).ok();
-    for _ in 0..LOOKS_AT_CHANGE {
-        let found = read("environ")?;
-        if !found.is_empty() || !alive(pid) {
-            return Some(found);
-        }
-        if read("cmdline")?.is_empty() {
-            std::thread::sleep(CHANGE_PACE);
-        }
-    }
-    None
-}
-
-/// In pieces, a file of a process would end where another program begins.
-fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let mut bytes = vec![0; USUAL_SIZE];
-    let length = file.read(&mut bytes)?;
-    bytes.truncate(length);
-    if length == USUAL_SIZE {
-        file.read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
-}
-
-/// Whether it lives under the same host name as we do: several hosts of one name may be played on one machine.
-fn same_host(pid: i32) -> bool {
-    let host = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/uts")).ok();
-    host("self").is_some_and(|own| host(&pid.to_string()) == Some(own))
 }
 
 #[cfg(test)]
