@@ -85,7 +85,8 @@ async fn what_cannot_stay_up_is_tried_less_and_less_and_told_with_measure() {
         "Alarm companion does not stay up: it exited with status 3; last output: \"no rsync here\"; this is tried again \
          and again"
     );
-    assert!(companion.standing().borrow().trouble.as_ref().unwrap().starts_with("exited with status 3"));
+    let trouble = || companion.standing.borrow().trouble.clone().unwrap_or_default();
+    eventually("the reason stands there", || trouble().starts_with("exited with status 3")).await;
     companion.stop().await;
 }
 
@@ -162,6 +163,10 @@ async fn what_an_earlier_daemon_has_left_is_removed_first() {
     let mark = Mark::new("test", &directory.path().display().to_string(), "", "companion");
     let mut left = std::process::Command::new("sleep");
     let mut left = left.arg("1000").env(crate::process::family::MARK_VARIABLE, mark.value()).spawn().unwrap();
+    let environment = format!("/proc/{}/environ", left.id());
+    let begun = || String::from_utf8_lossy(&fs::read(&environment).unwrap()).contains(mark.value());
+    // A program that is read from a disk for the first time takes its time to begin.
+    eventually("the one from before runs", begun).await;
     companion.orders().want(script("exec sleep 1000"));
     eventually("it runs", || running(&companion).is_some()).await;
     let stat = fs::read_to_string(format!("/proc/{}/stat", left.id()));

@@ -47,9 +47,9 @@ pub struct Family {
 }
 
 impl Family {
-    /// The living, ourselves excepted; empty also when nobody could be seen.
+    /// The living, ourselves excepted; empty also when nobody could be seen for five seconds.
     pub async fn members(&self) -> Vec<i32> {
-        self.members_by(Instant::now() + LOOK_TIME_MIN).await.unwrap_or_default()
+        self.members_by(Instant::now() + Duration::from_secs(5)).await.unwrap_or_default()
     }
 
     /// The same, `None` when the look takes too long: reading the environment of a process waits while that process holds
