@@ -17,6 +17,7 @@ mod reach;
 mod report;
 mod roots;
 mod settings;
+mod troubles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -37,11 +38,12 @@ use crate::spool::Spool;
 use crate::store::{Store, StoreError};
 use crate::watch::Heard;
 use audit::Audit;
-use notices::{Notices, Troubles};
+use notices::Notices;
 pub use orders::Order;
 use peer::Peer;
 use roots::Roots;
 pub use settings::{Line, Ports, Settings};
+use troubles::Troubles;
 
 /// So many paths are looked at in one go: what was found first is on its way meanwhile.
 const LOOKS: usize = 1_000;

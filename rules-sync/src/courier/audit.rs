@@ -6,6 +6,7 @@ use avamgr_core::courier::DifferenceKind;
 
 use super::{Courier, CourierError, Moment};
 use crate::compare::{self, Part, Sum, Summer, mark};
+use crate::directory::Directory;
 use crate::manifest::{ALL_ROOM, room};
 use crate::place::Place;
 use crate::store::Debt;
@@ -58,7 +59,13 @@ impl Courier {
         Ok(compare::differences(&ours, &theirs.marks))
     }
 
-    /// Both tell each other of these paths: what is right is decided then as always.
+    /// Whether a path can be here at all: its directory may be missing, or the config of this node exclude it.
+    pub fn can_hold(&self, place: &Place) -> bool {
+        let takes = |directory: &Directory, is_directory| directory.scope().filter.takes(place.way(), is_directory);
+        self.directory(place).is_some_and(|directory| takes(directory, false) || takes(directory, true))
+    }
+
+    /// Both tell each other of these paths: what is right is decided then as always. What cannot be here is not asked for.
     ///
     /// # Errors
     /// When the store cannot be used.
@@ -74,7 +81,31 @@ impl Courier {
                 if changes.knows(place) && self.may_owe(peer, moment) { changes.owe(peer, place, debt) } else { Ok(()) }
             })
         })?;
-        self.reply_to(peer).wants.extend(places.cloned());
+        let wants: Vec<Place> = places.filter(|place| self.can_hold(place)).cloned().collect();
+        self.reply_to(peer).wants.extend(wants);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::Filter;
+    use crate::store::Store;
+
+    const NOW: Moment<'static> = Moment { active: None, millis: 9 };
+
+    #[test]
+    fn what_cannot_be_here_is_not_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        std::fs::create_dir(path("rules")).unwrap();
+        let filter = Filter::new(&[], &["*.bak".to_owned()]).unwrap();
+        let directory = Directory::open(&path("rules"), &path("area"), filter).unwrap();
+        let mut courier = Courier::new("a", &["b".to_owned()], Store::open(&path("store")).unwrap(), false).unwrap();
+        courier.gain("re", directory).unwrap();
+        let places = ["re/rule", "re/rule.bak", "missing/rule"].map(|text| Place::try_from(text.to_owned()).unwrap());
+        courier.repair("b", places.iter(), NOW).unwrap();
+        assert_eq!(courier.reply_to("b").wants.iter().collect::<Vec<_>>(), [&places[0]]);
     }
 }

@@ -13,8 +13,10 @@ use crate::place::Place;
 
 /// So long in one go; what changes meanwhile waits.
 const SLICE: Duration = Duration::from_millis(50);
-/// Before a peer that is not quiet is asked again what it holds.
+/// Before a peer that is not quiet is asked again what it holds; twice as long each further time,
 const AGAIN: Duration = Duration::from_secs(5);
+/// but not longer than this: to add up all that is held costs time on both nodes.
+const AGAIN_MAX: Duration = Duration::from_secs(40);
 /// So often in a row nothing may be on its way and the trees differ, before it is looked into where.
 const DOUBTS: u32 = 2;
 
@@ -25,11 +27,12 @@ pub(super) struct Audit {
     queue: VecDeque<(Place, bool)>,
     /// When peers are asked what they hold.
     ask: Option<Duration>,
+    again: Duration,
 }
 
 impl Audit {
     pub(super) fn new(due: Duration) -> Self {
-        Self { due, queue: VecDeque::new(), ask: None }
+        Self { due, queue: VecDeque::new(), ask: None, again: AGAIN }
     }
 
     pub(super) fn deadline(&self) -> Duration {
@@ -37,6 +40,11 @@ impl Audit {
             return Duration::ZERO;
         }
         self.ask.map_or(self.due, |ask| ask.min(self.due))
+    }
+
+    fn ask_again(&mut self, now: Duration) {
+        self.ask = Some(now + self.again);
+        self.again = (self.again * 2).min(AGAIN_MAX);
     }
 
     /// How much of it is left.
@@ -62,7 +70,8 @@ impl Run {
         let begun = clock::now();
         if self.audit.queue.is_empty() && begun >= self.audit.due {
             self.begin_audit();
-            self.audit.ask = Some(begun + AGAIN);
+            self.audit.again = AGAIN;
+            self.audit.ask_again(begun);
             // What was asked for and has not come may have been lost on the way.
             self.in_moment(Courier::follow_role)?;
         }
@@ -93,6 +102,7 @@ impl Run {
         if let Some(sum) = taken.sum {
             let same = sum == self.courier.sum()?;
             if same {
+                self.audit.again = AGAIN;
                 self.courier.met(name)?;
             }
             let quiet = self.settle.is_empty() && self.courier.store().backlog(name)?.paths == 0;
@@ -102,7 +112,7 @@ impl Run {
             }
             match (same, quiet) {
                 (true, _) => peer.doubts = 0,
-                (false, false) => self.audit.ask = Some(now + AGAIN),
+                (false, false) => self.audit.ask_again(now),
                 (false, true) if peer.doubts < DOUBTS => {
                     peer.doubts += 1;
                     self.audit.ask = Some(now + AGAIN);
@@ -130,15 +140,18 @@ impl Run {
         self.answer_diff(name, &differences)?;
         let Some(peer) = self.peers.get_mut(name) else { return Ok(()) };
         peer.compared = Some((now, differences.is_empty()));
-        if std::mem::take(&mut peer.repair) && !differences.is_empty() {
-            let text = format!(
-                "{} paths are not the same here and on {name}: both tell each other of them",
-                differences.len()
-            );
-            self.notices.say(Severity::Warning, text);
-            self.in_moment(|courier, moment| courier.repair(name, differences.keys(), moment))?;
-            self.audit.ask = Some(now + AGAIN);
+        if !std::mem::take(&mut peer.repair) || differences.is_empty() {
+            return Ok(());
         }
+        let wrong = differences.keys().filter(|place| self.courier.can_hold(place)).count();
+        if wrong == 0 {
+            self.audit.ask_again(now);
+            return Ok(());
+        }
+        let text = format!("{wrong} paths are not the same here and on {name}: both tell each other of them");
+        self.notices.say(Severity::Warning, text);
+        self.in_moment(|courier, moment| courier.repair(name, differences.keys(), moment))?;
+        self.audit.ask = Some(now + AGAIN);
         Ok(())
     }
 }

@@ -35,9 +35,7 @@ impl Run {
         let watchers: notify::Result<Vec<_>> = self.peers.iter().map(watch).collect();
         watchers.map_err(|error| RunError::Watch(error.to_string()))
     }
-}
 
-impl Run {
     /// Removes from them what killed rsyncs have left.
     pub(super) fn sweep(&mut self) {
         let now = clock::now();

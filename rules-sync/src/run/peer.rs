@@ -1,5 +1,7 @@
 //! What is known of a peer, and what goes to it.
 
+mod unconfirmed;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,13 +22,13 @@ use crate::plan::{Item, Limits};
 use crate::rsync::{SendError, Target, send};
 use crate::spool::Spool;
 use crate::version::Version;
+pub(super) use unconfirmed::{CROWD_MAX, FEW};
+use unconfirmed::{UNKNOWN, Unconfirmed};
 
 /// One batch: enough that a burst needs few of them, and little enough that the first files of one are soon there.
 const LIMITS: Limits = Limits { items: 4_096, bytes: 64 * 1024 * 1024 };
 /// How long a peer may be silent while something is sent to it.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What has arrived and is not known there after this time is offered again.
-const UNKNOWN: Duration = Duration::from_secs(3);
 /// After a batch that failed; twice as long after each further one,
 const RETRY: Duration = Duration::from_millis(100);
 /// but not longer than this.
@@ -57,8 +59,7 @@ pub(super) struct Peer {
     pace: Pace,
     /// In a burst no batch leaves before this.
     not_before: Duration,
-    /// What has been sent and not been confirmed, and since when.
-    sent: BTreeMap<Place, (Version, Duration)>,
+    unconfirmed: Unconfirmed,
     limits: Limits,
     /// What makes every batch fail or cannot be had, until when.
     deferred: BTreeMap<Place, (Version, Duration)>,
@@ -94,7 +95,7 @@ impl Peer {
             due: Some(Duration::ZERO),
             pace: Pace::default(),
             not_before: Duration::ZERO,
-            sent: BTreeMap::new(),
+            unconfirmed: Unconfirmed::default(),
             limits: LIMITS,
             deferred: BTreeMap::new(),
             failures: 0,
@@ -126,7 +127,7 @@ impl Peer {
     /// What came from it.
     pub(super) fn heard(&mut self, now: Duration, taken: &Taken) {
         for place in taken.confirmed.iter().chain(&taken.wanted) {
-            self.sent.remove(place);
+            self.unconfirmed.taken(place, now);
         }
         if taken.paths > 0 {
             let (at, took) = (instant(now), Duration::ZERO);
@@ -139,13 +140,7 @@ impl Peer {
         if deferred.is_some_and(|(version, until)| *version == item.entry.version && now < *until) {
             return Portion::Nothing;
         }
-        match self.sent.get(&item.place) {
-            Some((version, since)) if *version == item.entry.version => {
-                // It has come, or not: what it is need not be sent again to know.
-                if now.saturating_sub(*since) < UNKNOWN { Portion::Nothing } else { Portion::Offer }
-            }
-            Some(_) | None => Portion::All,
-        }
+        self.unconfirmed.portion(item, now)
     }
 
     /// The others go on meanwhile.
@@ -156,7 +151,7 @@ impl Peer {
     fn failed(&mut self, now: Duration, lost: &Manifest, error: &SendError) {
         self.failures = self.failures.saturating_add(1);
         self.due = Some(now + (RETRY * 2u32.saturating_pow(self.failures.min(10) - 1)).min(RETRY_MAX));
-        self.sent.clear();
+        self.unconfirmed.clear();
         *self.errors.entry(cause(error).to_owned()).or_default() += 1;
         self.error = Some(error.to_string());
         if !matches!(error, SendError::Failed { .. }) {
@@ -223,7 +218,7 @@ impl Run {
                 if let Some(rsync) = &peer.rsync {
                     rsync.abort();
                 }
-                peer.sent.clear();
+                peer.unconfirmed.clear();
                 self.notices.say(
                     Severity::Warning,
                     format!("{name} does not answer on any link: what changes is sent when it does"),
@@ -236,7 +231,7 @@ impl Run {
                 // A better line does not answer any more: what is on its way there would wait in vain.
                 if let (Some(rsync), true) = (&peer.rsync, before.is_some_and(|before| before < index)) {
                     rsync.abort();
-                    peer.sent.clear();
+                    peer.unconfirmed.clear();
                 }
                 peer.wake(now);
                 let address = peer.lines.get(index).map_or_else(String::new, |line| line.to.to_string());
@@ -334,7 +329,7 @@ impl Run {
         peer.due = None;
         peer.not_before = now + peer.pace.after(now, manifest.news.len() + manifest.known.len());
         for news in &manifest.news {
-            peer.sent.insert(news.item.place.clone(), (news.item.entry.version.clone(), now));
+            peer.unconfirmed.sent(&news.item, now);
         }
         tracing::debug!(
             "to {name}: batch {} with {} paths, {} bytes; {} are confirmed, {} asked for",
