@@ -10,10 +10,14 @@ use world::{Step, World};
 fn step() -> impl Strategy<Value = Step> {
     let (node, path, at) = (0..3usize, 0..4u8, 0..100usize);
     prop_oneof![
-        8 => (node.clone(), path.clone()).prop_map(|(node, path)| Step::Write { node, path }),
+        8 => (node.clone(), path.clone(), prop::bool::ANY)
+            .prop_map(|(node, path, done)| Step::Write { node, path, done }),
         2 => (node.clone(), path.clone()).prop_map(|(node, path)| Step::Delete { node, path }),
         2 => (node.clone(), path.clone(), path).prop_map(|(node, path, to)| Step::Rename { node, path, to }),
-        6 => node.clone().prop_map(|node| Step::Scan { node }),
+        3 => node.clone().prop_map(|node| Step::Scan { node }),
+        6 => node.clone().prop_map(|node| Step::Look { node }),
+        4 => (1..1_500u64).prop_map(|millis| Step::Wait { millis }),
+        1 => node.clone().prop_map(|node| Step::Overflow { node }),
         8 => (node.clone(), node.clone()).prop_map(|(node, to)| Step::Send { node, to }),
         10 => at.clone().prop_map(|at| Step::Deliver { at }),
         2 => at.clone().prop_map(|at| Step::Repeat { at }),

@@ -1,7 +1,9 @@
 //! Nodes out of maps, a network that loses, repeats and reorders, and crashes between any two steps. What is decided is decided by
-//! the rooms of the program: `batch` and `order`, `merge`, `obey` and `answer`.
+//! the rooms of the program: `Settle`, `batch` and `order`, `merge`, `obey` and `answer`.
 
 mod ending;
+mod hearing;
+mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +11,10 @@ use rules_sync::merge::{Verdict, merge};
 use rules_sync::obey::{Answer, answer, obey};
 use rules_sync::place::Place;
 use rules_sync::plan::{Item, Limits, batch, order};
+use rules_sync::settle::{Hint, Settle};
 use rules_sync::version::{Content, Entry, Seen, counter};
+
+pub(crate) use step::Step;
 
 /// So little that nearly everything takes several batches.
 const LIMITS: Limits = Limits { items: 3, bytes: 5 };
@@ -42,6 +47,10 @@ pub(crate) struct Node {
     noted: Vec<(Place, Entry)>,
     trash: BTreeSet<Content>,
     aside: BTreeSet<Content>,
+    /// What it has heard of and not looked at yet.
+    restless: Settle<Place>,
+    /// It has not heard everything, and has not looked at everything since.
+    deaf: bool,
 }
 
 /// What is under way.
@@ -53,59 +62,6 @@ struct Message {
     news: Vec<Item>,
     known: Vec<Item>,
     wants: Vec<Place>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
-    Write {
-        node: usize,
-        path: u8,
-    },
-    Delete {
-        node: usize,
-        path: u8,
-    },
-    Rename {
-        node: usize,
-        path: u8,
-        to: u8,
-    },
-    Scan {
-        node: usize,
-    },
-    Send {
-        node: usize,
-        to: usize,
-    },
-    Deliver {
-        at: usize,
-    },
-    Repeat {
-        at: usize,
-    },
-    Lose {
-        at: usize,
-    },
-    /// It dies after so many items of a batch are in their places, and before any of that is written down.
-    DieInBatch {
-        at: usize,
-        after: usize,
-    },
-    /// It dies: what did not have to be on the disk is not.
-    Die {
-        node: usize,
-    },
-    LoseStore {
-        node: usize,
-    },
-    /// Everybody hears who is ACTIVE; or one node alone.
-    Switchover {
-        to: usize,
-    },
-    Hear {
-        node: usize,
-        active: Option<usize>,
-    },
 }
 
 pub(crate) struct World {
@@ -140,6 +96,8 @@ impl World {
                 noted: Vec::new(),
                 trash: BTreeSet::new(),
                 aside: BTreeSet::new(),
+                restless: Settle::default(),
+                deaf: true,
             }
         };
         Self {
@@ -159,18 +117,26 @@ impl World {
         self.millis += 1;
         let (nodes, messages) = (self.nodes.len(), self.messages.len());
         match *step {
-            Step::Write { node, path } => self.write(node % nodes, place(path)),
+            Step::Write { node, path, done } => {
+                self.write(node % nodes, place(path), if done { Hint::Done } else { Hint::Writing });
+            }
             Step::Delete { node, path } => {
                 let before = self.nodes[node % nodes].disk.remove(&place(path));
                 self.overwritten.extend(before);
+                self.happens(node % nodes, &place(path), Hint::Done);
             }
             Step::Rename { node, path, to } if path != to => {
                 let disk = &mut self.nodes[node % nodes].disk;
                 if let Some(content) = disk.remove(&place(path)) {
                     self.overwritten.extend(disk.insert(place(to), content));
+                    self.happens(node % nodes, &place(path), Hint::Done);
+                    self.happens(node % nodes, &place(to), Hint::Done);
                 }
             }
             Step::Scan { node } => self.scan(node % nodes),
+            Step::Look { node } => self.look_at_what_rests(node % nodes),
+            Step::Wait { millis } => self.millis += millis,
+            Step::Overflow { node } => self.deafen(node % nodes),
             Step::Send { node, to } => self.send(node % nodes, to % nodes),
             Step::Deliver { at } if messages > 0 => {
                 let message = self.messages.remove(at % messages);
@@ -197,7 +163,8 @@ impl World {
         }
     }
 
-    fn write(&mut self, node: usize, path: Place) {
+    fn write(&mut self, node: usize, path: Place, hint: Hint) {
+        self.happens(node, &path, hint);
         let size = u64::try_from(self.written.len()).expect("a small number");
         let content = Content::File { digest: [0; 32], size, mode: 0o644 };
         let before = self.nodes[node].disk.insert(path, content.clone());
@@ -206,6 +173,7 @@ impl World {
     }
 
     fn lose_store(&mut self, node: usize) {
+        self.deafen(node);
         self.write_down(node);
         self.stores += 1;
         let node = &mut self.nodes[node];
@@ -224,6 +192,7 @@ impl World {
     }
 
     fn die(&mut self, index: usize) {
+        self.deafen(index);
         let node = &mut self.nodes[index];
         node.store = node.durable.clone();
         node.noted.clear();
@@ -281,7 +250,8 @@ impl World {
         let paths: BTreeSet<Place> = node.disk.keys().chain(node.store.records.keys()).cloned().collect();
         if self.may_change(index) {
             paths.iter().for_each(|path| self.look(index, path));
-            self.nodes[index].store.looked = true;
+            let node = &mut self.nodes[index];
+            (node.store.looked, node.deaf) = (true, false);
         } else if let Some(active) = self.nodes[index].active {
             self.ask_for_strays(index, active);
         }
@@ -466,6 +436,8 @@ impl World {
     }
 
     fn put(&mut self, to: usize, path: &Place, theirs: &Entry, verdict: &Verdict, rest: &[Item]) {
+        // What the courier does is heard like anything else.
+        self.happens(to, path, Hint::Done);
         let node = &mut self.nodes[to];
         match verdict {
             Verdict::Known | Verdict::Note(_) => {}

@@ -19,7 +19,7 @@ impl World {
         }
         for _ in 0..60 {
             for node in 0..self.nodes.len() {
-                self.scan(node);
+                self.see_everything(node);
                 (0..self.nodes.len()).for_each(|to| self.send(node, to));
             }
             while !self.messages.is_empty() {
@@ -32,6 +32,20 @@ impl World {
         }
         let owed: Vec<_> = self.nodes.iter().map(|node| (&node.store, &node.disk)).collect();
         panic!("it does not come to an end: {owed:#?}");
+    }
+
+    /// Whoever has heard everything needs to look at nothing else.
+    fn see_everything(&mut self, node: usize) {
+        if self.one_way || self.nodes[node].deaf {
+            return self.scan(node);
+        }
+        while let Some(due) = self.nodes[node].restless.deadline() {
+            let before = self.nodes[node].restless.len();
+            self.millis = self.millis.max(u64::try_from(due.as_millis()).expect("no more than a few hours"));
+            self.look_at_what_rests(node);
+            assert!(self.nodes[node].restless.len() < before, "what is due is taken");
+        }
+        assert!(self.nodes[node].restless.is_empty(), "what is not at rest is due some day");
     }
 
     pub(crate) fn check(&self) {
