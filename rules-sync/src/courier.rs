@@ -66,9 +66,11 @@ pub enum Portion {
 
 /// How paths are looked at.
 #[derive(Clone, Copy)]
-struct How {
+struct How<'a> {
     /// Every file is read, whatever its times say.
     fresh: bool,
+    /// Which paths are not at rest: what is in a file then may be half of it, and it is looked at later.
+    restless: &'a dyn Fn(&Place) -> bool,
     /// What is missing is gone, and be it everything.
     conceding: bool,
 }
@@ -192,7 +194,21 @@ impl Courier {
     /// # Errors
     /// When the store cannot be used.
     pub fn look(&mut self, places: &[Place], fresh: bool, moment: Moment<'_>) -> Result<Looked, CourierError> {
-        self.look_as(How { fresh, conceding: false }, places, moment)
+        self.look_beside(places, fresh, &|_| false, moment)
+    }
+
+    /// The same, but for files that are not at rest: whoever says so has these looked at later.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub fn look_beside(
+        &mut self,
+        places: &[Place],
+        fresh: bool,
+        restless: &dyn Fn(&Place) -> bool,
+        moment: Moment<'_>,
+    ) -> Result<Looked, CourierError> {
+        self.look_as(How { fresh, restless, conceding: false }, places, moment)
     }
 
     /// An operator says that what is missing in a directory of the config is gone, and be it everything. Looks at it.
@@ -203,10 +219,10 @@ impl Courier {
         if let Some(name) = root.directory().to_str() {
             self.release(name)?;
         }
-        self.look_as(How { fresh: false, conceding: true }, std::slice::from_ref(root), moment)
+        self.look_as(How { fresh: false, restless: &|_| false, conceding: true }, std::slice::from_ref(root), moment)
     }
 
-    fn look_as(&mut self, how: How, places: &[Place], moment: Moment<'_>) -> Result<Looked, CourierError> {
+    fn look_as(&mut self, how: How<'_>, places: &[Place], moment: Moment<'_>) -> Result<Looked, CourierError> {
         let mut looked = Looked::default();
         for place in places {
             let Some(directory) = self.directory(place) else { continue };
@@ -215,7 +231,8 @@ impl Courier {
             let top = self.look_above(scope, place, seen, moment, &mut looked)?;
             let walk = Walk::new(scope, top, seen);
             let mut walk = if how.conceding { walk.conceding() } else { walk };
-            while let Some(found) = walk.next(&self.store.view()?)? {
+            while let Some(mut found) = walk.next(&self.store.view()?)? {
+                found.changes.retain(|(place, record)| !record.entry.content.is_file() || !(how.restless)(place));
                 self.note(place, found, moment, &mut looked)?;
             }
         }
@@ -433,5 +450,32 @@ impl Courier {
     /// A batch did not arrive: what it said besides what is owed is said again.
     pub fn take_back(&mut self, peer: &str, lost: Manifest) {
         self.reply_to(peer).repeat(lost);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::Filter;
+
+    #[test]
+    fn a_file_that_is_not_at_rest_is_left_out_where_a_directory_is_looked_at() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        std::fs::create_dir_all(path("rules/new/sub")).unwrap();
+        std::fs::write(path("rules/new/half"), "half").unwrap();
+        std::fs::write(path("rules/new/rule"), "rule").unwrap();
+        let directory = Directory::open(&path("rules"), &path("area"), Filter::default()).unwrap();
+        let mut courier = Courier::new("a", &["b".to_owned()], Store::open(&path("store")).unwrap(), false).unwrap();
+        courier.gain("re", directory).unwrap();
+        let place = |text: &str| Place::try_from(text.to_owned()).unwrap();
+        let restless = |found: &Place| *found == place("re/new/half") || *found == place("re/new/sub");
+        let moment = Moment { active: None, millis: 9 };
+        let known = |courier: &Courier, text: &str| courier.store().get(&place(text)).unwrap().is_some();
+        courier.look_beside(&[place("re/new")], false, &restless, moment).unwrap();
+        let all = ["re/new", "re/new/half", "re/new/rule", "re/new/sub"];
+        assert_eq!(all.map(|text| known(&courier, text)), [true, false, true, true]);
+        courier.look(&[place("re/new/half")], false, moment).unwrap();
+        assert!(known(&courier, "re/new/half"));
     }
 }

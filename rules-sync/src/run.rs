@@ -285,11 +285,15 @@ impl Run {
 
     fn look(&mut self) -> Result<(), RunError> {
         let places = self.settle.take(clock::now(), LOOKS);
+        places.iter().for_each(|place| self.roots.attend(place));
         if places.is_empty() { Ok(()) } else { self.look_at(&places, false) }
     }
 
     fn look_at(&mut self, places: &[Place], fresh: bool) -> Result<(), RunError> {
-        let found = self.in_moment(|courier, moment| courier.look(places, fresh, moment))?;
+        let active = self.ports.active.borrow().clone();
+        let moment = Moment { active: active.as_deref(), millis: clock::wall_millis() };
+        let restless = |place: &Place| self.settle.has(place);
+        let found = self.courier.look_beside(places, fresh, &restless, moment)?;
         self.note_look(places, found)
     }
 

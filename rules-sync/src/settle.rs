@@ -75,6 +75,11 @@ impl<K: Ord + Clone> Settle<K> {
         self.order.first().map(|(due, _)| *due)
     }
 
+    /// Whether a path is not at rest.
+    pub fn has(&self, path: &K) -> bool {
+        self.due.contains_key(path)
+    }
+
     /// How many are not at rest.
     pub fn len(&self) -> usize {
         self.due.len()

@@ -23,6 +23,8 @@ use crate::version::Content;
 pub(crate) const MODE: u32 = 0o777;
 /// A file that was changed so shortly before it was looked at may be changed again without a trace in its times.
 const RACY: Duration = Duration::from_millis(20);
+/// Whoever makes a file mostly writes something into it, and that soon.
+const EMPTY_YET: Duration = Duration::from_secs(1);
 /// Read at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -50,7 +52,7 @@ pub enum Look {
     Nothing,
     /// This. With a trace, when it may be relied on.
     Holds(Content, Option<Trace>),
-    /// A file that was changed while it was read.
+    /// A file that was changed while it was read, or is still empty.
     Busy,
     /// Something that is not replicated: a device, a socket, a pipe.
     Other,
@@ -186,7 +188,7 @@ impl Tree {
         let (digest, size) = digest(&mut file)?;
         let after = fstat(&file)?;
         let trace = Trace::of(&after);
-        if trace != Trace::of(&before) {
+        if trace != Trace::of(&before) || trace.may_be_written() {
             return Ok(Look::Busy);
         }
         let content = Content::File { digest, size, mode: after.st_mode & MODE };
@@ -228,11 +230,18 @@ impl Trace {
     }
 
     fn is_racy(&self) -> bool {
-        let (seconds, nanos) = self.changed;
-        let changed = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
         // A clock that was set back makes everything look young.
-        changed + RACY >= clock::wall()
+        since_1970(self.changed) + RACY >= clock::wall()
     }
+
+    /// What was copied with its time is complete.
+    fn may_be_written(&self) -> bool {
+        self.size == 0 && since_1970(self.modified).abs_diff(clock::wall()) < EMPTY_YET
+    }
+}
+
+fn since_1970((seconds, nanos): (i64, i64)) -> Duration {
+    Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0))
 }
 
 /// SHA-256 of all that is to be read, and how much it is.
@@ -325,6 +334,17 @@ mod tests {
         fs::write(&path, "RULE").unwrap();
         File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
         assert!(matches!(known(&content), Look::Holds(now, _) if now == file("RULE", 0o644)));
+    }
+
+    #[test]
+    fn an_empty_file_is_waited_for_unless_it_has_been_so_for_long() {
+        let (directory, tree) = tree();
+        let made = File::create(directory.path().join("a")).unwrap();
+        assert_eq!(look(&tree, "a"), Look::Busy);
+        made.set_modified(std::time::SystemTime::now() - EMPTY_YET).unwrap();
+        assert!(matches!(look(&tree, "a"), Look::Holds(now, _) if now == file("", 0o644)));
+        made.set_modified(std::time::SystemTime::now() + EMPTY_YET * 3).unwrap();
+        assert!(matches!(look(&tree, "a"), Look::Holds(..)), "a clock was set back");
     }
 
     #[test]

@@ -159,6 +159,11 @@ pub enum Content {
 }
 
 impl Content {
+    /// Whether it is a file.
+    pub fn is_file(&self) -> bool {
+        matches!(self, Self::File { .. })
+    }
+
     /// How many bytes it has, if it is a file.
     pub fn bytes(&self) -> u64 {
         match self {

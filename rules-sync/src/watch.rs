@@ -64,6 +64,16 @@ impl Watch {
         Ok(Self { watcher, root: place_of_root, base: path, closed })
     }
 
+    /// What happens in a directory from now on is heard, and what lies in it now will be found by a look. To have heard that it was
+    /// made is not enough: the library watches a new directory only when it has nothing else to tell.
+    pub fn attend(&mut self, place: &Place) {
+        let path = self.base.join(place.way());
+        if place != &self.root && fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+            // What cannot be watched is told by the look, or by the library when it tries it itself.
+            let _ = watch_all(&mut self.watcher, &path, &mut self.closed);
+        }
+    }
+
     /// Whether a path is a directory that may not be read, and nobody knew that it is one: others that came with it may not be
     /// watched either.
     pub fn is_newly_closed(&self, place: &Place) -> bool {
@@ -235,6 +245,28 @@ mod tests {
         watched.expect("re/link", Hint::Found);
         fs::create_dir(path("sub")).unwrap();
         watched.expect("re/sub", Hint::Found);
+    }
+
+    #[test]
+    fn what_happens_in_a_new_directory_is_heard_once_it_is_attended_to() {
+        let (directory, (tell, heard), (go_on, held_up)) = (tempfile::tempdir().unwrap(), channel(), channel::<()>());
+        let slow = move |it| {
+            drop(tell.send(it));
+            // Until it has told everything the library watches nothing new. From the second time on there is nobody to wait for.
+            let _ = held_up.recv();
+        };
+        let mut watch = Watch::start(Place::root("re").unwrap(), directory.path(), slow).unwrap();
+        fs::create_dir(directory.path().join("sub")).unwrap();
+        let Heard::Change(sub, Hint::Found) = heard.recv_timeout(Duration::from_secs(10)).unwrap() else { panic!() };
+        let other = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(go_on);
+        });
+        watch.attend(&sub);
+        fs::write(directory.path().join("sub/a"), "rule").unwrap();
+        other.join().unwrap();
+        let wanted = Heard::Change(sub.child("a".as_ref()).unwrap(), Hint::Done);
+        while heard.recv_timeout(Duration::from_secs(10)).unwrap() != wanted {}
     }
 
     #[test]

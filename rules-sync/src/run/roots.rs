@@ -81,6 +81,14 @@ impl Roots {
         }
     }
 
+    /// Before a path is looked at: if it is a directory, nothing that happens in it may be missed from now on.
+    pub(super) fn attend(&mut self, place: &Place) {
+        let its = self.list.iter_mut().find(|root| root.place.directory() == place.directory());
+        if let Some(watch) = its.and_then(|root| root.watch.as_mut()) {
+            watch.attend(place);
+        }
+    }
+
     /// A path cannot be looked at: if it is a directory that came closed, what came with it may not be watched.
     pub(super) fn doubt_closed(&mut self, place: &Place) {
         let is_its = |root: &&Root| root.place.directory() == place.directory();

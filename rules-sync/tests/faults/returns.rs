@@ -131,7 +131,7 @@ fn what_somebody_removes_while_it_runs_is_removed_everywhere_and_be_it_all() {
         (0..4).for_each(|directory| b.wait_gone(format!("d{directory}")));
         b.wait_gone("beside");
         bed.finish(SOON);
-        assert_eq!(b.kept("trash").len(), FILES + 1);
+        assert_eq!(b.kept("trash").len(), FILES + 1, "{:?}", b.kept("trash"));
         wait_held(a, false);
         Ok(())
     });
