@@ -107,8 +107,10 @@ impl Run {
                 }
             }
             Fault::Killed => {
-                // It may be dead already.
-                let _ = self.leased.pair.daemon(node).kill9();
+                // It may be dead already. One that is still dying when all is mended would be taken for one that lives.
+                let daemon = self.leased.pair.daemon(node);
+                let _ = daemon.kill9();
+                let _ = daemon.wait(HEALED_WITHIN)?;
             }
             Fault::Stopped if lab.host(node)?.is_on() => self.leased.signal_ours(node, Signal::SIGSTOP)?,
             Fault::PowerOff if lab.host(node)?.is_on() => drop(lab.power_off(node)?),
