@@ -37,14 +37,15 @@ mod tests {
     fn only_our_own_number_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pid");
-        std::fs::write(&path, "1 stale").unwrap();
+        let another = format!("{}\n", std::process::id() + 1);
+        std::fs::write(&path, &another).unwrap();
         let file = PidFile::write(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text());
         drop(file);
         assert!(!path.exists());
         let file = PidFile::write(&path).unwrap();
-        std::fs::write(&path, "1\n").unwrap();
+        std::fs::write(&path, &another).unwrap();
         drop(file);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), another);
     }
 }

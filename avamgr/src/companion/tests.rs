@@ -173,3 +173,16 @@ async fn what_an_earlier_daemon_has_left_is_removed_first() {
     assert!(left.try_wait().unwrap().is_some(), "the one from before is not dead: {stat:?}, {:?}", told.all());
     companion.stop().await;
 }
+
+#[test]
+fn what_an_earlier_daemon_has_left_is_removed_in_a_container_too() {
+    // There a process may belong to a session that began outside, which has no number inside.
+    let ended = std::process::Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "companion::tests::what_an_earlier_daemon_has_left_is_removed_first"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && said.contains("1 passed"), "{ended:?}");
+}

@@ -31,6 +31,9 @@ const EXEC_TIME_MAX: Duration = Duration::from_secs(1);
 /// In the flags of a process: it ends (kernel, `include/linux/sched.h`).
 const PF_EXITING: u64 = 0x4;
 
+/// In the flags of a process: it is a thread of the kernel, and has no environment (ibidem).
+const PF_KTHREAD: u64 = 0x0020_0000;
+
 /// Looking may take this long, also when time is up. KILL has been sent in time; what is late is our knowledge of it, and
 /// to say "it may still run" because the machine is busy would be worse.
 pub(super) const LOOK_TIME_MIN: Duration = Duration::from_millis(250);
@@ -70,7 +73,6 @@ impl Family {
         }
     }
 
-    /// Reading an environment takes 5 µs, so kernel threads, which have no session, are left out.
     fn look(&self) -> Seen {
         let mut seen = Seen::default();
         for pid in pids() {
@@ -86,7 +88,10 @@ impl Family {
 
     fn belongs(&self, pid: i32) -> Bearer {
         match getsid(Some(Pid::from_raw(pid))) {
-            Ok(session) if session.as_raw() == 0 => Bearer::IsNot,
+            // A kernel thread, or a process whose session began outside of our container.
+            Ok(session) if session.as_raw() == 0 && Process::read(pid).is_none_or(|process| process.kernel) => {
+                Bearer::IsNot
+            }
             Ok(session) if Some(session.as_raw()) == self.session => Bearer::Is,
             Ok(_) => self.mark.bearer(pid),
             Err(_) => Bearer::IsNot,
@@ -210,6 +215,8 @@ pub(crate) struct Process {
     pub(crate) alive: bool,
     /// It gives back what it has: its environment first, its sockets later, and nothing can keep it from that.
     exiting: bool,
+    /// It is a thread of the kernel.
+    kernel: bool,
     /// Number of its parent.
     pub(crate) parent: i32,
     /// It has its program, its arguments and its environment; not so in the middle of an exec.
@@ -238,6 +245,7 @@ impl Process {
             name: name.to_owned(),
             alive: !is_dead || threads > 1,
             exiting: flags & PF_EXITING != 0,
+            kernel: flags & PF_KTHREAD != 0,
             parent,
             // Where the code begins is noted last (kernel, `fs/binfmt_elf.c`).
             complete: code != 0,
