@@ -10,6 +10,7 @@ use avamgr_lab::{Cidr, HostKind, HostPlan, Lab, NetworkPlan, NicPlan, Plan, Proc
 
 use crate::account::Account;
 use crate::compare::{Ended, wait_identical};
+use crate::disk::Disk;
 use crate::processes::Processes;
 use crate::system::{ADDRESSES, INTERFACE, NODES, Site, System};
 use crate::tree::{Tree, text};
@@ -63,12 +64,15 @@ pub(crate) struct Bed<'a> {
     processes: [Processes; 2],
     /// Ends everything that runs on the nodes when it goes.
     pub(crate) lab: Lab,
+    // Goes after the lab, whose files are on it.
+    _disk: Disk,
 }
 
 impl<'a> Bed<'a> {
     /// Makes the nodes and the tree, starts the system and waits until it works.
     pub(crate) fn make(system: &'a dyn System, size: Size) -> Result<Self> {
-        let lab = Lab::start(plan()?)?;
+        let disk = Disk::make()?;
+        let lab = Lab::start_in(plan()?, disk.path())?;
         let hosts = [lab.host(NODES[0])?, lab.host(NODES[1])?];
         let rules = [hosts[0].dir().join("rules"), hosts[1].dir().join("rules")];
         let tree = fill(Tree::make(&rules[0])?, size)?;
@@ -79,7 +83,7 @@ impl<'a> Bed<'a> {
         let copy = rules[1].clone();
         let site = Site { hosts, rules };
         let daemons = system.start(&site)?;
-        let mut bed = Self { system, size, tree, copy, daemons, site, accounts, processes, lab };
+        let mut bed = Self { system, size, tree, copy, daemons, site, accounts, processes, lab, _disk: disk };
         bed.ready()?;
         Ok(bed)
     }

@@ -8,6 +8,7 @@ mod bed;
 mod burst;
 mod chance;
 mod compare;
+mod disk;
 mod faults;
 mod figures;
 mod idle;
