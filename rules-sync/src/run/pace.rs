@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 /// For each path of a burst the next batch waits so long,
-const GATHER: Duration = Duration::from_micros(500);
+const GATHER: Duration = Duration::from_micros(300);
 /// but not longer than this.
 const GATHER_MAX: Duration = Duration::from_millis(600);
 /// From so many paths on.
-const PATHS_MAX: u32 = 1_200;
+const PATHS_MAX: u32 = 2_000;
 /// So many paths a second are no burst, however long they keep coming.
 const EVERYDAY: u32 = 20;
 
