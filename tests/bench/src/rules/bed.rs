@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use avamgr_lab::{Cidr, HostKind, HostPlan, Lab, NetworkPlan, NicPlan, Plan, Process, Wiring};
 
 use crate::account::Account;
+use crate::attic::Attic;
 use crate::compare::{Ended, wait_identical};
-use crate::disk::Disk;
 use crate::processes::Processes;
 use crate::system::{ADDRESSES, INTERFACE, NODES, Site, System};
 use crate::tree::{Tree, text};
@@ -64,15 +65,13 @@ pub(crate) struct Bed<'a> {
     processes: [Processes; 2],
     /// Ends everything that runs on the nodes when it goes.
     pub(crate) lab: Lab,
-    // Goes after the lab, whose files are on it.
-    _disk: Disk,
+    attic: Rc<Attic>,
 }
 
 impl<'a> Bed<'a> {
     /// Makes the nodes and the tree, starts the system and waits until it works.
-    pub(crate) fn make(system: &'a dyn System, size: Size) -> Result<Self> {
-        let disk = Disk::make()?;
-        let lab = Lab::start_in(plan()?, disk.path())?;
+    pub(crate) fn make(system: &'a dyn System, size: Size, attic: &Rc<Attic>) -> Result<Self> {
+        let lab = Lab::start(plan()?)?;
         let hosts = [lab.host(NODES[0])?, lab.host(NODES[1])?];
         let rules = [hosts[0].dir().join("rules"), hosts[1].dir().join("rules")];
         let tree = fill(Tree::make(&rules[0])?, size)?;
@@ -83,7 +82,8 @@ impl<'a> Bed<'a> {
         let copy = rules[1].clone();
         let site = Site { hosts, rules };
         let daemons = system.start(&site)?;
-        let mut bed = Self { system, size, tree, copy, daemons, site, accounts, processes, lab, _disk: disk };
+        let mut bed =
+            Self { system, size, tree, copy, daemons, site, accounts, processes, lab, attic: Rc::clone(attic) };
         bed.ready()?;
         Ok(bed)
     }
@@ -163,6 +163,12 @@ impl<'a> Bed<'a> {
 impl Drop for Bed<'_> {
     fn drop(&mut self) {
         self.system.stop(&self.daemons);
+        for host in &self.site.hosts {
+            // What cannot be put aside goes with the lab.
+            if let Err(error) = self.attic.take(host.dir()) {
+                eprintln!("{error:#}");
+            }
+        }
     }
 }
 

@@ -71,14 +71,14 @@ pub(crate) fn measure(system: &dyn System, context: &Context) -> Result<Vec<Row>
             rows.push(vec![system.name().to_owned(), files.to_string(), "0".into(), String::new(), why]);
             continue;
         }
-        let bursts: Result<Vec<Burst>> = (0..context.repeat).map(|_| burst(system, files)).collect();
+        let bursts: Result<Vec<Burst>> = (0..context.repeat).map(|_| burst(system, files, context)).collect();
         rows.push(row(system, (files, seconds), &bursts?));
     }
     Ok(rows)
 }
 
-fn burst(system: &dyn System, files: usize) -> Result<Burst> {
-    let mut bed = Bed::make(system, Size::SMALL)?;
+fn burst(system: &dyn System, files: usize, context: &Context) -> Result<Burst> {
+    let mut bed = Bed::make(system, Size::SMALL, &context.attic)?;
     // Made before, so that only the writing is timed.
     let contents: Vec<Vec<u8>> = (0..files).map(|number| text(&format!("burst {number}"), BYTES)).collect();
     let (load, cpu, mark) = (Load::start(&bed), bed.cpu(), bed.mark());

@@ -49,13 +49,13 @@ struct Outcome {
 
 /// The link is down for a while, and changes go on.
 pub(crate) fn link(system: &dyn System, context: &Context) -> Result<Vec<Row>> {
-    let outcomes: Result<Vec<Outcome>> = (0..context.repeat).map(|_| link_once(system, context.quick)).collect();
+    let outcomes: Result<Vec<Outcome>> = (0..context.repeat).map(|_| link_once(system, context)).collect();
     Ok(vec![row(system, CHANGES, AFTER_LINK_S, &outcomes?)])
 }
 
-fn link_once(system: &dyn System, quick: bool) -> Result<Outcome> {
-    let mut bed = Bed::make(system, Size::SMALL)?;
-    let down_for = if quick { DOWN_FOR / 3 } else { DOWN_FOR };
+fn link_once(system: &dyn System, context: &Context) -> Result<Outcome> {
+    let mut bed = Bed::make(system, Size::SMALL, &context.attic)?;
+    let down_for = if context.quick { DOWN_FOR / 3 } else { DOWN_FOR };
     let (load, mark) = (Load::start(&bed), bed.mark());
     let watch = Watch::start(bed.site.hosts.clone())?;
     bed.lab.pull(INTERFACE)?;
@@ -91,12 +91,12 @@ pub(crate) fn overflow(system: &dyn System, context: &Context) -> Result<Vec<Row
     let queue = std::fs::read_to_string(QUEUE).with_context(|| format!("read {QUEUE}"))?;
     let queue: usize = queue.trim().parse().with_context(|| format!("understand {QUEUE}"))?;
     ensure!(queue < OVERFLOW_FILES * 2, "{QUEUE} is {queue}: nothing would overflow");
-    let outcomes: Result<Vec<Outcome>> = (0..context.repeat).map(|_| overflow_once(system)).collect();
+    let outcomes: Result<Vec<Outcome>> = (0..context.repeat).map(|_| overflow_once(system, context)).collect();
     Ok(vec![row(system, OVERFLOW_FILES * 3, AFTER_OVERFLOW_S, &outcomes?)])
 }
 
-fn overflow_once(system: &dyn System) -> Result<Outcome> {
-    let mut bed = Bed::make(system, Size::SMALL)?;
+fn overflow_once(system: &dyn System, context: &Context) -> Result<Outcome> {
+    let mut bed = Bed::make(system, Size::SMALL, &context.attic)?;
     let (load, mark) = (Load::start(&bed), bed.mark());
     let watch = Watch::start(bed.site.hosts.clone())?;
     bed.site.hosts[0].freeze()?;

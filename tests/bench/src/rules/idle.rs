@@ -30,7 +30,7 @@ const REST: Duration = Duration::from_secs(30);
 
 /// Looks at all processes of both nodes.
 pub(crate) fn measure(system: &dyn System, context: &Context) -> Result<Vec<Row>> {
-    let bed = Bed::make(system, Size::LARGE)?;
+    let bed = Bed::make(system, Size::LARGE, &context.attic)?;
     thread::sleep(REST);
     let (load, begin, before) = (Load::start(&bed), Instant::now(), bed.cpu());
     thread::sleep(Duration::from_secs(if context.quick { 10 } else { 30 }));

@@ -122,7 +122,7 @@ pub(crate) fn overhead(runs: usize) -> Result<Row> {
 /// All kinds of changes in random order, each to a file of its own.
 pub(crate) fn measure(system: &dyn System, size: Size, context: &mut Context) -> Result<Vec<Row>> {
     let size = Size { files: size.files.max(Change::ALL.len() * context.runs), ..size };
-    let mut bed = Bed::make(system, size)?;
+    let mut bed = Bed::make(system, size, &context.attic)?;
     let mut order: Vec<Change> = Change::ALL.iter().copied().cycle().take(Change::ALL.len() * context.runs).collect();
     chance::shuffle(&mut order);
     let (load, cpu) = (Load::start(&bed), bed.cpu());

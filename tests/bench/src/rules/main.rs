@@ -4,11 +4,11 @@
 //! other things stands beside every figure.
 
 mod account;
+mod attic;
 mod bed;
 mod burst;
 mod chance;
 mod compare;
-mod disk;
 mod faults;
 mod figures;
 mod idle;
@@ -27,11 +27,13 @@ mod tree;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use nix::sys::stat::{Mode, umask};
 
+use crate::attic::Attic;
 use crate::bed::Size;
 use crate::figures::{Row, markdown};
 use crate::ours::RulesSync;
@@ -108,6 +110,8 @@ pub(crate) struct Context {
     pub(crate) runs: usize,
     pub(crate) repeat: usize,
     pub(crate) quick: bool,
+    /// Where the trees go.
+    pub(crate) attic: Rc<Attic>,
     /// The median latency of a system and a kind of change in the small tree.
     pub(crate) medians: BTreeMap<(&'static str, &'static str), f64>,
 }
@@ -137,7 +141,8 @@ fn run(options: &Options) -> Result<()> {
     println!();
     let (runs, repeat) = if options.quick { (8, 1) } else { (50, 3) };
     let (runs, repeat) = (options.runs.unwrap_or(runs), options.repeat.unwrap_or(repeat));
-    let mut context = Context { runs, repeat, quick: options.quick, medians: BTreeMap::new() };
+    let mut context =
+        Context { runs, repeat, quick: options.quick, attic: Rc::new(Attic::make()?), medians: BTreeMap::new() };
     let mut failed = Vec::new();
     for scenario in &options.scenario {
         let mut rows: Vec<Row> = Vec::new();
@@ -186,7 +191,7 @@ fn measure(scenario: Scenario, system: &dyn System, context: &mut Context) -> Re
         Scenario::Steady => steady::measure(system, context),
         Scenario::Link => faults::link(system, context),
         Scenario::Overflow => faults::overflow(system, context),
-        Scenario::SameSecond => same_second::measure(system),
+        Scenario::SameSecond => same_second::measure(system, context),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 
+use crate::Context;
 use crate::bed::{Bed, RULE_BYTES, Size};
 use crate::figures::{Row, verdict};
 use crate::load::Load;
@@ -26,8 +27,8 @@ const LOST_AFTER: Duration = Duration::from_secs(8);
 const MUST_ARRIVE: Duration = Duration::from_millis(850);
 
 /// Edits twice in a second, and looks which second edits never arrive.
-pub(crate) fn measure(system: &dyn System) -> Result<Vec<Row>> {
-    let mut bed = Bed::make(system, Size::SMALL)?;
+pub(crate) fn measure(system: &dyn System, context: &Context) -> Result<Vec<Row>> {
+    let mut bed = Bed::make(system, Size::SMALL, &context.attic)?;
     let load = Load::start(&bed);
     let mut made = Vec::new();
     for round in 0..ROUNDS {

@@ -49,7 +49,7 @@ pub(crate) fn measure(system: &dyn System, context: &Context) -> Result<Vec<Row>
         let why = format!("not measured: beyond {} changes it endangers the machine", system.most_changes());
         return Ok(vec![vec![system.name().to_owned(), edits.to_string(), String::new(), why]]);
     }
-    let mut bed = Bed::make(system, Size::SMALL)?;
+    let mut bed = Bed::make(system, Size::SMALL, &context.attic)?;
     let (load, cpu, mark) = (Load::start(&bed), bed.cpu(), bed.mark());
     let watch = Watch::start(bed.site.hosts.clone())?;
     let begin = Instant::now();
