@@ -29,6 +29,7 @@ mod rules;
 mod syntax;
 mod timers;
 mod value;
+mod web;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -49,6 +50,7 @@ pub use keys::{Key, Preset, SECTIONS, Section, Takes};
 pub use replication::{Direction, Replication, RulesConfig, parse_replication};
 pub use timers::{Limits, Timers};
 pub use value::{DurationError, Grammar, format_duration, parse_duration, split_variable};
+pub use web::WebConfig;
 
 /// Longest text that is looked at: a cluster with every limit reached fits several times.
 pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -131,11 +133,14 @@ pub struct Config {
     /// Directories of rules that another program (`rules-sync`) keeps the same on every node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<RulesConfig>,
+    /// A page that shows the node to browsers, made by another program (`avamgr-webui`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<WebConfig>,
     /// Settings of the daemon itself.
     pub daemon: DaemonConfig,
     /// Names of the timers that were set by hand; the others follow by their formulas.
     pub by_hand: BTreeSet<String>,
-    /// Digest of the meaning of everything above (not of `by_hand`, comments or layout): the same on two nodes if and only
+    /// Digest of the meaning of everything above (not of `web`, `by_hand`, comments or layout): the same on two nodes if and only
     /// if the nodes agree.
     pub digest: u64,
 }

@@ -5,6 +5,8 @@
 //!
 //! **Start only from the thread that lives as long as the daemon** (the hands plane), see [`crate::process`].
 
+pub mod briefing;
+pub(crate) mod follow;
 mod lines;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! The *hands plane* is another thread: resources, disk, journal. The control socket has a third one, because anybody may
 //! ask there. Bounded channels join them; nothing in the heartbeat plane waits for the others.
 
+pub mod account;
 pub mod arbitrators;
 pub mod avamgrd;
 pub mod chance;
@@ -40,6 +41,7 @@ pub mod right;
 pub mod scribe;
 pub mod state_file;
 pub mod upgrade;
+pub mod window;
 pub mod witness;
 pub mod world;
 

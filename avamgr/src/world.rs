@@ -3,6 +3,7 @@
 //! The calling thread becomes the hands plane: it lives as long as the daemon, so the children it forks do not lose their
 //! parent. The heartbeat plane gets a thread of its own, and so do those who ask on the control socket.
 
+mod companions;
 mod end;
 
 use std::collections::BTreeMap;
@@ -26,9 +27,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::arbitrators::ping::Pinger;
+use crate::companion::briefing::Briefing;
 use crate::control::outbox::channel as word_channel;
 use crate::control::{Answers, ControlServer, Outbox, Policy, Ports, Serving};
-use crate::courier::keep::{self, Courier};
 use crate::daemon::{Daemon, End, Tune};
 use crate::fencing::Fencer;
 use crate::fencing::watchdog::{Keeper, Watchdog};
@@ -51,6 +52,7 @@ use crate::scribe::Scribe;
 use crate::state_file::{self, Writer};
 use crate::upgrade::{Offspring, Upgrader};
 use crate::{chance, checks, clock, die, hooks, realtime};
+use companions::Companions;
 use end::LastWords;
 
 /// Size of one history file; two are kept.
@@ -95,10 +97,10 @@ pub struct Start {
 }
 
 impl Start {
-    /// What the courier has to be told.
-    fn courier(&self, socket: &Path) -> keep::Place {
+    /// What a companion has to be told.
+    fn briefing(&self, socket: &Path) -> Briefing {
         let (file, log) = (self.file.clone(), self.log.clone());
-        keep::Place { file, node: self.node, socket: socket.to_owned(), log }
+        Briefing { file, node: self.node, socket: socket.to_owned(), log }
     }
 }
 
@@ -187,9 +189,9 @@ async fn serve(start: &Start) -> Result<()> {
     let node = plane.node()?;
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
     let ended = plane.start(node, input_queue, tune_queue, hands, status)?;
-    let courier = Courier::start(start.courier(&socket), shared.reloader.config(), &scribe);
+    let companions = Companions::start(start.briefing(&socket), &shared.reloader.config(), &scribe);
     drop(scribe);
-    let (serving, orders) = serve_operators(&shared, server, snapshots, courier.seen())?;
+    let (serving, orders) = serve_operators(&shared, server, snapshots, companions.rules())?;
     // Not before everything is open: the file of a daemon that runs must not be another's that cannot.
     let _pid_file = start.pid_file.as_deref().map(PidFile::write).transpose()?;
     // Last of all: what cannot be opened must end this daemon, not reset the machine.
@@ -197,12 +199,12 @@ async fn serve(start: &Start) -> Result<()> {
     service::ready();
     tracing::info!(node = config.node_name(start.node), socket = %socket.display(), "avamgrd runs");
     let result = match wait_for_the_end(&shared, ended).await {
-        Ok(End::Continued(state)) => return Err(hand_over(&shared, courier, &state).await),
+        Ok(End::Continued(state)) => return Err(hand_over(&shared, companions, &state).await),
         Ok(End::Down) => Ok(()),
         Err(error) => Err(error),
     };
     let (guard, watchdog) = (guard.filter(|_| result.is_ok()), watchdog.filter(|_| result.is_ok()));
-    LastWords { guard, watchdog, courier, orders, relay, runner }.speak(shared).await?;
+    LastWords { guard, watchdog, companions, orders, relay, runner }.speak(shared).await?;
     drop(serving);
     result
 }
@@ -308,9 +310,9 @@ fn serve_operators(
 
 /// Becomes the next program, with the last words in the history, unless that takes long: everybody waits. Comes back only when
 /// no program can be run.
-async fn hand_over(shared: &Shared, courier: Courier, state: &[u8]) -> anyhow::Error {
-    // The next program would not know it, and nobody would read what it writes.
-    courier.end_at_once().await;
+async fn hand_over(shared: &Shared, companions: Companions, state: &[u8]) -> anyhow::Error {
+    // The next program would not know them, and nobody would read what they write.
+    companions.end_at_once().await;
     for _ in 0..LAST_TURNS {
         tokio::task::yield_now().await;
     }

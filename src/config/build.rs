@@ -42,6 +42,7 @@ pub(super) fn build(file: &File) -> Config {
             .filter_map(|ready| Some(ReadyConfig { name: text(ready.name.as_ref()), monitor: ready.monitor.clone()? }))
             .collect(),
         rules: rules(file),
+        web: file.web.clone(),
         daemon: file.daemon.clone(),
         by_hand: file.timers.values.keys().map(|name| (*name).to_owned()).collect(),
         digest: 0,
@@ -57,6 +58,8 @@ pub(super) fn digest(config: &Config) -> u64 {
     let mut meaning = config.clone();
     meaning.digest = 0;
     meaning.by_hand.clear();
+    // Who looks at a node, and how, is no matter of the others.
+    meaning.web = None;
     // Plain data with text keys: there is nothing in it that JSON could refuse.
     let text = serde_json::to_vec(&meaning).unwrap_or_default();
     let hash = Sha256::digest(&text);

@@ -6,6 +6,7 @@
 mod fence;
 mod group;
 mod replication;
+mod web;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,7 +23,7 @@ use super::derive::TimerValue;
 use super::error::{Finding, Findings, Place};
 use super::keys::{self, Takes};
 use super::reader::{Nodes, PerNode, Placed, Table};
-use super::{Authority, Check, DaemonConfig, Limits, MonitorConfig};
+use super::{Authority, Check, DaemonConfig, Limits, MonitorConfig, WebConfig};
 
 /// The whole file.
 pub(super) struct File {
@@ -39,6 +40,7 @@ pub(super) struct File {
     pub(super) groups: Vec<Group>,
     pub(super) ready: Vec<Ready>,
     pub(super) rules: Option<Rules>,
+    pub(super) web: Option<WebConfig>,
     pub(super) daemon: DaemonConfig,
 }
 
@@ -173,6 +175,7 @@ pub(super) fn read(entries: &DeTable<'_>, findings: &Findings<'_>) -> File {
     let ready = top.tables("ready", &keys::READY).iter().map(read_ready).collect();
     let rules = Some(top.table("rules", &keys::RULES)).filter(Table::is_written);
     let rules = rules.map(|table| replication::read_rules(&table));
+    let web = Some(top.table("web", &keys::WEB)).filter(Table::is_written).map(|table| web::read(&table));
     let daemon = read_daemon(&top.table("daemon", &keys::DAEMON));
     File {
         cluster,
@@ -188,6 +191,7 @@ pub(super) fn read(entries: &DeTable<'_>, findings: &Findings<'_>) -> File {
         groups,
         ready,
         rules,
+        web,
         daemon,
     }
 }

@@ -36,6 +36,8 @@ pub(super) const ENDPOINTS_MAX: usize = 16;
 pub(super) const DIRECTORIES_MAX: usize = 64;
 /// Globs of one list: each is tried on each name.
 pub(super) const GLOBS_MAX: usize = 256;
+/// Names a browser may call a node by.
+pub(super) const WEB_NAMES_MAX: usize = 16;
 /// Ready checks of a node.
 pub(super) const READY_MAX: usize = 64;
 
@@ -241,6 +243,7 @@ pub(super) const TOP: Section = Section {
         key("group", Takes::Tables(GROUPS_MAX), Preset::Optional),
         key("ready", Takes::Tables(READY_MAX), Preset::Optional),
         key("rules", Takes::Table, Preset::Optional),
+        key("web", Takes::Table, Preset::Optional),
         key("daemon", Takes::Table, Preset::Optional),
     ],
 };
@@ -449,6 +452,16 @@ pub(super) const RULES: Section = Section {
     ],
 };
 
+/// `[web]`
+pub(super) const WEB: Section = Section {
+    path: "web",
+    keys: &[
+        key("listen", Takes::Text(Grammar::Socket), Preset::Value("127.0.0.1:8080")),
+        key("user", Takes::Text(Grammar::Account), Preset::Value("nobody")),
+        key("names", Takes::List(Grammar::Host, WEB_NAMES_MAX), Preset::Optional),
+    ],
+};
+
 /// `[daemon]`
 pub(super) const DAEMON: Section = Section {
     path: "daemon",
@@ -464,5 +477,5 @@ pub(super) const DAEMON: Section = Section {
 /// Every table, in the order of the manual.
 pub const SECTIONS: &[Section] = &[
     TOP, CLUSTER, TIMERS, LIMITS, LINK, ARBITRATOR, WITNESS, ETCD, FENCING, FENCE, WATCHDOG, GROUP, RESOURCE, RESTART,
-    CHECK, MONITOR, READY, RULES, DAEMON,
+    CHECK, MONITOR, READY, RULES, WEB, DAEMON,
 ];

@@ -117,6 +117,7 @@ impl Speaker<'_> {
             Fact::ClockAgrees { peer } => format!("wall clock of {} agrees with ours again", self.node(*peer)),
             Fact::Upgrade { step } => step.sentence(),
             Fact::Rules { text, .. } => format!("rules: {text}"),
+            Fact::Web { text, .. } => format!("web page: {text}"),
             Fact::Started { node } => format!("daemon started as {}", self.node(*node)),
             Fact::Stopping { reason } => format!("daemon is stopping: {reason}"),
         }

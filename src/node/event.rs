@@ -6,6 +6,7 @@ mod cause;
 mod fencing;
 mod severity;
 pub(super) mod standing;
+mod steps;
 mod voting;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::time::Instant;
 
 pub use cause::Cause;
 pub use fencing::Fencing;
+pub use steps::{SwitchoverStep, UpgradeStep};
 pub use voting::Voting;
 
 /// How much an event matters.
@@ -285,6 +287,13 @@ pub enum Fact {
         /// The sentence.
         text: String,
     },
+    /// Something about the program that shows this node to browsers.
+    Web {
+        /// How much it matters.
+        severity: Severity,
+        /// The sentence.
+        text: String,
+    },
     /// Another program goes on with this node, step by step.
     Upgrade {
         /// The step.
@@ -385,56 +394,6 @@ pub enum HoldKind {
     Flap,
     /// Another node has turned it off.
     Fenced,
-}
-
-/// Steps of a switchover.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "step")]
-pub enum SwitchoverStep {
-    /// Accepted by the ACTIVE node.
-    Begun,
-    /// The old owner brings its resources down.
-    Stopping,
-    /// The old owner owns nothing any more.
-    Released,
-    /// The target is ACTIVE.
-    Done,
-    /// It did not work and the old owner takes the group back.
-    RolledBack {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// Steps of an upgrade.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "step")]
-pub enum UpgradeStep {
-    /// The other nodes are being told.
-    Announced {
-        /// The new program, unless it is the daemon's own file.
-        binary: Option<String>,
-        /// For how long this node may be silent.
-        absence: Duration,
-    },
-    /// Something came in between: nothing has changed.
-    GivenUp {
-        /// What.
-        reason: String,
-    },
-    /// Everybody knows: from now on this node is silent.
-    Begun,
-    /// The new program goes on.
-    Done {
-        /// Version of the program before.
-        from: String,
-        /// Version of this one.
-        to: String,
-        /// How long this node was silent.
-        silence: Duration,
-        /// Something was not as it had been left, or had to be brought down.
-        moved: bool,
-    },
 }
 
 /// Names a standing alarm, so that it is raised once and can be cleared.

@@ -75,7 +75,7 @@ pub(super) fn fact(config: &Config, fact: &Fact) -> String {
         Fact::ClockOffset { peer, offset_millis } => format!("clock of {} is OFF by {offset_millis} ms", node(*peer)),
         Fact::ClockAgrees { peer } => format!("clock of {} agrees", node(*peer)),
         Fact::Upgrade { step } => upgrade_step(step),
-        Fact::Rules { text, .. } => format!("rules: {text}"),
+        Fact::Rules { text, .. } | Fact::Web { text, .. } => text.clone(),
         Fact::Started { node: me } => format!("{} starts", node(*me)),
         Fact::Stopping { reason } => format!("stopping: {reason}"),
     }

@@ -1,5 +1,5 @@
-//! One question and its answer on a control socket, for programs that must not wait in a thread: the daemon that asks the courier, and
-//! the courier that asks the daemon.
+//! One question and its answer on a control socket, for programs that must not wait in a thread: the daemon that asks the courier,
+//! the courier and the web page that ask the daemon.
 
 use std::io;
 
@@ -23,6 +23,14 @@ pub async fn exchange<Q: Serialize, R: DeserializeOwned>(
 ) -> io::Result<R> {
     let request = encode(request, MAX_REQUEST_BYTES).map_err(io::Error::other)?;
     stream.write_all(&request).await?;
+    next(stream, lines).await
+}
+
+/// Waits for the next document of an answer that has many. Sets no limit to the time.
+///
+/// # Errors
+/// When the connection breaks or ends, or what comes is no document of this kind.
+pub async fn next<R: DeserializeOwned>(stream: &mut UnixStream, lines: &mut Lines) -> io::Result<R> {
     let mut piece = vec![0; PIECE];
     loop {
         if let Some(line) = lines.next_line() {

@@ -1,10 +1,8 @@
 //! The courier as a companion of the daemon: it runs on every node whose config has `[rules]`, whatever the node's role.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use avamgr_core::cluster::NodeId;
 use avamgr_core::config::{Config, RulesConfig};
 use avamgr_core::courier::Watched;
 use avamgr_core::node::Event;
@@ -13,28 +11,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::look::look;
-use crate::companion::{Companion, Orders};
-use crate::journal::Settings;
+use crate::clock;
+use crate::companion::Companion;
+use crate::companion::briefing::Briefing;
+use crate::companion::follow::follow;
+use crate::process::Program;
 use crate::process::family::Mark;
-use crate::process::{DEFAULT_PATH, Program};
 use crate::scribe::Scribe;
-use crate::{clock, upgrade};
 
 /// Name of the program.
 pub const PROGRAM: &str = "rules-sync";
-
-/// What the program has to be told.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// The config file.
-    pub file: PathBuf,
-    /// Our node.
-    pub node: NodeId,
-    /// Our control socket: who is ACTIVE is asked there.
-    pub socket: PathBuf,
-    /// Where our log goes: what the program logs goes there too.
-    pub log: Settings,
-}
 
 /// The courier, and whoever looks after it.
 #[derive(Debug)]
@@ -54,17 +40,18 @@ struct Need {
 
 impl Courier {
     /// Follows the config from now on. What happens is written down by `scribe`.
-    pub fn start(place: Place, config: watch::Receiver<Arc<Config>>, scribe: &Scribe) -> Self {
+    pub fn start(briefing: Briefing, config: watch::Receiver<Arc<Config>>, scribe: &Scribe) -> Self {
         let (cluster, node) = {
             let config = config.borrow();
-            (config.cluster.clone(), config.node_name(place.node).to_owned())
+            (config.cluster.clone(), config.node_name(briefing.node).to_owned())
         };
         let pen = scribe.clone();
         let tell = move |severity, text| pen.write(event(severity, text));
         let companion = Companion::start(PROGRAM, Mark::new(&cluster, &node, "", PROGRAM), Box::new(tell));
         let (sees, seen) = watch::channel(None);
         let looks = look(config.clone(), companion.standing(), sees, scribe.clone());
-        let follows = follow(place, node, config, companion.orders());
+        let start = move |_: &Need| program(&briefing, &node);
+        let follows = follow(config, companion.orders(), need, start);
         Self { companion, tasks: [tokio::spawn(follows), tokio::spawn(looks)], seen }
     }
 
@@ -91,44 +78,16 @@ pub(super) fn event(severity: Severity, text: String) -> Event {
     Event { at: clock::now(), fact: Fact::Rules { severity, text } }
 }
 
-/// Whenever the config was read again: the courier reads it, its directories and its keys when it starts.
-async fn follow(place: Place, node: String, mut config: watch::Receiver<Arc<Config>>, orders: Orders) {
-    let mut known: Option<Need> = None;
-    loop {
-        let current = Arc::clone(&config.borrow_and_update());
-        let now = need(&current).await;
-        if now != known {
-            orders.want(now.is_some().then(|| program(&place, &node)));
-            known = now;
-        }
-        if config.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
 async fn need(config: &Config) -> Option<Need> {
     let rules = config.rules.clone()?;
     Some(Need { rules, keys: tokio::fs::read(&config.daemon.key_file).await.ok() })
 }
 
-fn program(place: &Place, node: &str) -> Program {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+fn program(briefing: &Briefing, node: &str) -> Program {
     let mut command: Vec<String> = [PROGRAM, "run", "--config"].map(str::to_owned).into();
-    command.extend([absolute(&place.file), "--daemon-socket".to_owned(), absolute(&place.socket)]);
-    command.extend(["--node", node, "--log-target", &place.log.target.to_string()].map(str::to_owned));
-    command.extend(["--log-level", &place.log.filter].map(str::to_owned));
-    let environment = search_path().into_iter().map(|path| ("PATH".to_owned(), path)).collect();
-    Program { command, environment, ..Program::default() }
-}
-
-/// Ours, after the directory of our own program: the courier of the same installation comes first, also when it is installed
-/// later.
-fn search_path() -> Option<String> {
-    let own = upgrade::own_file().ok()?;
-    let ours = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-    let all = own.parent().map(Path::to_owned).into_iter().chain(env::split_paths(&ours));
-    env::join_paths(all).ok()?.into_string().ok()
+    command.extend([briefing.file(), "--daemon-socket".to_owned(), briefing.socket()]);
+    command.extend(["--node", node].map(str::to_owned));
+    briefing.program(command)
 }
 
 /// The courier beside another program of ours.
@@ -138,27 +97,22 @@ pub fn beside(other: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use avamgr_core::cluster::NodeId;
+
     use super::*;
+    use crate::journal::{Settings, Target};
 
     #[test]
     fn the_courier_is_told_what_the_daemon_was_told() {
-        let log = Settings { target: crate::journal::Target::Syslog, filter: "info,avamgr=debug".to_owned() };
+        let log = Settings { target: Target::Syslog, filter: "info,avamgr=debug".to_owned() };
         let socket = "/run/avamgr/other.sock".into();
-        let place = Place { file: "/etc/avamgr/avamgr.toml".into(), node: NodeId(0), socket, log };
-        let program = program(&place, "hadev1");
+        let briefing = Briefing { file: "/etc/avamgr/avamgr.toml".into(), node: NodeId(0), socket, log };
+        let program = program(&briefing, "hadev1");
         assert_eq!(
             program.command.join(" "),
             "rules-sync run --config /etc/avamgr/avamgr.toml --daemon-socket /run/avamgr/other.sock --node hadev1 \
              --log-target syslog --log-level info,avamgr=debug"
         );
-    }
-
-    #[test]
-    fn it_is_looked_for_beside_the_daemon_first() {
-        let path = search_path().unwrap();
-        let first = env::split_paths(&path).next().unwrap();
-        assert_eq!(first, env::current_exe().unwrap().parent().unwrap());
-        assert!(path.ends_with(&env::var("PATH").unwrap()), "{path}");
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use anyhow::{Context as _, Result};
 use tokio::task::{AbortHandle, JoinHandle};
 
+use super::companions::Companions;
 use super::{LAST_HOOKS, LAST_WORDS, Shared};
 use crate::companion::STOP_TIME;
-use crate::courier::keep::Courier;
 use crate::fencing::watchdog::Keeper;
 use crate::guard::Guard;
 use crate::journal::service;
@@ -15,7 +15,7 @@ pub(super) struct LastWords {
     /// Only after an orderly end is everything down that it guards.
     pub(super) guard: Option<Guard>,
     pub(super) watchdog: Option<Keeper>,
-    pub(super) courier: Courier,
+    pub(super) companions: Companions,
     pub(super) orders: [AbortHandle; 2],
     pub(super) relay: JoinHandle<()>,
     pub(super) runner: JoinHandle<()>,
@@ -25,7 +25,7 @@ impl LastWords {
     pub(super) async fn speak(self, shared: Shared) -> Result<()> {
         service::stopping(STOP_TIME + LAST_WORDS + LAST_HOOKS);
         end_guards(self.guard, self.watchdog)?;
-        self.courier.stop().await;
+        self.companions.stop().await;
         // The relay ends with the last end of its queue.
         self.orders.iter().for_each(AbortHandle::abort);
         drop((shared.reloader, shared.upgrader));

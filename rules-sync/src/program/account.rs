@@ -1,8 +1,6 @@
 //! Whom the courier runs as: nobody who may do more than read and write the rules.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
-use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -10,35 +8,20 @@ use std::path::{Path, PathBuf};
 
 use crate::directory::{area_beside, belongs_beside};
 use anyhow::{Context as _, Result, anyhow, bail};
+use avamgr::account::Account;
 use avamgr_core::config::Replication;
 use nix::fcntl::OFlag;
-use nix::sys::prctl::{get_pdeathsig, set_pdeathsig};
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, User, fchown, initgroups, setgid, setuid};
-
-/// An account of this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Account {
-    name: String,
-    uid: Uid,
-    gid: Gid,
-}
-
-impl fmt::Display for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (uid {}, gid {})", self.name, self.uid, self.gid)
-    }
-}
+use nix::unistd::{Uid, fchown};
 
 /// The account of the config, or the owner of the directories.
 pub(super) fn choose(replication: &Replication, directories: &BTreeMap<String, PathBuf>) -> Result<Account> {
     if !Uid::effective().is_root() {
         // Who is nobody special cannot become somebody else.
-        return of(Uid::effective());
+        return Ok(Account::own()?);
     }
     if let Some(name) = &replication.rules.user {
-        let user = User::from_name(name)?.with_context(|| format!("user {name} is unknown on this host"))?;
-        return Ok(Account { name: user.name, uid: user.uid, gid: user.gid });
+        return Ok(Account::named(name)?);
     }
     let mut owner: Option<(&str, u32)> = None;
     for (name, path) in directories {
@@ -53,14 +36,7 @@ pub(super) fn choose(replication: &Replication, directories: &BTreeMap<String, P
     }
     let (_, uid) =
         owner.ok_or_else(|| anyhow!("none of the directories is there: make them, or correct the config"))?;
-    of(Uid::from_raw(uid))
-}
-
-fn of(uid: Uid) -> Result<Account> {
-    match User::from_uid(uid)? {
-        Some(user) => Ok(Account { name: user.name, uid, gid: user.gid }),
-        None => Ok(Account { name: format!("uid {uid}"), uid, gid: Gid::from_raw(uid.as_raw()) }),
-    }
+    Ok(Account::of(Uid::from_raw(uid))?)
 }
 
 /// Makes a directory of ours if it is not there, and gives it to the account. What is there already is never given away: it may be
@@ -116,18 +92,5 @@ pub(super) fn become_it(
             own(&beside, 0o700, account)?;
         }
     }
-    if !Uid::effective().is_root() || account.uid.is_root() {
-        return Ok(());
-    }
-    let cannot = || format!("cannot become {account}");
-    // Whoever has started this and wants it to die with it is obeyed still: the kernel forgets that with the account.
-    let dies_with_parent = get_pdeathsig().ok().flatten();
-    let name = CString::new(account.name.as_str())?;
-    initgroups(&name, account.gid).with_context(cannot)?;
-    setgid(account.gid).with_context(cannot)?;
-    setuid(account.uid).with_context(cannot)?;
-    if dies_with_parent.is_some() {
-        set_pdeathsig(dies_with_parent).with_context(cannot)?;
-    }
-    Ok(())
+    account.become_it().with_context(|| format!("cannot become {account}"))
 }

@@ -33,6 +33,7 @@ pub(crate) fn pair() -> Config {
         watchdog: None,
         etcd: None,
         rules: None,
+        web: None,
         arbitrator: Some(ArbitratorConfig {
             ping: vec![IpAddr::from([172, 16, 6, 250])],
             interfaces: Some(vec!["eth0".to_owned(), "eth0".to_owned()]),

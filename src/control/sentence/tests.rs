@@ -252,9 +252,11 @@ fn arbitration_and_conflicts_say_who_yields() {
 }
 
 #[test]
-fn what_is_told_of_the_rules_keeps_its_own_weight() {
+fn what_is_told_of_other_programs_keeps_its_own_weight() {
     let told = |severity, text: &str| Fact::Rules { severity, text: text.into() };
+    let of_page = Fact::Web { severity: Severity::Warning, text: "was killed".into() };
     check_all(&[
+        (of_page, "Warning web page: was killed"),
         (told(Severity::Info, "hadev2 answers again"), "Info rules: hadev2 answers again"),
         (told(Severity::Warning, "re/a was changed on both"), "Warning rules: re/a was changed on both"),
         (told(Severity::Alarm, "re has lost all"), "Alarm rules: re has lost all"),

@@ -14,7 +14,7 @@ impl Fact {
             Self::Switchover { step, .. } => step_severity(step),
             Self::Fencing(fencing) => fencing.severity(),
             Self::Upgrade { step } => step.severity(),
-            Self::Rules { severity, .. } => *severity,
+            Self::Rules { severity, .. } | Self::Web { severity, .. } => *severity,
             Self::Voting(voting) => voting.severity(),
             Self::Command { refused, .. } => {
                 if refused.is_some() {
@@ -97,6 +97,7 @@ impl Fact {
             | Self::Fencing(_)
             | Self::Upgrade { .. }
             | Self::Rules { .. }
+            | Self::Web { .. }
             | Self::ConfigMismatch { .. }
             | Self::ConfigMatches { .. }
             | Self::DuplicateNode { .. }

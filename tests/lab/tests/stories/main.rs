@@ -20,3 +20,4 @@ mod second_phase;
 mod strangers;
 mod three;
 mod upgrade;
+mod window;

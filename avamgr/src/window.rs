@@ -1,0 +1,85 @@
+//! The window (`avamgr-webui`) as a companion of the daemon: it runs on every node whose config has `[web]`, whatever the
+//! node's role.
+
+use std::sync::Arc;
+
+use avamgr_core::config::{Config, WebConfig};
+use avamgr_core::node::Event;
+use avamgr_core::node::event::Fact;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::clock;
+use crate::companion::Companion;
+use crate::companion::briefing::Briefing;
+use crate::companion::follow::follow;
+use crate::process::Program;
+use crate::process::family::Mark;
+use crate::scribe::Scribe;
+
+/// Name of the program.
+pub const PROGRAM: &str = "avamgr-webui";
+
+/// The window, and whoever looks after it.
+#[derive(Debug)]
+pub struct Window {
+    companion: Companion,
+    follows: JoinHandle<()>,
+}
+
+impl Window {
+    /// Follows the config from now on. What happens is written down by `scribe`.
+    pub fn start(briefing: Briefing, config: watch::Receiver<Arc<Config>>, scribe: &Scribe) -> Self {
+        let mark = {
+            let config = config.borrow();
+            Mark::new(&config.cluster, config.node_name(briefing.node), "", PROGRAM)
+        };
+        let pen = scribe.clone();
+        let tell = move |severity, text| pen.write(Event { at: clock::now(), fact: Fact::Web { severity, text } });
+        let companion = Companion::start(PROGRAM, mark, Box::new(tell));
+        let need = async |config: &Config| config.web.clone();
+        let follows = tokio::spawn(follow(config, companion.orders(), need, move |web| program(&briefing, web)));
+        Self { companion, follows }
+    }
+
+    /// Ends it, within [`STOP_TIME`](crate::companion::STOP_TIME).
+    pub async fn stop(self) {
+        self.follows.abort();
+        self.companion.stop().await;
+    }
+
+    /// Kills it, and waits for nothing: whoever looks finds the next one.
+    pub async fn end_at_once(self) {
+        self.follows.abort();
+        self.companion.end_at_once().await;
+    }
+}
+
+fn program(briefing: &Briefing, web: &WebConfig) -> Program {
+    let mut command = vec![PROGRAM.to_owned(), "--socket".to_owned(), briefing.socket()];
+    command.extend(["--listen".to_owned(), web.listen.to_string(), "--user".to_owned(), web.user.clone()]);
+    command.extend(web.names.iter().flat_map(|name| ["--name".to_owned(), name.clone()]));
+    briefing.program(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use avamgr_core::cluster::NodeId;
+
+    use super::*;
+    use crate::journal::{Settings, Target};
+
+    #[test]
+    fn the_window_is_told_where_to_ask_and_where_to_listen() {
+        let log = Settings { target: Target::Syslog, filter: "info".to_owned() };
+        let (file, socket) = ("/etc/avamgr/avamgr.toml".into(), "/run/avamgr/other.sock".into());
+        let briefing = Briefing { file, node: NodeId(0), socket, log };
+        let (listen, user) = ("127.0.0.1:8080".parse().unwrap(), "nobody".to_owned());
+        let web = WebConfig { listen, user, names: vec!["dre.example".to_owned()] };
+        assert_eq!(
+            program(&briefing, &web).command.join(" "),
+            "avamgr-webui --socket /run/avamgr/other.sock --listen 127.0.0.1:8080 --user nobody --name dre.example \
+             --log-target syslog --log-level info"
+        );
+    }
+}

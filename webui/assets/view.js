@@ -1,0 +1,152 @@
+// What is shown of a status, as nodes of the document. `elapsed`: milliseconds since it was told.
+
+import { chart } from "./chart.js";
+import { duration, look, micros, millisOf } from "./words.js";
+
+/** An element: its class after a dot, then its children; what is null is left out. */
+export function h(name, ...children) {
+  const [tag, ...classes] = name.split(".");
+  const element = document.createElement(tag);
+  if (classes.length > 0) element.className = classes.join(" ");
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** Makes `old` what `wanted` is and touches nothing else, so that nobody loses the place where he reads. */
+export function patch(old, wanted) {
+  if (old.nodeType !== wanted.nodeType || old.nodeName !== wanted.nodeName) {
+    old.replaceWith(wanted);
+    return;
+  }
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== wanted.data) old.data = wanted.data;
+    return;
+  }
+  for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
+  const [before, after] = [[...old.childNodes], [...wanted.childNodes]];
+  after.forEach((child, place) => (place < before.length ? patch(before[place], child) : old.append(child)));
+  before.slice(after.length).forEach((child) => child.remove());
+}
+
+/** Puts these into the element of this id, in the place of what is there. */
+export function show(id, ...children) {
+  const old = document.getElementById(id);
+  const wanted = old.cloneNode(false);
+  wanted.append(...children.flat().filter((child) => child !== null));
+  patch(old, wanted);
+}
+
+const badge = (word) => h(`span.role.${look(word)}`, word.toUpperCase());
+const state = (word) => h(`span.${look(word)}`, word);
+
+function table(heads, rows) {
+  const head = h("tr", heads.map((text) => { const cell = h("th", text); cell.scope = "col"; return cell; }));
+  return h("table", h("thead", head), h("tbody", rows.map((row) => h("tr", row.map(cell)))));
+}
+
+const cell = (content) => (typeof content === "number" ? h("td.number", String(content)) : h("td", content));
+
+/** How long ago something was, as of now. */
+export const ago = (status, elapsed, moment) => duration((status.now - moment) / 1e6 + elapsed);
+
+export function groups(status, elapsed) {
+  const nodes = [status.node, ...status.peers.map((peer) => peer.node)];
+  const rows = status.groups.map((group) => [
+    h("strong", group.group),
+    h("span", badge(group.role), ` term ${group.term}`),
+    ...status.peers.map((peer) => {
+      const there = peer.groups.find((it) => it.group === group.group);
+      if (there === undefined) return h("span.faint", "never heard");
+      const known = peer.state === "alive" || peer.state === "degraded";
+      return known ? h("span", badge(there.role), ` term ${there.term}`) : h("span.faint", `was ${there.role}, ${peer.state} now`);
+    }),
+    h("span", `for ${ago(status, elapsed, group.since)}: ${group.cause}`,
+      group.switchover === null ? null : h("p.warn", `switchover ${group.switchover}`),
+      group.obstacles.length === 0 ? null : h("ul", group.obstacles.map((text) => h("li", text)))),
+  ]);
+  const [own, ...others] = nodes;
+  return table(["Group", `${own} (this node)`, ...others, "Role here"], rows);
+}
+
+export function attention(status, elapsed) {
+  const alarms = status.alarms.map((alarm) => h("li", h("span.bad", alarm.text), h("span.faint", ` (for ${ago(status, elapsed, alarm.since)})`)));
+  const holds = status.holds.map((hold) => h("li", h("span.warn", `hold: ${hold.hold}${hold.group === null ? "" : ` of ${hold.group}`}`),
+    h("span.faint", ` (for ${ago(status, elapsed, hold.since)})`)));
+  const unready = status.ready.filter((check) => check.ready === false)
+    .map((check) => h("li", h("span.warn", `check ${check.check}: ${check.reason}`)));
+  const all = [...alarms, ...holds, ...unready];
+  if (status.isolated) all.unshift(h("li", h("span.bad", "isolated: all links are silent and the arbitrator does not answer")));
+  return all.length === 0 ? h("p.good", "Nothing.") : h("ul", all);
+}
+
+export function links(status, elapsed) {
+  if (status.peers.length === 0) return h("p.faint", "This node has no peers.");
+  return status.peers.map((peer) => h("div",
+    h("h3", `${peer.node}: `, state(peer.state),
+      h("span.faint", peer.heard === null ? ", never heard" : `, heard ${ago(status, elapsed, peer.heard)} ago`),
+      peer.config_matches === false ? h("span.bad", ", its config is another one") : null),
+    table(["Link", "State", "Round trip", "Jitter", "Loss", "Round trip, last minute"], peer.links.map((link) => [
+      link.link,
+      h("span", state(link.state), ` for ${ago(status, elapsed, link.since)}`, link.cause === null ? null : `: ${link.cause}`,
+        link.carrier ? null : h("span.bad", ", no carrier")),
+      micros(link.rtt_micros), micros(link.jitter_micros), link.loss_percent === null ? "–" : `${link.loss_percent} %`,
+      chart(`${peer.node}/${link.link}`, `round trip of ${link.link} to ${peer.node}, in milliseconds`),
+    ]))));
+}
+
+export function judges(status, elapsed) {
+  const lines = [];
+  if (status.arbitrator !== null) {
+    const each = status.arbitrator.addresses.map((it) =>
+      `${it.address} ${it.answered === null ? "never answered" : `answered ${ago(status, elapsed, it.answered)} ago`}`);
+    lines.push(h("p", "Arbitrator: ", state(status.arbitrator.state), h("span.faint", ` (${each.join(", ")})`)));
+  }
+  if (status.witness !== null) {
+    const heard = status.witness.heard === null ? "never answered" : `answered ${ago(status, elapsed, status.witness.heard)} ago`;
+    lines.push(h("p", `${status.witness.voter} at ${status.witness.address}: `, state(status.witness.state), h("span.faint", ` (${heard})`)));
+  }
+  for (const group of status.groups) {
+    if (group.lease === null) continue;
+    const left = group.lease.held_until === null ? null : (group.lease.held_until - status.now) / 1e6 - elapsed;
+    const votes = group.lease.votes.map((vote) => `${vote.voter} → ${vote.holder ?? "nobody"}`).join(", ");
+    lines.push(h("p", `Lease of ${group.group}: `, left === null || left <= 0 ? h("span.faint", "not held here") : h("span.good", `held here for ${duration(left)} more`),
+      h("span.faint", ` (majority ${group.lease.majority}; ${votes})`)));
+  }
+  return lines.length === 0 ? [h("p.faint", "None.")] : lines;
+}
+
+export function resources(status, elapsed) {
+  return status.groups.map((group) => h("div", h("h3", group.group),
+    table(["Resource", "State", "What", "Trouble"], group.resources.map((it) => [
+      h("span", it.resource, h("span.faint", ` ${it.kind}`)),
+      h("span", state(it.state), ` for ${ago(status, elapsed, it.since)}`, it.held ? h("span.warn", ", held by an operator") : null),
+      it.what,
+      h("span.bad", it.unable ?? it.failure ?? "", it.failures > 0 ? ` (${it.failures} failures)` : null),
+    ]))));
+}
+
+export function rules(status, elapsed) {
+  const watched = status.rules;
+  if (watched === null) return [h("p.faint", "No rules are replicated.")];
+  const trouble = watched.trouble === null ? null : h("p.bad", watched.trouble);
+  if (watched.status === null) return [trouble ?? h("p.faint", "Nothing is known yet.")];
+  const said = watched.status;
+  const lines = said.directories.map((it) => h("li", `${it.name}: ${it.paths} paths in ${it.path}`,
+    it.trouble === null ? null : h("span.bad", `; ${it.trouble}`), it.held === null ? null : h("span.bad", `; held: ${it.held} paths are missing`)));
+  const peers = said.peers.map((peer) => h("li", `${peer.node}: `, state(peer.reachable ? "reachable" : "unreachable"),
+    peer.owed === 0 ? ", owed nothing" : h("span.warn", `, ${peer.owed} paths wait${peer.lag === null ? "" : ` for ${duration(millisOf(peer.lag))}`}`)));
+  const conflicts = said.conflicts === 0 ? null : h("p.warn", `${said.conflicts} conflicts: rules-sync conflicts list`);
+  const age = watched.answered === null ? null : h("p.faint", `as of ${ago(status, elapsed, watched.answered)} ago`);
+  return [trouble, h("ul", lines, peers), conflicts, age].filter((it) => it !== null);
+}
+
+export function history(entries, text, notable) {
+  const wanted = text.toLowerCase();
+  const rows = entries.filter((entry) => !notable || entry.severity === "warning" || entry.severity === "alarm")
+    .filter((entry) => entry.text.toLowerCase().includes(wanted));
+  if (rows.length === 0) return h("p.faint", entries.length === 0 ? "Nothing is known." : "Nothing fits.");
+  return table(["Time (UTC)", "What", ""], rows.toReversed().map((entry) => [
+    h("span.faint", entry.time.replace("T", " ").replace("Z", "")), entry.text, h(`span.${look(entry.severity)}`, entry.severity),
+  ]));
+}

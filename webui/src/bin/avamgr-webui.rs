@@ -1,0 +1,7 @@
+//! The window.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    avamgr_webui::program::main()
+}

@@ -1,0 +1,17 @@
+//! THE WINDOW: what the daemon of a node knows, for browsers and for programs that speak HTTP.
+//!
+//! A process of its own, without privileges, so that no browser can hurt a heartbeat: it has what it knows from the
+//! daemon's control socket, asked at its own pace however many look at it.
+//!
+//! ```text
+//!  avamgrd's socket ─▶ daemon (one question at a time) ─▶ said (the last snapshot) ─▶ routes ─▶ anybody
+//!                      └ its history, as it happens ───▶ history ───────────────────┘
+//! ```
+
+pub mod daemon;
+mod host;
+pub mod page;
+mod problem;
+pub mod program;
+pub mod routes;
+pub mod serve;

@@ -1,0 +1,29 @@
+//! The page: files that are part of the program.
+
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use crate::problem::Problem;
+
+/// Name, type and content of each file.
+const FILES: [(&str, &str, &[u8]); 6] = [
+    ("style.css", "text/css; charset=utf-8", include_bytes!("../assets/style.css")),
+    ("page.js", "text/javascript; charset=utf-8", include_bytes!("../assets/page.js")),
+    ("view.js", "text/javascript; charset=utf-8", include_bytes!("../assets/view.js")),
+    ("chart.js", "text/javascript; charset=utf-8", include_bytes!("../assets/chart.js")),
+    ("words.js", "text/javascript; charset=utf-8", include_bytes!("../assets/words.js")),
+    ("icon.svg", "image/svg+xml", include_bytes!("../assets/icon.svg")),
+];
+
+pub(crate) async fn index() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/html; charset=utf-8")], include_str!("../assets/index.html"))
+}
+
+pub(crate) async fn asset(Path(name): Path<String>) -> Response {
+    match FILES.iter().find(|(file, _, _)| *file == name) {
+        Some((_, kind, content)) => ([(CONTENT_TYPE, *kind)], *content).into_response(),
+        None => Problem::new(StatusCode::NOT_FOUND, format!("there is no file {name:?}")).into_response(),
+    }
+}

@@ -1,0 +1,79 @@
+//! Everything as it happens, as server-sent events: `history` (the last entries, at the beginning and after a loss), then
+//! `entry` (each new one) and `status` (as `/api/v1/status`, at least once a second).
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use avamgr_core::control::HistoryEntry;
+use axum::extract::State;
+use axum::response::Sse;
+use axum::response::sse::Event;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use serde::Serialize;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+
+use crate::daemon::{Feed, Said};
+
+/// Entries of the past that are told at the beginning.
+const LAST: usize = 200;
+
+pub(super) async fn events(State(feed): State<Feed>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    Sse::new(unfold(Viewer::new(feed), async |mut viewer| {
+        let event = viewer.next().await?;
+        Some((Ok(event), viewer))
+    }))
+}
+
+/// Somebody who looks. What waits to be told to a slow one is not piled up: of snapshots there is the last one, and of
+/// entries that were missed there is the past.
+struct Viewer {
+    feed: Feed,
+    said: watch::Receiver<Said>,
+    live: broadcast::Receiver<Arc<HistoryEntry>>,
+    first: VecDeque<Event>,
+}
+
+impl Viewer {
+    fn new(feed: Feed) -> Self {
+        let mut said = feed.follow();
+        let status = event("status", &said.borrow_and_update().document());
+        let (past, live) = feed.history().follow(LAST);
+        let first = VecDeque::from([status, history(&past)]);
+        Self { feed, said, live, first }
+    }
+
+    /// `None` when there will be nothing more.
+    async fn next(&mut self) -> Option<Event> {
+        if let Some(event) = self.first.pop_front() {
+            return Some(event);
+        }
+        tokio::select! {
+            changed = self.said.changed() => {
+                changed.ok()?;
+                Some(event("status", &self.said.borrow_and_update().document()))
+            }
+            entry = self.live.recv() => match entry {
+                Ok(entry) => Some(event("entry", entry.as_ref())),
+                Err(RecvError::Lagged(_)) => {
+                    let (past, live) = self.feed.history().follow(LAST);
+                    self.live = live;
+                    Some(history(&past))
+                }
+                Err(RecvError::Closed) => None,
+            },
+        }
+    }
+}
+
+fn history(past: &[Arc<HistoryEntry>]) -> Event {
+    event("history", &past.iter().map(Arc::as_ref).collect::<Vec<_>>())
+}
+
+fn event(name: &str, document: &impl Serialize) -> Event {
+    // Our documents have no map with keys other than strings, the only thing that could fail.
+    Event::default().event(name).data(serde_json::to_string(document).unwrap_or_default())
+}

@@ -1,0 +1,41 @@
+//! What has happened: the same entries as `avamgr history --json`.
+
+use std::sync::Arc;
+
+use avamgr::history::HELD_MAX;
+use avamgr_core::control::HistoryEntry;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::Feed;
+use crate::problem::Problem;
+
+/// How many are told unless somebody says.
+const LAST: usize = 100;
+
+/// What is asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Order {
+    /// At most so many of the last.
+    last: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    /// The oldest first.
+    entries: Vec<&'a HistoryEntry>,
+}
+
+pub(super) async fn history(State(feed): State<Feed>, order: Result<Query<Order>, QueryRejection>) -> Response {
+    let last = match order {
+        Ok(Query(order)) => order.last.unwrap_or(LAST).min(HELD_MAX),
+        Err(error) => return Problem::new(StatusCode::BAD_REQUEST, error.body_text()).into_response(),
+    };
+    let entries = feed.history().last(last);
+    Json(Document { entries: entries.iter().map(Arc::as_ref).collect() }).into_response()
+}

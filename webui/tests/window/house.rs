@@ -1,0 +1,207 @@
+//! A daemon with its real control socket and nothing behind it, and the window over it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use avamgr::control::{Answers, ControlServer, Policy, Ports, Serving};
+use avamgr::history::History;
+use avamgr::inputs;
+use avamgr_core::config::{self, Config};
+use avamgr_core::control::Status;
+use avamgr_core::node::event::{Fact, Severity};
+use avamgr_webui::daemon::Feed;
+use avamgr_webui::routes::router;
+use avamgr_webui::serve::serve;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::status;
+
+/// Long enough for anything that is expected to happen.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+const CONFIG: &str = "[cluster]\nname = \"hadev\"\nnodes = [\"hadev1\"]\nstandalone = true\nfailover_budget = \"1s\"\n\
+                      [[group]]\nname = \"dre\"\n[[group.resource]]\nname = \"r\"\nexec = \"sleep 1\"\n";
+
+/// Daemon and window.
+pub(crate) struct House {
+    directory: TempDir,
+    history: Arc<History>,
+    status: watch::Sender<Arc<Status>>,
+    config: watch::Sender<Arc<Config>>,
+    serving: Option<Serving>,
+    address: SocketAddr,
+    window: Option<(oneshot::Sender<()>, std::thread::JoinHandle<()>)>,
+}
+
+impl House {
+    /// Both, and the window knows how it stands.
+    pub(crate) fn start() -> Self {
+        let mut house = Self::without_daemon();
+        house.bring_daemon();
+        house.wait("the window to know", || house.get("/readyz").status == 200);
+        house
+    }
+
+    /// The window over a socket that is not there.
+    pub(crate) fn without_daemon() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (status, _) = watch::channel(Arc::new(status::active()));
+        let (config, _) = watch::channel(Arc::new(config::parse(CONFIG, "test").unwrap()));
+        let socket = directory.path().join("avamgr.sock");
+        let (address, window) = open_window(socket);
+        let (history, window) = (Arc::new(History::in_memory()), Some(window));
+        Self { directory, history, status, config, serving: None, address, window }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("avamgr.sock")
+    }
+
+    fn serve(&self) -> Serving {
+        let (upgrade, _) = mpsc::channel(1);
+        let (reload, _) = mpsc::channel(1);
+        let (_, rules) = watch::channel(None);
+        let (status, config) = (self.status.subscribe(), self.config.subscribe());
+        let (history, answers) = (Arc::clone(&self.history), Answers::default());
+        let ports = Ports { inputs: inputs::channel().0, answers, status, rules, config, history, reload, upgrade };
+        ControlServer::bind(&self.socket(), Policy::system()).unwrap().start(ports).unwrap()
+    }
+
+    /// The daemon is gone, as after `kill -9`.
+    pub(crate) fn lose_daemon(&mut self) {
+        self.serving = None;
+    }
+
+    /// It is back.
+    pub(crate) fn bring_daemon(&mut self) {
+        self.serving = Some(self.serve());
+    }
+
+    /// The daemon's decision has brought forth another snapshot.
+    pub(crate) fn tell(&self, change: impl FnOnce(&mut Status)) {
+        let mut status = status::active();
+        change(&mut status);
+        self.status.send_replace(Arc::new(status));
+    }
+
+    /// Something has happened.
+    pub(crate) fn record(&self, text: &str) {
+        self.history.record(status::entry(Fact::ArbitratorReachable, Severity::Info, text));
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
+    }
+
+    /// Sends this and reads until the other side has said everything.
+    pub(crate) fn ask(&self, request: &str) -> Answer {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        Answer::parse(&said)
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream
+    }
+
+    /// Everything as it happens.
+    pub(crate) fn events(&self) -> Events {
+        let mut stream = self.connect();
+        stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        Events(BufReader::new(stream))
+    }
+
+    pub(crate) fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let end = avamgr::clock::now() + SOON;
+        while !is_so() {
+            assert!(avamgr::clock::now() < end, "waited {SOON:?} for {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.window.take() {
+            drop(stop);
+            let ended = thread.join();
+            assert!(std::thread::panicking() || ended.is_ok());
+        }
+    }
+}
+
+/// As the program does it.
+fn open_window(socket: PathBuf) -> (SocketAddr, (oneshot::Sender<()>, std::thread::JoinHandle<()>)) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            let routes = router(Feed::start(socket), vec!["hadev1".to_owned()]);
+            serve(listener, routes, async move { drop(stopped.await) }).await;
+        });
+    });
+    (address, (stop, thread))
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    fn parse(said: &str) -> Self {
+        let (head, body) = said.split_once("\r\n\r\n").unwrap_or((said, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        Self { status, head: head.to_lowercase(), body: body.to_owned() }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// A stream of events.
+pub(crate) struct Events(BufReader<TcpStream>);
+
+impl Events {
+    /// The next event: its name and its document.
+    pub(crate) fn next(&mut self) -> (String, Value) {
+        let mut name = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).unwrap() > 0, "the stream has ended");
+            if let Some(found) = line.strip_prefix("event: ") {
+                found.trim_end().clone_into(&mut name);
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                return (name, serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+
+    /// Waits for an event of this name.
+    pub(crate) fn wait(&mut self, wanted: &str) -> Value {
+        loop {
+            let (name, document) = self.next();
+            if name == wanted {
+                return document;
+            }
+        }
+    }
+}

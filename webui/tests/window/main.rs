@@ -1,0 +1,10 @@
+//! The window over a real control socket: what it tells of a daemon that is well, hangs, dies and comes back, and that
+//! nobody who looks can hurt it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod answers;
+mod crowd;
+mod house;
+mod live;
+#[path = "../../../avamgr/tests/operator/status.rs"]
+mod status;
