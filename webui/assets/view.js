@@ -51,7 +51,6 @@ const cell = (content) => (typeof content === "number" ? h("td.number", String(c
 export const ago = (status, elapsed, moment) => duration((status.now - moment) / 1e6 + elapsed);
 
 export function groups(status, elapsed) {
-  const nodes = [status.node, ...status.peers.map((peer) => peer.node)];
   const rows = status.groups.map((group) => [
     h("strong", group.group),
     h("span", badge(group.role), ` term ${group.term}`),
@@ -61,12 +60,13 @@ export function groups(status, elapsed) {
       const known = peer.state === "alive" || peer.state === "degraded";
       return known ? h("span", badge(there.role), ` term ${there.term}`) : h("span.faint", `was ${there.role}, ${peer.state} now`);
     }),
-    h("span", `for ${ago(status, elapsed, group.since)}: ${group.cause}`,
-      group.switchover === null ? null : h("p.warn", `switchover ${group.switchover}`),
-      group.obstacles.length === 0 ? null : h("ul", group.obstacles.map((text) => h("li", text)))),
   ]);
-  const [own, ...others] = nodes;
-  return table(["Group", `${own} (this node)`, ...others, "Role here"], rows);
+  const causes = status.groups.map((group) => h("div",
+    h("p", h("strong", group.group), ` is `, badge(group.role), ` here for ${ago(status, elapsed, group.since)}: ${group.cause}`),
+    group.switchover === null ? null : h("p.warn", `switchover ${group.switchover}`),
+    group.obstacles.length === 0 ? null : h("ul", group.obstacles.map((text) => h("li", text)))));
+  const heads = ["Group", `${status.node} (this node)`, ...status.peers.map((peer) => peer.node)];
+  return [table(heads, rows), ...causes];
 }
 
 export function attention(status, elapsed) {
@@ -147,6 +147,6 @@ export function history(entries, text, notable) {
     .filter((entry) => entry.text.toLowerCase().includes(wanted));
   if (rows.length === 0) return h("p.faint", entries.length === 0 ? "Nothing is known." : "Nothing fits.");
   return table(["Time (UTC)", "What", ""], rows.toReversed().map((entry) => [
-    h("span.faint", entry.time.replace("T", " ").replace("Z", "")), entry.text, h(`span.${look(entry.severity)}`, entry.severity),
+    h("span.faint.time", entry.time.replace("T", " ").replace("Z", "")), entry.text, h(`span.${look(entry.severity)}`, entry.severity),
   ]));
 }

@@ -31,5 +31,5 @@ const LOOKS = {
   up: "good", suspect: "warn", down: "bad", idle: "faint",
   reachable: "good", unreachable: "bad",
   started: "good", starting: "warn", stopping: "warn", failed: "bad", stuck: "bad",
-  info: "faint", notice: "note", warning: "warn", alarm: "bad",
+  info: "faint", warning: "warn", alarm: "bad",
 };
