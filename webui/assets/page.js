@@ -1,71 +1,109 @@
-// Hears what happens and shows it. A page that hears nothing says so: the last thing it heard may not be true any more.
+// Asks how it stands, hears what happens, and shows both. A page that has no answer says so: the last one may not be true any
+// more.
 
 import { keep } from "./chart.js";
 import * as view from "./view.js";
-import { duration } from "./words.js";
 
-/** The daemon's word comes several times a second; after this silence nobody knows. */
+/** From an answer to the next question, while nothing happens. */
+const PACE = 500;
+/** Without an answer for so long nobody knows. */
 const SILENCE = 3_000;
+/** Before a stream of events that has ended is opened again. */
+const REOPEN = 1_000;
 /** As many entries as the page keeps. */
 const ENTRIES = 500;
 
-let told = null;
-let heardAt = performance.now();
+/** The last answer, and when it was asked for: it is at least as fresh as that, however long it was on its way. */
+let answer = null;
+let askedAt = performance.now();
+/** The last status that was told, whatever is known now; at which moment it was true, and by which clock on the wall. */
+let shown = null;
 let entries = [];
+let next = null;
 
-const stream = new EventSource("/api/v1/events");
-stream.addEventListener("status", (event) => {
-  told = JSON.parse(event.data);
-  heardAt = performance.now();
-  for (const peer of told.status?.peers ?? []) {
+/** One question at a time: answers do not pile up on a slow way. */
+async function ask() {
+  clearTimeout(next);
+  next = null;
+  const asked = performance.now();
+  try {
+    const response = await fetch("/api/v1/status", { signal: AbortSignal.timeout(SILENCE) });
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    hear(await response.json(), asked);
+  } catch {
+    // Nobody answers: `trouble` sees it.
+  }
+  redraw();
+  next = setTimeout(ask, PACE);
+}
+
+function hear(told, asked) {
+  [answer, askedAt] = [told, asked];
+  const status = told.status ?? told.last_known;
+  if (status === null) return;
+  shown = { status, at: asked - told.age_millis, clock: new Date(Date.now() - told.age_millis) };
+  for (const peer of status.peers) {
     for (const link of peer.links) keep(`${peer.node}/${link.link}`, link.rtt_micros === null ? null : link.rtt_micros / 1000);
   }
-  draw();
-});
-stream.addEventListener("history", (event) => {
-  entries = JSON.parse(event.data);
-  drawHistory();
-});
-stream.addEventListener("entry", (event) => {
-  entries = [...entries, JSON.parse(event.data)].slice(-ENTRIES);
-  drawHistory();
-});
-setInterval(draw, 500);
+}
+
+/** Events tell at once what the next question would tell later. */
+function listen() {
+  const stream = new EventSource("/api/v1/events");
+  stream.addEventListener("history", (event) => { entries = JSON.parse(event.data); redraw(); });
+  stream.addEventListener("entry", (event) => {
+    entries = [...entries, JSON.parse(event.data)].slice(-ENTRIES);
+    redraw();
+    // While a question is on its way there is no next one yet.
+    if (next !== null) ask();
+  });
+  stream.addEventListener("error", () => {
+    // A browser goes on by itself after some errors, and not after others.
+    stream.close();
+    setTimeout(listen, REOPEN);
+  });
+}
+
+let drawing = false;
+
+/** However much happens, what is seen is drawn once a frame. */
+function redraw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    draw();
+  });
+}
 
 /** Why nothing is known, or null. */
 function trouble() {
-  const silence = performance.now() - heardAt;
-  if (silence > SILENCE) return `This page has heard nothing for ${duration(silence)}: avamgr-webui does not answer.`;
-  return told === null ? null : told.reason;
+  if (performance.now() - askedAt > SILENCE) return "This page has no answer: avamgr-webui is gone, or the way to it is cut.";
+  return answer === null ? null : answer.reason;
 }
 
 function draw() {
   const why = trouble();
   document.body.classList.toggle("unknown", why !== null);
-  view.show("unknown", why === null ? [] : [view.h("strong", "UNKNOWN"), view.h("p", why), view.h("p.faint", "What stands below was so when it was heard last.")]);
-  const status = told?.status;
-  document.title = why !== null ? "UNKNOWN – avamgr" : title(status);
-  if (status === null || status === undefined) return;
-  const elapsed = told.age_millis + performance.now() - heardAt;
+  view.show("unknown", why === null ? [] : view.unknown(why, shown));
+  view.show("spoken", shown === null || why !== null ? [] : [view.summary(shown.status)]);
+  document.title = why === null ? view.title(shown?.status) : "UNKNOWN – avamgr";
+  view.show("history", view.history(entries, text.value, notable.checked));
+  if (shown === null) return;
+  const { status } = shown;
+  // The moment on the node's clock that is now.
+  const now = status.now + (performance.now() - shown.at) * 1e6;
   view.show("title", `${status.cluster}: ${status.node}`);
-  view.show("about", `This page speaks for ${status.node} of cluster ${status.cluster}; safety class ${status.safety_class}; avamgrd ${status.driver.version} runs for ${view.ago(status, elapsed, status.started)}.`);
-  for (const part of ["groups", "attention", "links", "judges", "resources", "rules"]) {
-    view.show(part, view[part](status, elapsed));
-  }
-}
-
-function title(status) {
-  if (status === null || status === undefined) return "avamgr";
-  return `${status.node} ${status.groups.map((group) => `${group.group} ${group.role.toUpperCase()}`).join(", ")}`;
+  view.show("about", view.about(status, now));
+  for (const part of ["groups", "attention", "links", "judges", "resources", "rules"]) view.show(part, view[part](status, now));
 }
 
 const text = document.getElementById("filter-text");
 const notable = document.getElementById("filter-notable");
-
-function drawHistory() {
-  view.show("history", view.history(entries, text.value, notable.checked));
-}
-
-text.addEventListener("input", drawHistory);
-notable.addEventListener("change", drawHistory);
+text.addEventListener("input", redraw);
+notable.addEventListener("change", redraw);
 document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());
+
+ask();
+listen();
+setInterval(redraw, 1_000);

@@ -1,4 +1,4 @@
-// What is shown of a status, as nodes of the document. `elapsed`: milliseconds since it was told.
+// What is shown of a status, as nodes of the document. `now`: the present moment on the clock of the node.
 
 import { chart } from "./chart.js";
 import { duration, look, micros, millisOf } from "./words.js";
@@ -47,10 +47,29 @@ function table(heads, rows) {
 
 const cell = (content) => (typeof content === "number" ? h("td.number", String(content)) : h("td", content));
 
-/** How long ago something was, as of now. */
-export const ago = (status, elapsed, moment) => duration((status.now - moment) / 1e6 + elapsed);
+/** How long ago something was. */
+const ago = (now, moment) => duration((now - moment) / 1e6);
 
-export function groups(status, elapsed) {
+/** What stands above everything when nobody knows. It is read out, so nothing in it changes as time goes by. */
+export function unknown(why, shown) {
+  const last = shown === null ? null : h("p.faint", `What stands below was so at ${shown.clock.toLocaleTimeString()}.`);
+  return [h("strong", "UNKNOWN"), h("p", why), last];
+}
+
+/** What is read out whenever it changes. */
+export function summary(status) {
+  const roles = status.groups.map((group) => `${group.group} is ${group.role} on ${status.node}`);
+  const count = status.alarms.length + status.holds.length;
+  return [...roles, count === 0 ? "nothing needs attention" : `${count} things need attention`].join("; ");
+}
+
+export const title = (status) =>
+  status === undefined ? "avamgr" : `${status.node} ${status.groups.map((it) => `${it.group} ${it.role.toUpperCase()}`).join(", ")}`;
+
+export const about = (status, now) =>
+  `This page speaks for ${status.node} of cluster ${status.cluster}; safety class ${status.safety_class}; avamgrd ${status.driver.version} runs for ${ago(now, status.started)}.`;
+
+export function groups(status, now) {
   const rows = status.groups.map((group) => [
     h("strong", group.group),
     h("span", badge(group.role), ` term ${group.term}`),
@@ -62,17 +81,17 @@ export function groups(status, elapsed) {
     }),
   ]);
   const causes = status.groups.map((group) => h("div",
-    h("p", h("strong", group.group), ` is `, badge(group.role), ` here for ${ago(status, elapsed, group.since)}: ${group.cause}`),
+    h("p", h("strong", group.group), ` is `, badge(group.role), ` here for ${ago(now, group.since)}: ${group.cause}`),
     group.switchover === null ? null : h("p.warn", `switchover ${group.switchover}`),
     group.obstacles.length === 0 ? null : h("ul", group.obstacles.map((text) => h("li", text)))));
   const heads = ["Group", `${status.node} (this node)`, ...status.peers.map((peer) => peer.node)];
   return [table(heads, rows), ...causes];
 }
 
-export function attention(status, elapsed) {
-  const alarms = status.alarms.map((alarm) => h("li", h("span.bad", alarm.text), h("span.faint", ` (for ${ago(status, elapsed, alarm.since)})`)));
+export function attention(status, now) {
+  const alarms = status.alarms.map((alarm) => h("li", h("span.bad", alarm.text), h("span.faint", ` (for ${ago(now, alarm.since)})`)));
   const holds = status.holds.map((hold) => h("li", h("span.warn", `hold: ${hold.hold}${hold.group === null ? "" : ` of ${hold.group}`}`),
-    h("span.faint", ` (for ${ago(status, elapsed, hold.since)})`)));
+    h("span.faint", ` (for ${ago(now, hold.since)})`)));
   const unready = status.ready.filter((check) => check.ready === false)
     .map((check) => h("li", h("span.warn", `check ${check.check}: ${check.reason}`)));
   const all = [...alarms, ...holds, ...unready];
@@ -80,35 +99,35 @@ export function attention(status, elapsed) {
   return all.length === 0 ? h("p.good", "Nothing.") : h("ul", all);
 }
 
-export function links(status, elapsed) {
+export function links(status, now) {
   if (status.peers.length === 0) return h("p.faint", "This node has no peers.");
   return status.peers.map((peer) => h("div",
     h("h3", `${peer.node}: `, state(peer.state),
-      h("span.faint", peer.heard === null ? ", never heard" : `, heard ${ago(status, elapsed, peer.heard)} ago`),
+      h("span.faint", peer.heard === null ? ", never heard" : `, heard ${ago(now, peer.heard)} ago`),
       peer.config_matches === false ? h("span.bad", ", its config is another one") : null),
     table(["Link", "State", "Round trip", "Jitter", "Loss", "Round trip, last minute"], peer.links.map((link) => [
       link.link,
-      h("span", state(link.state), ` for ${ago(status, elapsed, link.since)}`, link.cause === null ? null : `: ${link.cause}`,
+      h("span", state(link.state), ` for ${ago(now, link.since)}`, link.cause === null ? null : `: ${link.cause}`,
         link.carrier ? null : h("span.bad", ", no carrier")),
       micros(link.rtt_micros), micros(link.jitter_micros), link.loss_percent === null ? "–" : `${link.loss_percent} %`,
       chart(`${peer.node}/${link.link}`, `round trip of ${link.link} to ${peer.node}, in milliseconds`),
     ]))));
 }
 
-export function judges(status, elapsed) {
+export function judges(status, now) {
   const lines = [];
   if (status.arbitrator !== null) {
     const each = status.arbitrator.addresses.map((it) =>
-      `${it.address} ${it.answered === null ? "never answered" : `answered ${ago(status, elapsed, it.answered)} ago`}`);
+      `${it.address} ${it.answered === null ? "never answered" : `answered ${ago(now, it.answered)} ago`}`);
     lines.push(h("p", "Arbitrator: ", state(status.arbitrator.state), h("span.faint", ` (${each.join(", ")})`)));
   }
   if (status.witness !== null) {
-    const heard = status.witness.heard === null ? "never answered" : `answered ${ago(status, elapsed, status.witness.heard)} ago`;
+    const heard = status.witness.heard === null ? "never answered" : `answered ${ago(now, status.witness.heard)} ago`;
     lines.push(h("p", `${status.witness.voter} at ${status.witness.address}: `, state(status.witness.state), h("span.faint", ` (${heard})`)));
   }
   for (const group of status.groups) {
     if (group.lease === null) continue;
-    const left = group.lease.held_until === null ? null : (group.lease.held_until - status.now) / 1e6 - elapsed;
+    const left = group.lease.held_until === null ? null : (group.lease.held_until - now) / 1e6;
     const votes = group.lease.votes.map((vote) => `${vote.voter} → ${vote.holder ?? "nobody"}`).join(", ");
     lines.push(h("p", `Lease of ${group.group}: `, left === null || left <= 0 ? h("span.faint", "not held here") : h("span.good", `held here for ${duration(left)} more`),
       h("span.faint", ` (majority ${group.lease.majority}; ${votes})`)));
@@ -116,29 +135,52 @@ export function judges(status, elapsed) {
   return lines.length === 0 ? [h("p.faint", "None.")] : lines;
 }
 
-export function resources(status, elapsed) {
+function failure(it, now) {
+  if (it.failure === null) return "";
+  const age = it.failed === null ? "" : `, ${ago(now, it.failed)} ago`;
+  return h(it.state === "started" ? "span.faint" : "span.bad", `last failure${age}: ${it.failure}`);
+}
+
+export function resources(status, now) {
   return status.groups.map((group) => h("div", h("h3", group.group),
     table(["Resource", "State", "What", "Trouble"], group.resources.map((it) => [
       h("span", it.resource, h("span.faint", ` ${it.kind}`)),
-      h("span", state(it.state), ` for ${ago(status, elapsed, it.since)}`, it.held ? h("span.warn", ", held by an operator") : null),
+      h("span", state(it.state), ` for ${ago(now, it.since)}`, it.held ? h("span.warn", ", held by an operator") : null),
       it.what,
-      h("span.bad", it.unable ?? it.failure ?? "", it.failures > 0 ? ` (${it.failures} failures)` : null),
+      it.unable === null ? failure(it, now) : h("span.bad", it.unable),
     ]))));
 }
 
-export function rules(status, elapsed) {
+/** What rules-sync said last is the truth for so long. */
+const RULES_STALE = 5e9;
+
+export function rules(status, now) {
   const watched = status.rules;
   if (watched === null) return [h("p.faint", "No rules are replicated.")];
-  const trouble = watched.trouble === null ? null : h("p.bad", watched.trouble);
-  if (watched.status === null) return [trouble ?? h("p.faint", "Nothing is known yet.")];
   const said = watched.status;
-  const lines = said.directories.map((it) => h("li", `${it.name}: ${it.paths} paths in ${it.path}`,
-    it.trouble === null ? null : h("span.bad", `; ${it.trouble}`), it.held === null ? null : h("span.bad", `; held: ${it.held} paths are missing`)));
+  const known = watched.pid !== null && watched.answered !== null && now - watched.answered <= RULES_STALE;
+  const head = known ? inSync(said) : h("p", h("strong.bad", "UNKNOWN"), `: ${watched.trouble ?? "rules-sync has not answered yet"}`);
+  if (said === null) return [head];
+  const directories = said.directories.map((it) => h("li", `${it.name}: ${it.paths} paths in ${it.path}`,
+    it.trouble === null ? null : h("span.bad", `; ${it.trouble}`),
+    it.held === null ? null : h("span.bad", `; held: ${it.held} paths are missing`),
+    it.strays === 0 ? null : h("span.bad", `; ${it.strays} paths changed here and not replicated`)));
   const peers = said.peers.map((peer) => h("li", `${peer.node}: `, state(peer.reachable ? "reachable" : "unreachable"),
-    peer.owed === 0 ? ", owed nothing" : h("span.warn", `, ${peer.owed} paths wait${peer.lag === null ? "" : ` for ${duration(millisOf(peer.lag))}`}`)));
+    peer.owed === 0 ? null : h("span.warn", `, ${peer.owed} paths wait${peer.lag === null ? "" : ` for ${duration(millisOf(peer.lag))}`}`),
+    peer.compared !== null && !peer.compared[1] ? h("span.warn", ", its rules were not the same when they were compared last") : null));
+  const troubles = said.troubles.map((it) => h("li", h("span.bad", `${it.place}: ${it.why}`)));
+  const more = said.troubles_omitted === 0 ? [] : [h("li", `and ${said.troubles_omitted} more`)];
   const conflicts = said.conflicts === 0 ? null : h("p.warn", `${said.conflicts} conflicts: rules-sync conflicts list`);
-  const age = watched.answered === null ? null : h("p.faint", `as of ${ago(status, elapsed, watched.answered)} ago`);
-  return [trouble, h("ul", lines, peers), conflicts, age].filter((it) => it !== null);
+  const age = watched.answered === null ? null : h("p.faint", `as of ${ago(now, watched.answered)} ago`);
+  return [head, h(known ? "ul" : "ul.faint", directories, peers, troubles, more), conflicts, age];
+}
+
+/** As the program itself judges it. */
+function inSync(said) {
+  const all = said.unsettled === 0 && said.troubles.length === 0
+    && said.directories.every((it) => it.trouble === null && it.held === null && it.strays === 0)
+    && said.peers.every((it) => it.reachable && it.owed === 0 && (it.compared === null || it.compared[1]));
+  return all ? h("p", h("strong.good", "in sync")) : h("p", h("strong.bad", "NOT IN SYNC"));
 }
 
 export function history(entries, text, notable) {

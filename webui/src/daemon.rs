@@ -21,6 +21,8 @@ use tokio::time::{sleep, timeout};
 const PACE: Duration = Duration::from_millis(500);
 /// Between two questions, however much happens.
 const PACE_MIN: Duration = Duration::from_millis(50);
+/// Between two tries to get a history that cannot be had.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// For an answer. The daemon has a thread for its answers that waits for nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -48,6 +50,7 @@ impl Said {
 pub struct Feed {
     said: watch::Receiver<Said>,
     history: Arc<History>,
+    trouble: watch::Receiver<Option<String>>,
 }
 
 impl Feed {
@@ -55,9 +58,10 @@ impl Feed {
     pub fn start(socket: PathBuf) -> Self {
         let (says, said) = watch::channel(Said(Err("the daemon was not asked yet".to_owned())));
         let (history, news) = (Arc::new(History::in_memory()), Arc::new(Notify::new()));
-        tokio::spawn(follow(socket.clone(), Arc::clone(&history), Arc::clone(&news)));
+        let (tells, trouble) = watch::channel(Some("the daemon was not asked yet".to_owned()));
+        tokio::spawn(follow(socket.clone(), Arc::clone(&history), tells, Arc::clone(&news)));
         tokio::spawn(ask(socket, says, news));
-        Self { said, history }
+        Self { said, history, trouble }
     }
 
     /// What it said last.
@@ -68,6 +72,11 @@ impl Feed {
     /// The same, to be waited for.
     pub fn follow(&self) -> watch::Receiver<Said> {
         self.said.clone()
+    }
+
+    /// Why the history does not go on at present.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// Past events, and live ones.
@@ -106,18 +115,28 @@ async fn ask_on(socket: &Path, says: &watch::Sender<Said>, news: &Notify) -> io:
 }
 
 /// Takes the history over as it is and as it grows.
-async fn follow(socket: PathBuf, history: Arc<History>, news: Arc<Notify>) {
-    loop {
-        // Why it cannot be had is told by whoever asks for the status.
-        let _ = follow_on(&socket, &history, &news).await;
-        if Arc::strong_count(&history) == 1 {
-            return;
+async fn follow(socket: PathBuf, history: Arc<History>, trouble: watch::Sender<Option<String>>, news: Arc<Notify>) {
+    let mut pause = PACE;
+    while !trouble.is_closed() {
+        let Err(error) = follow_on(&socket, &history, &trouble, &news).await;
+        let was_well = trouble.borrow().is_none();
+        let why = words(&socket, &error);
+        if trouble.borrow().as_ref() != Some(&why) {
+            tracing::warn!("the history: {why}");
         }
-        sleep(PACE).await;
+        trouble.send_replace(Some(why));
+        // All of it is told each time.
+        pause = if was_well { PACE } else { (pause * 2).min(PAUSE_MAX) };
+        sleep(pause).await;
     }
 }
 
-async fn follow_on(socket: &Path, history: &History, news: &Notify) -> io::Result<Infallible> {
+async fn follow_on(
+    socket: &Path,
+    history: &History,
+    trouble: &watch::Sender<Option<String>>,
+    news: &Notify,
+) -> io::Result<Infallible> {
     let mut stream = UnixStream::connect(socket).await?;
     let mut lines = Lines::new(MAX_REPLY_BYTES);
     let request = Request::History { last: HELD_MAX, follow: true };
@@ -130,6 +149,7 @@ async fn follow_on(socket: &Path, history: &History, news: &Notify) -> io::Resul
     let Reply::EndOfHistory = reply else { return Err(refused(reply)) };
     let known = history.last(HELD_MAX);
     unknown(past, &known).into_iter().for_each(|entry| history.record(entry));
+    trouble.send_replace(None);
     loop {
         let reply = next(&mut stream, &mut lines).await?;
         let Reply::Event { entry } = reply else { return Err(refused(reply)) };
@@ -140,7 +160,9 @@ async fn follow_on(socket: &Path, history: &History, news: &Notify) -> io::Resul
 
 /// What of the daemon's past is not known yet: all that came after the last thing that is, or everything.
 fn unknown(mut past: Vec<HistoryEntry>, known: &[Arc<HistoryEntry>]) -> Vec<HistoryEntry> {
-    let last = known.last().and_then(|last| past.iter().rposition(|entry| *entry == **last));
+    // The last entries may have been lost with a daemon that was killed.
+    let place = |known: &Arc<HistoryEntry>| past.iter().rposition(|entry| *entry == **known);
+    let last = known.iter().rev().find_map(place);
     past.split_off(last.map_or(0, |last| last + 1))
 }
 
@@ -200,5 +222,11 @@ mod tests {
         assert_eq!(unknown(entries(0..5), &known(0..3)), entries(3..5));
         assert_eq!(unknown(entries(2..3), &known(0..3)), []);
         assert_eq!(unknown(entries(7..9), &known(0..3)), entries(7..9), "it has forgotten what we know");
+        let without_the_last = [entries(0..4), entries(9..10)].concat();
+        assert_eq!(
+            unknown(without_the_last, &known(0..6)),
+            entries(9..10),
+            "it has forgotten the last of what we know"
+        );
     }
 }

@@ -10,6 +10,8 @@ use avamgr::account::Account;
 use avamgr::exit::Exit;
 use avamgr::journal::{self, Settings as Log, service};
 use clap::Parser;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::Uid;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,6 +19,8 @@ use crate::daemon::Feed;
 use crate::routes::router;
 use crate::serve::serve;
 
+/// Memory for what waits to be read: with more of it this ends, and is started again. What else runs on the node comes first.
+const MEMORY: u64 = 256 * 1024 * 1024;
 /// How long the log may take to be written at the end.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
 
@@ -63,9 +67,13 @@ fn run(args: Args) -> Result<()> {
     }
     let listener = StdListener::bind(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
     listener.set_nonblocking(true)?;
-    let account = if nix::unistd::Uid::effective().is_root() { Account::named(&args.user) } else { Account::own() };
+    let account = if Uid::effective().is_root() { Account::named(&args.user) } else { Account::own() };
     let account = account.context("--user")?;
     account.become_it().with_context(|| format!("cannot become {account}"))?;
+    if Uid::effective().is_root() {
+        bail!("--user {account}: nobody needs privileges to show a page; name an account without any");
+    }
+    setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY).context("cannot bound the memory")?;
     let journal = journal::init(&log, "avamgr-webui")?;
     let names = args.names.into_iter().chain(hostname::get().ok().and_then(|name| name.into_string().ok())).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

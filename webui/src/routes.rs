@@ -17,12 +17,14 @@ use crate::{host, page};
 
 /// Everything that can be asked. `names`: what we may be called by besides addresses and `localhost`.
 pub fn router(feed: Feed, names: Vec<String>) -> Router {
+    let streams =
+        Router::new().route("/api/v1/events", get(events::events)).with_state(events::Streams::over(feed.clone()));
     Router::new()
         .route("/", get(page::index))
         .route("/assets/{name}", get(page::asset))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/history", get(history::history))
-        .route("/api/v1/events", get(events::events))
+        .merge(streams)
         .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -4,28 +4,55 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use avamgr_core::control::HistoryEntry;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Sse;
 use axum::response::sse::Event;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::daemon::{Feed, Said};
+use crate::problem::Problem;
 
 /// Entries of the past that are told at the beginning.
 const LAST: usize = 200;
 
-pub(super) async fn events(State(feed): State<Feed>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    Sse::new(unfold(Viewer::new(feed), async |mut viewer| {
+/// Streams at once: others who ask once must find room too.
+const STREAMS: usize = 640;
+/// After this silence it is told again how it stands, whatever the daemon says.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Where streams begin, and room for them.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    feed: Feed,
+    room: Arc<Semaphore>,
+}
+
+impl Streams {
+    pub(super) fn over(feed: Feed) -> Self {
+        Self { feed, room: Arc::new(Semaphore::new(STREAMS)) }
+    }
+}
+
+pub(super) async fn events(
+    State(streams): State<Streams>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let full = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many look already: close some pages");
+    let room = streams.room.try_acquire_owned().map_err(full)?;
+    Ok(Sse::new(unfold((Viewer::new(streams.feed), room), async |(mut viewer, room)| {
         let event = viewer.next().await?;
-        Some((Ok(event), viewer))
-    }))
+        Some((Ok(event), (viewer, room)))
+    })))
 }
 
 /// Somebody who looks. What waits to be told to a slow one is not piled up: of snapshots there is the last one, and of
@@ -52,8 +79,10 @@ impl Viewer {
             return Some(event);
         }
         tokio::select! {
-            changed = self.said.changed() => {
-                changed.ok()?;
+            changed = timeout(SILENCE, self.said.changed()) => {
+                if let Ok(changed) = changed {
+                    changed.ok()?;
+                }
                 Some(event("status", &self.said.borrow_and_update().document()))
             }
             entry = self.live.recv() => match entry {

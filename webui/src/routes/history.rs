@@ -27,6 +27,8 @@ pub(super) struct Order {
 
 #[derive(Debug, Serialize)]
 struct Document<'a> {
+    /// Why the last of what happened may not be here.
+    trouble: Option<String>,
     /// The oldest first.
     entries: Vec<&'a HistoryEntry>,
 }
@@ -36,6 +38,9 @@ pub(super) async fn history(State(feed): State<Feed>, order: Result<Query<Order>
         Ok(Query(order)) => order.last.unwrap_or(LAST).min(HELD_MAX),
         Err(error) => return Problem::new(StatusCode::BAD_REQUEST, error.body_text()).into_response(),
     };
-    let entries = feed.history().last(last);
-    Json(Document { entries: entries.iter().map(Arc::as_ref).collect() }).into_response()
+    let (entries, trouble) = (feed.history().last(last), feed.trouble());
+    if let Some(why) = trouble.as_ref().filter(|_| entries.is_empty()) {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, why.clone()).into_response();
+    }
+    Json(Document { trouble, entries: entries.iter().map(Arc::as_ref).collect() }).into_response()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use avamgr_core::cluster::Role;
-use avamgr_core::control::{AlarmStatus, LinkStatus, Status};
+use avamgr_core::control::{AlarmStatus, LeaseStatus, LinkStatus, Status};
 
 use crate::house::House;
 
@@ -52,6 +52,41 @@ fn a_load_balancer_finds_the_active_node_of_each_group_only() {
         house.wait("the role to be told", is_told);
         assert_eq!(house.get("/active/dre").status, wanted, "{role}");
     }
+}
+
+#[test]
+fn a_load_balancer_is_not_told_of_a_right_that_may_be_over() {
+    let house = House::start();
+    let lease = |left: i64| {
+        move |status: &mut Status| {
+            let until = status.now + Duration::from_secs(60) - Duration::from_secs(60_u64.saturating_add_signed(-left));
+            status.groups[0].lease = Some(LeaseStatus { held_until: Some(until), majority: 2, votes: Vec::new() });
+        }
+    };
+    house.tell(lease(30));
+    house.wait("a lease", || house.get("/api/v1/status").body.contains("held_until"));
+    assert_eq!(house.get("/active/dre").status, 200);
+    house.tell(lease(-1));
+    house.wait("the end of it", || house.get("/active/dre").body.contains("its lease is over"));
+    assert_eq!(house.get("/active/dre").status, 503);
+    house.tell(|status| status.now = avamgr::clock::now() - Duration::from_secs(3));
+    house.wait("doubt", || house.get("/active/dre").body.contains("some time ago"));
+    assert_eq!((house.get("/active/dre").status, house.get("/active/%ff").status), (503, 400));
+    assert_eq!(house.get("/readyz").status, 200, "it is not that long ago");
+}
+
+#[test]
+fn a_history_that_cannot_be_had_is_not_told_as_an_empty_one() {
+    let mut house = House::without_daemon();
+    house.wait("the reason", || house.get("/api/v1/history").body.contains("avamgrd is not running"));
+    assert_eq!(house.get("/api/v1/history").status, 503);
+    house.bring_daemon();
+    house.record("one");
+    house.wait("an entry", || house.get("/api/v1/history").status == 200);
+    assert!(house.get("/api/v1/history").json()["trouble"].is_null());
+    house.lose_daemon();
+    house.wait("the trouble", || !house.get("/api/v1/history").json()["trouble"].is_null());
+    assert_eq!(house.get("/api/v1/history").json()["entries"][0]["text"], "one", "what is known is told");
 }
 
 #[test]

@@ -25,6 +25,21 @@ fn five_hundred_who_look_are_all_told() {
 }
 
 #[test]
+fn who_asks_once_finds_room_however_many_look_on() {
+    let house = House::start();
+    let mut streams = Vec::new();
+    let is_full = |house: &House| house.ask("GET /api/v1/events HTTP/1.0\r\nhost: localhost\r\n\r\n").status == 503;
+    for _ in 0..640 {
+        streams.push(house.events());
+    }
+    for events in &mut streams {
+        events.wait("history");
+    }
+    assert!(is_full(&house));
+    assert_eq!((house.get("/active/dre").status, house.get("/metrics").status), (200, 200));
+}
+
+#[test]
 fn who_reads_nothing_costs_nobody_anything() {
     let house = House::start();
     let mut deaf = house.connect();

@@ -95,6 +95,19 @@ impl House {
         self.history.record(status::entry(Fact::ArbitratorReachable, Severity::Info, text));
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The window is gone with everybody who looks.
+    pub(crate) fn close_window(&mut self) {
+        if let Some((stop, thread)) = self.window.take() {
+            drop(stop);
+            let ended = thread.join();
+            assert!(std::thread::panicking() || ended.is_ok());
+        }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
     }
@@ -132,11 +145,7 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        if let Some((stop, thread)) = self.window.take() {
-            drop(stop);
-            let ended = thread.join();
-            assert!(std::thread::panicking() || ended.is_ok());
-        }
+        self.close_window();
     }
 }
 

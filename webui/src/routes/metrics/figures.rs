@@ -2,6 +2,7 @@
 
 use std::fmt::Result;
 
+use avamgr::clock;
 use avamgr_core::cluster::Role;
 use avamgr_core::control::{LinkStatus, Status};
 use prometheus_client::collector::Collector;
@@ -81,7 +82,7 @@ fn groups(out: &mut Out<'_>, status: &Status) -> Result {
     out.gauge("group_failovers", failovers, each(&|it| f64::from(it.failovers)))?;
     let leases = status.groups.iter().filter_map(|it| {
         let held = it.lease.as_ref()?.held_until;
-        let left = held.map_or(0.0, |until| until.since(status.now).as_secs_f64());
+        let left = held.map_or(0.0, |until| until.since(clock::now()).as_secs_f64());
         Some((vec![("group", it.group.as_str())], left))
     });
     out.gauge("group_lease_left_seconds", "How long the lease of this node lasts.", leases.collect())?;
@@ -102,9 +103,14 @@ fn peers(out: &mut Out<'_>, status: &Status) -> Result {
         status.peers.iter().filter_map(|it| Some((vec![("peer", it.node.as_str())], value(it)?))).collect()
     };
     out.gauge(
+        "peer_degraded",
+        "1 while the node is alive and not heard on every link it should be.",
+        each(&|it| Some(flag(it.state == "degraded"))),
+    )?;
+    out.gauge(
         "peer_alive",
-        "1 while the node is alive on every link it needs.",
-        each(&|it| Some(flag(it.state == "alive"))),
+        "1 while the node is alive, degraded or not.",
+        each(&|it| Some(flag(matches!(it.state.as_str(), "alive" | "degraded")))),
     )?;
     let heard = |it: &avamgr_core::control::PeerStatus| Some(status.now.since(it.heard?).as_secs_f64());
     out.gauge("peer_heard_age_seconds", "Since its last sign of life.", each(&heard))?;

@@ -1,0 +1,131 @@
+//! The page in a real browser.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use avamgr_core::cluster::Role;
+use avamgr_core::control::AlarmStatus;
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::house::{House, SOON};
+
+/// A browser without a window, and whoever steers it.
+struct Browser {
+    driver: Child,
+    client: Client,
+    _profile: TempDir,
+}
+
+impl Browser {
+    async fn start() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let driver = Command::new("chromedriver").arg(format!("--port={port}")).stdout(Stdio::null()).spawn();
+        let driver = driver.expect("chromedriver cannot be started: install chromium and chromium-driver");
+        let profile = tempfile::tempdir().unwrap();
+        let mut arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-sync",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--window-size=1000,1400",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        arguments.push(format!("--user-data-dir={}", profile.path().display()));
+        let wanted = json!({ "goog:chromeOptions": { "args": arguments } });
+        let end = avamgr::clock::now() + 3 * SOON;
+        let client = loop {
+            let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
+            builder.capabilities(wanted.as_object().unwrap().clone());
+            match builder.connect(&format!("http://127.0.0.1:{port}")).await {
+                Ok(client) => break client,
+                // It takes a moment until it listens.
+                Err(error) => assert!(avamgr::clock::now() < end, "no browser: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        Self { driver, client, _profile: profile }
+    }
+
+    async fn text(&self, selector: &str) -> String {
+        self.client.find(Locator::Css(selector)).await.unwrap().text().await.unwrap()
+    }
+
+    async fn wait(&self, selector: &str, words: &str) {
+        let end = avamgr::clock::now() + SOON;
+        while !self.text(selector).await.contains(words) {
+            assert!(avamgr::clock::now() < end, "{words:?} is not in {selector}: {}", self.text(selector).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What the browser complains of: a file that is missing, a script that fails, a policy that forbids something.
+    async fn complaints(&self) -> Vec<String> {
+        let said = self.client.execute("return window.complaints ?? [\"not asked\"]", Vec::new()).await.unwrap();
+        serde_json::from_value(said).unwrap()
+    }
+
+    async fn close(mut self) {
+        self.client.close().await.unwrap();
+        self.driver.kill().unwrap();
+        self.driver.wait().unwrap();
+    }
+}
+
+#[test]
+fn the_page_shows_what_is_so_and_says_when_nobody_knows() {
+    let mut house = House::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let browser = Browser::start().await;
+        browser.client.goto(&format!("http://{}/", house.address())).await.unwrap();
+        browser.wait("#groups", "ACTIVE").await;
+        assert_eq!(browser.client.title().await.unwrap(), "hadev1 dre ACTIVE");
+        assert_eq!(browser.text("#unknown").await, "");
+        assert!(browser.text("#attention").await.contains("Nothing."));
+        let script = "window.complaints = []; \
+            addEventListener('error', (event) => complaints.push(event.message)); \
+            addEventListener('unhandledrejection', (event) => complaints.push(String(event.reason))); \
+            addEventListener('securitypolicyviolation', (event) => complaints.push(event.violatedDirective));";
+        browser.client.execute(script, Vec::new()).await.unwrap();
+
+        // What is told is text, whatever it looks like.
+        house.record("<img src=x onerror=\"complaints.push('ran')\">");
+        browser.wait("#history", "<img src=x").await;
+        let text = "alarm <b>one</b>".to_owned();
+        house.tell(|status| {
+            status.alarms.push(AlarmStatus { since: status.now, text });
+            status.groups[0].role = Role::Deactivating;
+        });
+        browser.wait("#attention", "alarm <b>one</b>").await;
+        browser.wait("#groups", "DEACTIVATING").await;
+
+        // What somebody has begun to write stays while the page goes on.
+        let field = browser.client.find(Locator::Css("#filter-text")).await.unwrap();
+        field.send_keys("thing").await.unwrap();
+        house.record("something");
+        browser.wait("#history", "something").await;
+        assert!(!browser.text("#history").await.contains("<img"), "it does not fit");
+
+        house.lose_daemon();
+        browser.wait("#unknown", "UNKNOWN").await;
+        browser.wait("#unknown", "avamgrd").await;
+        assert_eq!(browser.client.title().await.unwrap(), "UNKNOWN – avamgr");
+        house.bring_daemon();
+        house.tell(|_| ());
+        browser.wait("#attention", "Nothing.").await;
+        assert_eq!(browser.text("#unknown").await, "");
+        assert_eq!(browser.complaints().await, [""; 0]);
+
+        // The window itself is gone.
+        house.close_window();
+        browser.wait("#unknown", "UNKNOWN").await;
+        browser.close().await;
+    });
+}
