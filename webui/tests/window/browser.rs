@@ -1,11 +1,14 @@
 //! The page in a real browser.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use avamgr_core::cluster::Role;
 use avamgr_core::control::AlarmStatus;
 use fantoccini::{Client, ClientBuilder, Locator};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -21,7 +24,12 @@ struct Browser {
 impl Browser {
     async fn start() -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let driver = Command::new("chromedriver").arg(format!("--port={port}")).stdout(Stdio::null()).spawn();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn();
         let driver = driver.expect("chromedriver cannot be started: install chromium and chromium-driver");
         let profile = tempfile::tempdir().unwrap();
         let mut arguments = [
@@ -70,11 +78,14 @@ impl Browser {
         let said = self.client.execute("return window.complaints ?? [\"not asked\"]", Vec::new()).await.unwrap();
         serde_json::from_value(said).unwrap()
     }
+}
 
-    async fn close(mut self) {
-        self.client.close().await.unwrap();
-        self.driver.kill().unwrap();
-        self.driver.wait().unwrap();
+impl Drop for Browser {
+    /// The browser ends with its driver.
+    fn drop(&mut self) {
+        let group = Pid::from_raw(i32::try_from(self.driver.id()).unwrap());
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = self.driver.wait();
     }
 }
 
@@ -126,6 +137,5 @@ fn the_page_shows_what_is_so_and_says_when_nobody_knows() {
         // The window itself is gone.
         house.close_window();
         browser.wait("#unknown", "UNKNOWN").await;
-        browser.close().await;
     });
 }
