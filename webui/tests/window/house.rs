@@ -45,6 +45,7 @@ impl House {
         let mut house = Self::without_daemon();
         house.bring_daemon();
         house.wait("the window to know", || house.get("/readyz").status == 200);
+        house.wait("it to hear of events", || house.get("/api/v1/history").status == 200);
         house
     }
 
