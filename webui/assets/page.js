@@ -19,6 +19,8 @@ let askedAt = performance.now();
 /** The last status that was told, whatever is known now; at which moment it was true, and by which clock on the wall. */
 let shown = null;
 let entries = [];
+/** What is seen of the history is of these entries and this filter. */
+let historyIsDrawn = false;
 let next = null;
 
 /** One question at a time: answers do not pile up on a slow way. */
@@ -41,8 +43,10 @@ function hear(told, asked) {
   [answer, askedAt] = [told, asked];
   const status = told.status ?? told.last_known;
   if (status === null) return;
-  shown = { status, at: asked - told.age_millis, clock: new Date(Date.now() - told.age_millis) };
-  for (const peer of status.peers) {
+  // The same snapshot stays of the same moment: what is read out must not waver by a second.
+  const clock = shown?.status.now === status.now ? shown.clock : new Date(Date.now() - told.age_millis);
+  shown = { status, at: asked - told.age_millis, clock };
+  for (const peer of told.status?.peers ?? []) {
     for (const link of peer.links) keep(`${peer.node}/${link.link}`, link.rtt_micros === null ? null : link.rtt_micros / 1000);
   }
 }
@@ -50,10 +54,10 @@ function hear(told, asked) {
 /** Events tell at once what the next question would tell later. */
 function listen() {
   const stream = new EventSource("/api/v1/events");
-  stream.addEventListener("history", (event) => { entries = JSON.parse(event.data); redraw(); });
+  stream.addEventListener("history", (event) => { entries = JSON.parse(event.data); redrawHistory(); });
   stream.addEventListener("entry", (event) => {
     entries = [...entries, JSON.parse(event.data)].slice(-ENTRIES);
-    redraw();
+    redrawHistory();
     // While a question is on its way there is no next one yet.
     if (next !== null) ask();
   });
@@ -76,6 +80,12 @@ function redraw() {
   });
 }
 
+/** It is long, and changes only when something has happened or somebody looks for something. */
+function redrawHistory() {
+  historyIsDrawn = false;
+  redraw();
+}
+
 /** Why nothing is known, or null. */
 function trouble() {
   if (performance.now() - askedAt > SILENCE) return "This page has no answer: avamgr-webui is gone, or the way to it is cut.";
@@ -88,7 +98,8 @@ function draw() {
   view.show("unknown", why === null ? [] : view.unknown(why, shown));
   view.show("spoken", shown === null || why !== null ? [] : [view.summary(shown.status)]);
   document.title = why === null ? view.title(shown?.status) : "UNKNOWN – avamgr";
-  view.show("history", view.history(entries, text.value, notable.checked));
+  if (!historyIsDrawn) view.show("history", view.history(entries, text.value, notable.checked));
+  historyIsDrawn = true;
   if (shown === null) return;
   const { status } = shown;
   // The moment on the node's clock that is now.
@@ -100,8 +111,8 @@ function draw() {
 
 const text = document.getElementById("filter-text");
 const notable = document.getElementById("filter-notable");
-text.addEventListener("input", redraw);
-notable.addEventListener("change", redraw);
+text.addEventListener("input", redrawHistory);
+notable.addEventListener("change", redrawHistory);
 document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());
 
 ask();

@@ -31,11 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Said(Result<Arc<Status>, String>);
 
 impl Said {
-    /// The last status, whatever its age; `None` = the daemon could not be asked.
-    pub fn status(&self) -> Option<&Status> {
-        self.0.as_deref().ok()
-    }
-
     /// What may be told of it now: also a daemon that answers may know nothing new.
     pub fn document(&self) -> StatusDocument<'_> {
         match &self.0 {

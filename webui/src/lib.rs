@@ -10,7 +10,7 @@
 
 pub mod daemon;
 mod host;
-pub mod page;
+mod page;
 mod problem;
 pub mod program;
 pub mod routes;

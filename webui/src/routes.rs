@@ -3,7 +3,7 @@
 mod events;
 mod health;
 mod history;
-pub mod metrics;
+mod metrics;
 mod status;
 
 use axum::Router;

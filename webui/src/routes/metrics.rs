@@ -23,11 +23,8 @@ pub(super) async fn metrics(State(feed): State<Feed>) -> Response {
     }
 }
 
-/// All figures.
-///
-/// # Errors
-/// Never, unless a name is wrong.
-pub fn text(said: Said) -> Result<String, std::fmt::Error> {
+/// All figures; an error only where the name of one is wrong.
+fn text(said: Said) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("avamgr");
     registry.register_collector(Box::new(Figures(said)));
     let mut text = String::new();
