@@ -142,9 +142,11 @@ impl Receiver<'_> {
         let follows = |entry: &&Entry| known.as_ref().is_none_or(|known| entry.follows(&known.entry));
         let ours = |entry: &&Entry| entry.content == changed.entry.content && follows(entry);
         if let Some(entry) = [Some(&news.entry), self.unsure].into_iter().flatten().find(ours) {
-            // We have put it there ourselves, and that was not noted: nobody has changed anything.
+            // We have put it there ourselves, and that was not noted: nobody has changed anything, and nobody was told.
             let placed = Record { entry: entry.clone(), trace: changed.trace };
-            changes.put(&news.place, &placed, [], self.debt())?;
+            let told_us = |peer: &str| peer == self.from && news.entry.follows(entry);
+            let others = self.peers.iter().map(String::as_str).filter(|peer| !told_us(peer));
+            changes.put(&news.place, &placed, others, self.debt())?;
             return Ok((known, Some(placed)));
         }
         changes.put(&news.place, &changed, self.peers.iter().map(String::as_str), self.debt())?;
@@ -466,6 +468,17 @@ mod tests {
         assert_eq!(two.hear(&one, &news, 3), Outcome::Known);
         let entry = two.store.get(&news.place).unwrap().unwrap().entry;
         assert_eq!((entry, two.owes()), (news.entry, 0));
+    }
+
+    #[test]
+    fn what_was_placed_and_not_noted_is_told_to_the_others_all_the_same() {
+        let (one, mut two) = pair();
+        two.peers.push("n3".to_owned());
+        let news = one.write("a", "first", 1);
+        fs::write(two.rules.join("a"), "first").unwrap();
+        assert_eq!(two.hear(&one, &news, 3), Outcome::Known);
+        let owes = |peer| two.store.owes(peer, &news.place).unwrap();
+        assert_eq!((owes("n1"), owes("n3")), (false, true));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod world;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use world::{Step, World};
 
@@ -41,8 +42,19 @@ fn ahead() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(3_600_000u64)]
 }
 
+/// The same histories in every run, so that it fails because of what was changed; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` ask for
+/// others.
+fn config() -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    let rng_seed = match asked.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(1),
+        RngSeed::Fixed(seed) => RngSeed::Fixed(seed),
+    };
+    ProptestConfig { cases: 50_000, rng_seed, failure_persistence: None, ..asked }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn every_tree_is_the_same_in_the_end_and_nothing_is_lost(

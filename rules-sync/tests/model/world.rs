@@ -403,7 +403,7 @@ impl World {
             let learns = !node.store.met.contains(&from);
             obey(node.store.records.get(path), &here, theirs, seen, &self.nodes[from].name, learns)
         } else {
-            self.look_before(to, item);
+            self.look_before(to, from, item);
             merge(self.nodes[to].store.records.get(path), theirs)
         };
         self.put(to, path, theirs, &verdict, rest);
@@ -425,11 +425,14 @@ impl World {
     }
 
     /// What was changed here meanwhile is a change like any other, unless we have put it there and were killed.
-    fn look_before(&mut self, to: usize, item: &Item) {
+    fn look_before(&mut self, to: usize, from: usize, item: &Item) {
         let Some(changed) = self.found(to, &item.place) else { return };
         let known = self.nodes[to].store.records.get(&item.place);
         if changed.content == item.entry.content && known.is_none_or(|known| item.entry.follows(known)) {
-            self.nodes[to].store.records.insert(item.place.clone(), item.entry.clone());
+            let others = (0..self.nodes.len()).filter(|peer| *peer != to && *peer != from);
+            let node = &mut self.nodes[to].store;
+            node.records.insert(item.place.clone(), item.entry.clone());
+            node.owed.extend(others.map(|peer| (peer, item.place.clone())));
         } else {
             self.note(to, &item.place, changed);
         }
