@@ -168,6 +168,15 @@ pub enum Request {
     },
     /// A command; answered by `Reply::Answer`, events of it before that.
     Command(Command),
+    /// The same in the name of somebody whom the caller has asked who he is.
+    OnBehalf {
+        /// His name.
+        user: String,
+        /// Where he is.
+        address: IpAddr,
+        /// The command.
+        order: Command,
+    },
     /// Read the config file again and take it into use; a bad one changes nothing.
     Reload,
     /// The config in force, as JSON.

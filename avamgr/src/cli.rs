@@ -19,6 +19,7 @@ mod session;
 mod shell;
 mod status;
 mod upgrade;
+mod user;
 mod why;
 
 use std::io;
@@ -128,6 +129,7 @@ fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
         Verb::Check(args) => check::run(session, args),
         Verb::Fence(args) => fence::run(session, args),
         Verb::Keygen(args) => documents::keygen(session, args),
+        Verb::User(args) => user::run(session, args),
         Verb::Config { verb } => documents::config(session, verb),
         Verb::Completion { shell } => documents::completion(*shell),
         Verb::Man { directory } => documents::man(directory),

@@ -35,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::control::client::Client;
+use crate::control::policy::Trusted;
 pub use crate::control::outbox::{Answers, Outbox};
 pub use crate::control::policy::Policy;
 use crate::control::seats::Seats;
@@ -157,8 +158,7 @@ impl ControlServer {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let operators = ports.config.borrow().daemon.operators.clone();
-                        let caller = policy.identify(&stream, operators.as_deref());
+                        let caller = policy.identify(&stream, Trusted::by(&ports.config.borrow()));
                         match seats.seat(&policy, &caller) {
                             Some(seat) => {
                                 let client = Client::new(stream, caller, seat, ports.clone(), Arc::clone(&shelf));

@@ -16,15 +16,14 @@
 //! appear in no message and no `Debug` output.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use avamgr_core::wire::seal::{Key, Keyring, KeyringError, MAX_KEYS, SECRET, Secret};
 use thiserror::Error;
 
-use crate::private_file::{self, BYTES_MAX, Unfit};
+use crate::private_file::{self, Access, BYTES_MAX, Unfit};
 
 /// Readable and writable by the owner.
 const MODE: u32 = 0o600;
@@ -267,40 +266,13 @@ fn random_hex(path: &Path) -> Result<String, KeysError> {
     Ok(secret.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Writes a file as a whole: beside it first, then over it. Owner and group of `like` are kept.
+/// Writes a file as a whole. Owner and group of `like` are kept; without it, it must be new.
 fn replace(path: &Path, text: &str, like: Option<&Path>) -> Result<(), KeysError> {
-    // A link to the file stays a link.
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut beside = target.as_os_str().to_owned();
-    beside.push(format!(".{}.new", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let written = write_beside(&target, &beside, text, like);
-    if written.is_err() {
-        // It holds secrets; if it cannot even be removed, the error below is the one that matters.
-        let _ = std::fs::remove_file(&beside);
-    }
-    written.map_err(|source| io_error(path, "write it", source))
-}
-
-fn write_beside(path: &Path, beside: &Path, text: &str, like: Option<&Path>) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(beside)?;
-    // Whatever the umask says.
-    file.set_permissions(Permissions::from_mode(MODE))?;
-    if let Some(about) = like.map(std::fs::metadata).transpose()? {
-        std::os::unix::fs::fchown(&file, Some(about.uid()), Some(about.gid()))?;
-    }
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    match like {
-        Some(_) => std::fs::rename(beside, path)?,
-        None => {
-            // A file that somebody else made meanwhile is not overwritten.
-            std::fs::hard_link(beside, path)?;
-            std::fs::remove_file(beside)?;
-        }
-    }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    let write = || {
+        let owner = like.map(std::fs::metadata).transpose()?.map(|about| (about.uid(), about.gid()));
+        private_file::replace(path, text, Access { mode: MODE, owner }, like.is_none())
+    };
+    write().map_err(|source| io_error(path, "write it", source))
 }
 
 fn io_error(path: &Path, action: &'static str, source: io::Error) -> KeysError {

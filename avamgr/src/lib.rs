@@ -41,6 +41,7 @@ pub mod right;
 pub mod scribe;
 pub mod state_file;
 pub mod upgrade;
+pub mod users;
 pub mod window;
 pub mod witness;
 pub mod world;

@@ -1,9 +1,9 @@
 //! Files that only we may read: keys and passwords. Looked at before they are believed.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -39,6 +39,14 @@ pub enum Unfit {
 /// # Errors
 /// When it cannot be read, or not by us alone.
 pub fn read(path: &Path) -> Result<String, Unfit> {
+    read_closed(path, OTHERS)
+}
+
+/// Its text, where its mode has none of `closed`.
+///
+/// # Errors
+/// When it cannot be read, or somebody else could change it or may what is `closed`.
+pub fn read_closed(path: &Path, closed: u32) -> Result<String, Unfit> {
     let failed = |action| move |source| Unfit::Io { action, source };
     // Not to hang on what is not a file.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed("open it"))?;
@@ -48,7 +56,7 @@ pub fn read(path: &Path) -> Result<String, Unfit> {
         return Err(Unfit::NotAFile);
     }
     let mode = about.mode() & 0o7777;
-    if mode & OTHERS != 0 {
+    if mode & closed != 0 {
         return Err(Unfit::Mode(mode));
     }
     if about.uid() != 0 && about.uid() != nix::unistd::geteuid().as_raw() {
@@ -57,4 +65,50 @@ pub fn read(path: &Path) -> Result<String, Unfit> {
     let mut text = String::new();
     file.take(BYTES_MAX).read_to_string(&mut text).map_err(failed("read it"))?;
     Ok(text)
+}
+
+/// What a file is like that is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// Its mode, whatever the umask says.
+    pub mode: u32,
+    /// Owner and group; `None` = ours.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// Writes a file as a whole: beside it first, then over it. `is_new`: one that somebody else made meanwhile is not overwritten.
+///
+/// # Errors
+/// When the system refuses; the file is as it was then.
+pub fn replace(path: &Path, text: &str, access: Access, is_new: bool) -> io::Result<()> {
+    // A link to the file stays a link.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut beside = target.as_os_str().to_owned();
+    beside.push(format!(".{}.new", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let written = write_beside(&target, &beside, text, access, is_new);
+    if written.is_err() {
+        // It holds secrets; if it cannot even be removed, the error below is the one that matters.
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}
+
+fn write_beside(path: &Path, beside: &Path, text: &str, access: Access, is_new: bool) -> io::Result<()> {
+    // Closed until it is who it should be.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
+    if let Some((uid, gid)) = access.owner {
+        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
+    }
+    file.set_permissions(Permissions::from_mode(access.mode))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    if is_new {
+        std::fs::hard_link(beside, path)?;
+        std::fs::remove_file(beside)?;
+    } else {
+        std::fs::rename(beside, path)?;
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
 }

@@ -59,11 +59,20 @@ fn program(briefing: &Briefing, web: &WebConfig) -> Program {
     let mut command = vec![PROGRAM.to_owned(), "--socket".to_owned(), briefing.socket()];
     command.extend(["--listen".to_owned(), web.listen.to_string(), "--user".to_owned(), web.user.clone()]);
     command.extend(web.names.iter().flat_map(|name| ["--name".to_owned(), name.clone()]));
+    if let Some(users) = &web.users {
+        command.extend(["--users".to_owned(), users.display().to_string()]);
+        command.extend(["--idle-time".to_owned(), format!("{}s", web.idle_time.as_secs())]);
+    }
+    if let Some(certificate) = &web.certificate {
+        command.extend(["--certificate".to_owned(), certificate.display().to_string()]);
+    }
     briefing.program(command)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use avamgr_core::cluster::NodeId;
 
     use super::*;
@@ -75,11 +84,16 @@ mod tests {
         let (file, socket) = ("/etc/avamgr/avamgr.toml".into(), "/run/avamgr/other.sock".into());
         let briefing = Briefing { file, node: NodeId(0), socket, log };
         let (listen, user) = ("127.0.0.1:8080".parse().unwrap(), "nobody".to_owned());
-        let web = WebConfig { listen, user, names: vec!["dre.example".to_owned()] };
+        let (names, idle_time) = (vec!["dre.example".to_owned()], Duration::from_secs(300));
+        let web = WebConfig { listen, user, names, users: None, idle_time, certificate: None };
         assert_eq!(
             program(&briefing, &web).command.join(" "),
             "avamgr-webui --socket /run/avamgr/other.sock --listen 127.0.0.1:8080 --user nobody --name dre.example \
              --log-target syslog --log-level info"
         );
+        let (users, certificate) = (Some("/etc/avamgr/users".into()), Some("/etc/avamgr/web.pem".into()));
+        let line = program(&briefing, &WebConfig { users, certificate, ..web }).command.join(" ");
+        let more = " --users /etc/avamgr/users --idle-time 300s --certificate /etc/avamgr/web.pem ";
+        assert!(line.contains(more), "{line}");
     }
 }

@@ -459,6 +459,10 @@ pub(super) const WEB: Section = Section {
         key("listen", Takes::Text(Grammar::Socket), Preset::Value("127.0.0.1:8080")),
         key("user", Takes::Text(Grammar::Account), Preset::Value("nobody")),
         key("names", Takes::List(Grammar::Host, WEB_NAMES_MAX), Preset::Optional),
+        key("users", Takes::Text(Grammar::Path), Preset::Optional),
+        key("idle_time", Takes::Time(secs(60), secs(86_400)), Preset::Value("30min")),
+        key("tls", Takes::Flag, Preset::Optional),
+        key("certificate", Takes::Text(Grammar::Path), Preset::Value("/etc/avamgr/web.pem")),
     ],
 };
 

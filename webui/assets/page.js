@@ -2,6 +2,7 @@
 // more.
 
 import { keep } from "./chart.js";
+import { learn, maySteer } from "./steer.js";
 import * as view from "./view.js";
 
 /** From an answer to the next question, while nothing happens. */
@@ -30,6 +31,8 @@ async function ask() {
   const asked = performance.now();
   try {
     const response = await fetch("/api/v1/status", { signal: AbortSignal.timeout(SILENCE) });
+    // He may look no more: he is asked again who he is.
+    if (response.status === 401) await learn();
     if (!response.ok) throw new Error(`status ${response.status}`);
     hear(await response.json(), asked);
   } catch {
@@ -104,9 +107,10 @@ function draw() {
   const { status } = shown;
   // The moment on the node's clock that is now.
   const now = status.now + (performance.now() - shown.at) * 1e6;
+  const steers = maySteer() && why === null;
   view.show("title", `${status.cluster}: ${status.node}`);
   view.show("about", view.about(status, now));
-  for (const part of ["groups", "attention", "links", "judges", "resources", "rules"]) view.show(part, view[part](status, now));
+  for (const part of ["groups", "node", "attention", "links", "judges", "resources", "rules"]) view.show(part, view[part](status, now, steers));
 }
 
 const text = document.getElementById("filter-text");
@@ -115,6 +119,6 @@ text.addEventListener("input", redrawHistory);
 notable.addEventListener("change", redrawHistory);
 document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());
 
-ask();
-listen();
+document.addEventListener("in", ask);
+learn().catch(() => {}).finally(() => { ask(); listen(); });
 setInterval(redraw, 1_000);

@@ -63,13 +63,36 @@ export function summary(status) {
   return [...roles, count === 0 ? "nothing needs attention" : `${count} things need attention`].join("; ");
 }
 
+/** A button that asks for something, once more before it is done. */
+function order(text, wish, quiet = false) {
+  const button = h(quiet ? "button.quiet" : "button", text);
+  button.type = "button";
+  button.dataset.wish = JSON.stringify(wish);
+  return button;
+}
+
+/** What an operator can do with the node. */
+export function node(status, now, steers) {
+  if (!steers) return [];
+  const held = (kind) => status.holds.some((hold) => hold.hold === kind);
+  const isOut = held("offline") || held("flap");
+  return [h("p.buttons",
+    isOut ? order("Let it take part again…", { command: "online" }) : order("Take it out…", { command: "offline" }, true), " ",
+    held("maintenance") ? order("Switch automatic actions on…", { command: "maintenance", on: false })
+      : order("Maintenance: switch automatic actions off…", { command: "maintenance", on: true }, true))];
+}
+
+/** Where a group can go. */
+const targets = (status, group) =>
+  status.peers.length === 1 ? [undefined] : [status.node, ...status.peers.map((peer) => peer.node)].filter((it) => it !== group.active_node);
+
 export const title = (status) =>
   status === undefined ? "avamgr" : `${status.node} ${status.groups.map((it) => `${it.group} ${it.role.toUpperCase()}`).join(", ")}`;
 
 export const about = (status, now) =>
   `This page speaks for ${status.node} of cluster ${status.cluster}; safety class ${status.safety_class}; avamgrd ${status.driver.version} runs for ${ago(now, status.started)}.`;
 
-export function groups(status, now) {
+export function groups(status, now, steers) {
   const rows = status.groups.map((group) => [
     h("strong", group.group),
     h("span", badge(group.role), ` term ${group.term}`),
@@ -79,12 +102,14 @@ export function groups(status, now) {
       const known = peer.state === "alive" || peer.state === "degraded";
       return known ? h("span", badge(there.role), ` term ${there.term}`) : h("span.faint", `was ${there.role}, ${peer.state} now`);
     }),
+    ...(steers && status.peers.length > 0 ? [h("span", targets(status, group).map((to) =>
+      order(to === undefined ? "Switch over…" : `Switch over to ${to}…`, { command: "switchover", group: group.group, to })))] : []),
   ]);
   const causes = status.groups.map((group) => h("div",
     h("p", h("strong", group.group), ` is `, badge(group.role), ` here for ${ago(now, group.since)}: ${group.cause}`),
     group.switchover === null ? null : h("p.warn", `switchover ${group.switchover}`),
     group.obstacles.length === 0 ? null : h("ul", group.obstacles.map((text) => h("li", text)))));
-  const heads = ["Group", `${status.node} (this node)`, ...status.peers.map((peer) => peer.node)];
+  const heads = ["Group", `${status.node} (this node)`, ...status.peers.map((peer) => peer.node), ...(steers && status.peers.length > 0 ? [""] : [])];
   return [table(heads, rows), ...causes];
 }
 
@@ -141,13 +166,24 @@ function failure(it, now) {
   return h(it.state === "started" ? "span.faint" : "span.bad", `last failure${age}: ${it.failure}`);
 }
 
-export function resources(status, now) {
+/** What an operator can do with a resource. */
+function actions(group, it) {
+  const wish = (verb) => ({ command: "resource", resource: `${group.group}/${it.resource}`, verb });
+  const fails = it.failures > 0 || it.state === "failed" || it.state === "stuck";
+  return h("span",
+    group.role === "active" && !it.held ? order("Restart…", wish("restart"), true) : null,
+    it.held ? order("Start…", wish("start")) : null,
+    fails ? order("Clear…", wish("clear")) : null);
+}
+
+export function resources(status, now, steers) {
   return status.groups.map((group) => h("div", h("h3", group.group),
-    table(["Resource", "State", "What", "Trouble"], group.resources.map((it) => [
+    table(["Resource", "State", "What", "Trouble", ...(steers ? [""] : [])], group.resources.map((it) => [
       h("span", it.resource, h("span.faint", ` ${it.kind}`)),
       h("span", state(it.state), ` for ${ago(now, it.since)}`, it.held ? h("span.warn", ", held by an operator") : null),
       it.what,
       it.unable === null ? failure(it, now) : h("span.bad", it.unable),
+      ...(steers ? [actions(group, it)] : []),
     ]))));
 }
 

@@ -43,6 +43,7 @@ impl Said {
 /// What is known of the daemon. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Feed {
+    socket: Arc<Path>,
     said: watch::Receiver<Said>,
     history: Arc<History>,
     trouble: watch::Receiver<Option<String>>,
@@ -55,8 +56,13 @@ impl Feed {
         let (history, news) = (Arc::new(History::in_memory()), Arc::new(Notify::new()));
         let (tells, trouble) = watch::channel(Some("the daemon was not asked yet".to_owned()));
         tokio::spawn(follow(socket.clone(), Arc::clone(&history), tells, Arc::clone(&news)));
-        tokio::spawn(ask(socket, says, news));
-        Self { said, history, trouble }
+        tokio::spawn(ask(socket.clone(), says, news));
+        Self { socket: socket.into(), said, history, trouble }
+    }
+
+    /// Where it is asked.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// What it said last.

@@ -4,14 +4,19 @@
 //! daemon's control socket, asked at its own pace however many look at it.
 //!
 //! ```text
-//!  avamgrd's socket ─▶ daemon (one question at a time) ─▶ said (the last snapshot) ─▶ routes ─▶ anybody
-//!                      └ its history, as it happens ───▶ history ───────────────────┘
+//!  avamgrd's socket ─▶ daemon (one question at a time) ─▶ said (the last snapshot) ─▶ routes ─▶ access ─▶ who may look
+//!         ▲            └ its history, as it happens ───▶ history ───────────────────┘   │
+//!         └──────────────── orders (in the name of their users) ◀───────────────────────┘
 //! ```
 
+pub mod access;
 pub mod daemon;
 mod host;
+mod orders;
 mod page;
 mod problem;
 pub mod program;
+mod random;
 pub mod routes;
 pub mod serve;
+pub mod tls;

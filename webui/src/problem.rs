@@ -1,6 +1,6 @@
 //! Errors as documents: `application/problem+json`, RFC 9457.
 
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -10,6 +10,8 @@ use serde::Serialize;
 pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
+    /// Seconds after which it may be otherwise.
+    retry_after: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -21,7 +23,11 @@ struct Document<'a> {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { status, detail: detail.into(), retry_after: None }
+    }
+
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 }
 
@@ -32,6 +38,10 @@ impl IntoResponse for Problem {
         // Strings and a number are always a document.
         let text = serde_json::to_string(&document).unwrap_or_default();
         let kind = (CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        (self.status, [kind], text).into_response()
+        let mut response = (self.status, [kind], text).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }

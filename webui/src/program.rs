@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use avamgr::account::Account;
+use avamgr::cli::args::duration;
 use avamgr::exit::Exit;
 use avamgr::journal::{self, Settings as Log, service};
 use clap::Parser;
@@ -15,9 +16,11 @@ use nix::unistd::Uid;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::access::Settings;
 use crate::daemon::Feed;
 use crate::routes::router;
 use crate::serve::serve;
+use crate::tls;
 
 /// Memory for what waits to be read: with more of it this ends, and is started again. What else runs on the node comes first.
 const MEMORY: u64 = 256 * 1024 * 1024;
@@ -31,7 +34,7 @@ struct Args {
     /// The daemon's control socket
     #[arg(long, value_name = "PATH", default_value = "/run/avamgr/avamgr.sock")]
     socket: PathBuf,
-    /// Where to listen: an address of this machine's own, nobody else may look yet
+    /// Where to listen; without --users it must be a loopback address
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Account to run as, where it is started by root
@@ -40,6 +43,15 @@ struct Args {
     /// Another name that browsers may call this node by, besides its addresses, its host name and localhost
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
+    /// File with those who may look and steer; without it whoever reaches the page may look, and nobody steers
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
+    /// Who does nothing for so long is asked again who he is
+    #[arg(long, value_name = "DURATION", default_value = "30min", value_parser = duration)]
+    idle_time: Duration,
+    /// File with certificate and key for HTTPS; it is made where there is none
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
     /// Where the log goes: stderr, journald, syslog or syslog-bsd
     #[arg(long, value_name = "TARGET")]
     log_target: Option<String>,
@@ -62,11 +74,15 @@ pub fn main() -> ExitCode {
 fn run(args: Args) -> Result<()> {
     let variable = std::env::var(journal::VARIABLE).ok();
     let log = Log::choose(variable.as_deref(), args.log_target.as_deref(), args.log_level.as_deref())?;
-    if !args.listen.ip().is_loopback() {
-        bail!("--listen {}: only loopback addresses are listened on, as nobody is asked who he is", args.listen);
+    if !args.listen.ip().is_loopback() && args.users.is_none() {
+        bail!("--listen {}: without --users it must be a loopback address: nobody is asked who he is", args.listen);
     }
     let listener = StdListener::bind(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
     listener.set_nonblocking(true)?;
+    let host = hostname::get().ok().and_then(|name| name.into_string().ok());
+    let names: Vec<String> = args.names.into_iter().chain(host).collect();
+    // Only root may read the key, and make it.
+    let tls = args.certificate.as_deref().map(|path| tls::acceptor(path, args.listen, &names)).transpose()?;
     let account = if Uid::effective().is_root() { Account::named(&args.user) } else { Account::own() };
     let account = account.context("--user")?;
     account.become_it().with_context(|| format!("cannot become {account}"))?;
@@ -75,13 +91,16 @@ fn run(args: Args) -> Result<()> {
     }
     setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY).context("cannot bound the memory")?;
     let journal = journal::init(&log, "avamgr-webui")?;
-    let names = args.names.into_iter().chain(hostname::get().ok().and_then(|name| name.into_string().ok())).collect();
+    let secure = tls.is_some();
+    let settings = Settings { users: args.users, idle_time: args.idle_time, secure };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
-        tracing::info!("http://{}/ shows what the daemon on {} says, as {account}", args.listen, args.socket.display());
+        let scheme = if secure { "https" } else { "http" };
+        tracing::info!("{scheme}://{}/ shows what the daemon on {} says, as {account}", args.listen, args.socket.display());
         service::ready();
-        serve(listener, router(Feed::start(args.socket), names), stop()).await;
+        let routes = router(Feed::start(args.socket), names, settings);
+        serve(listener, tls, routes, stop()).await;
         anyhow::Ok(())
     })?;
     journal.flush(LOG_FLUSH);

@@ -1,38 +1,104 @@
 //! The list of URLs.
 
+mod commands;
 mod events;
 mod health;
 mod history;
 mod metrics;
+mod session;
 mod status;
 
 use axum::Router;
-use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::extract::{FromRef, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
 
+use crate::access::{Access, Settings};
 use crate::daemon::Feed;
+use crate::orders::Orders;
 use crate::problem::Problem;
 use crate::{host, page};
+pub(crate) use session::From;
+
+/// What answers are made of.
+#[derive(Clone, Debug)]
+struct Desk {
+    feed: Feed,
+    access: Access,
+    orders: Orders,
+}
+
+impl FromRef<Desk> for Feed {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.feed.clone()
+    }
+}
+
+impl FromRef<Desk> for Access {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.access.clone()
+    }
+}
+
+impl FromRef<Desk> for Orders {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.orders.clone()
+    }
+}
 
 /// Everything that can be asked. `names`: what we may be called by besides addresses and `localhost`.
-pub fn router(feed: Feed, names: Vec<String>) -> Router {
-    let streams =
-        Router::new().route("/api/v1/events", get(events::events)).with_state(events::Streams::over(feed.clone()));
+pub fn router(feed: Feed, names: Vec<String>, settings: Settings) -> Router {
+    let (access, orders) = (Access::new(settings), Orders::to(feed.socket().to_owned()));
+    let desk = Desk { feed, access, orders };
+    let streams = Router::new()
+        .route("/api/v1/events", get(events::events))
+        .with_state(events::Streams::over(desk.feed.clone(), desk.access.clone()));
+    let closed = Router::new()
+        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/history", get(history::history))
+        .route("/api/v1/commands", post(commands::give))
+        .route("/api/v1/commands/{id}", get(commands::follow))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/session", axum::routing::delete(session::end))
+        .merge(streams)
+        .layer(from_fn_with_state(desk.access.clone(), guard));
+    let host = host::Host { names: names.into(), secure: desk.access.is_secure() };
     Router::new()
         .route("/", get(page::index))
         .route("/assets/{name}", get(page::asset))
-        .route("/api/v1/status", get(status::status))
-        .route("/api/v1/history", get(history::history))
-        .merge(streams)
-        .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/session", get(session::show).post(session::begin))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/active/{group}", get(health::active))
+        .merge(closed)
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
-        .layer(from_fn_with_state(names.into(), host::check))
-        .with_state(feed)
+        .layer(from_fn_with_state(host, host::check))
+        .with_state(desk)
+}
+
+/// Lets in who may look, and lets change something who knows the word of his session.
+async fn guard(State(access): State<Access>, mut request: Request, next: Next) -> Response {
+    let who = match access.identify(request.headers()) {
+        Ok(who) => who,
+        Err(problem) => {
+            let mut response = problem.into_response();
+            if response.status() == StatusCode::UNAUTHORIZED {
+                let how = HeaderValue::from_static("Bearer realm=\"avamgr\"");
+                response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, how);
+            }
+            return response;
+        }
+    };
+    if !request.method().is_safe()
+        && let Err(problem) = who.may_change(request.headers())
+    {
+        return problem.into_response();
+    }
+    request.extensions_mut().insert(who);
+    next.run(request).await
 }
 
 async fn nothing(uri: Uri) -> Problem {

@@ -1,18 +1,25 @@
 //! Serves whoever connects, within bounds: so many at once, and nobody holds a place without taking or giving anything.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::routes::From;
 
 /// Connections at once: some hundred pages and whoever asks besides.
 pub const CONNECTIONS: usize = 768;
@@ -33,8 +40,13 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
     connection: close\r\ncontent-length: 102\r\n\r\n\
     {\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections, close some and try again\"}";
 
-/// Serves until `stop`.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+/// Serves until `stop`; encrypted where there is something that encrypts.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
     let (seats, door) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(LEAVING)));
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -43,9 +55,9 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             () = &mut stop => return,
         };
         match accepted {
-            Ok((stream, _)) => match Arc::clone(&seats).try_acquire_owned() {
+            Ok((stream, address)) => match Arc::clone(&seats).try_acquire_owned() {
                 Ok(seat) => {
-                    let client = client(stream, router.clone());
+                    let client = client(stream, address.ip(), tls.clone(), router.clone());
                     tokio::spawn(async move {
                         // Every way out is an end of the connection; there is nothing to add.
                         let _ = client.await;
@@ -77,12 +89,26 @@ fn turn_away(mut stream: TcpStream, door: &Arc<Semaphore>) {
     });
 }
 
-async fn client(stream: TcpStream, router: Router) -> io::Result<()> {
+async fn client(stream: TcpStream, address: IpAddr, tls: Option<TlsAcceptor>, router: Router) -> io::Result<()> {
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_user_timeout(Some(TAKE_TIME))?;
+    match tls {
+        Some(tls) => answer(timeout(HEAD_TIME, tls.accept(stream)).await??, address, router).await,
+        None => answer(stream, address, router).await,
+    }
+}
+
+async fn answer<S>(stream: S, address: IpAddr, router: Router) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(BUFFER);
     let service = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(From(address.to_canonical()));
+        service.call(request)
+    });
     server.serve_connection(TokioIo::new(stream), service).await.map_err(io::Error::other)
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::users::Right;
+
 /// Where the config file lives unless told otherwise.
 const CONF_DIR: &str = "/etc/avamgr";
 
@@ -129,6 +131,11 @@ pub enum Verb {
     /// To change keys without an outage: add one, copy the file to every node, reload each; then --send-with the new one and
     /// reload on each; then --remove the old one and reload on each.
     Keygen(KeygenArgs),
+    /// Who may look and steer through the page
+    ///
+    /// Changes the users file at once: whoever is taken out is out with his next request. The same file on every node lets the
+    /// same people in.
+    User(UserArgs),
     /// Show the config
     Config {
         /// What about it
@@ -305,6 +312,50 @@ pub struct KeygenArgs {
     pub remove: Option<u8>,
 }
 
+/// Options of `user`.
+#[derive(Clone, Debug, Args)]
+pub struct UserArgs {
+    /// The file [default: web.users of the config, else /etc/avamgr/users]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// What about them
+    #[command(subcommand)]
+    pub verb: UserVerb,
+}
+
+/// Verbs of `user`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum UserVerb {
+    /// Take somebody in; his password is asked for, or is the first line of the standard input
+    Add {
+        /// His name
+        name: String,
+        /// What he may do: look, or look and steer
+        #[arg(long, value_enum, default_value = "viewer")]
+        right: Right,
+    },
+    /// Give somebody another password
+    Password {
+        /// His name
+        name: String,
+    },
+    /// Make a token for a program; it is printed once and kept nowhere
+    Token {
+        /// Its name
+        name: String,
+        /// What it may do: look, or look and steer
+        #[arg(long, value_enum, default_value = "viewer")]
+        right: Right,
+    },
+    /// Take somebody or a token out
+    Remove {
+        /// The name
+        name: String,
+    },
+    /// Show everybody
+    List,
+}
+
 /// Verbs of `config`.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum ConfigVerb {
@@ -402,8 +453,11 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A duration with its unit.
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration with its unit, above zero.
+///
+/// # Errors
+/// When it is none, in words.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let expected = || "expected a number with its unit, as in 30s, 500ms or 5min".to_owned();
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
     if parsed.is_zero() {

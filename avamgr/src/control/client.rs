@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::clock;
-use crate::control::policy::{Caller, Level};
+use crate::control::policy::{self, Caller, Level};
 use crate::control::seats::Seat;
 use crate::control::shelf::{self, Line, Shelf};
 use crate::control::wording;
@@ -56,6 +56,15 @@ pub(super) struct Client {
     ports: Ports,
     shelf: Arc<Shelf>,
     lines: Lines,
+}
+
+/// What somebody wants done.
+struct Order {
+    /// Who, for the history.
+    who: String,
+    command: Command,
+    /// Whether he may.
+    may: bool,
 }
 
 /// The connection is over: left, dropped or broken.
@@ -109,23 +118,22 @@ impl Client {
                 self.send_shared(self.shelf.config(&config, self.seat.is_viewer())).await
             }
             Request::History { last, follow } => self.history(last, follow).await,
-            Request::Command(command) => {
-                if !self.may_steer(wording::verb(&command)).await? {
-                    return Ok(());
-                }
-                if let Some(reason) = wording::nonsense(&command) {
-                    return self.send(&Reply::Answer { answer: Answer::Refused { reason } }).await;
-                }
-                let what = command.words();
-                if let Command::Upgrade { binary } = &command
-                    && let Some(reason) = self.unfit(binary.clone(), &what).await?
-                {
-                    return self.send(&Reply::Answer { answer: Answer::Refused { reason } }).await;
-                }
-                self.command(command, &what).await
+            Request::Command(order) => {
+                let who = self.caller.who.clone();
+                self.steer(Order { who, command: order, may: self.caller.level == Level::Operator }).await
+            }
+            Request::OnBehalf { user, address, order } => {
+                // What the history says must be what the kernel says too.
+                let who = format!("{user} at {address} through {}", self.caller.who);
+                let may = match self.caller.level {
+                    Level::Operator => true,
+                    Level::Relay => policy::is_relayed(&order),
+                    Level::Viewer => false,
+                };
+                self.steer(Order { who, command: order, may }).await
             }
             Request::Reload => {
-                if self.may_steer("reload").await? {
+                if self.may_steer(self.caller.level == Level::Operator, "reload").await? {
                     self.reload().await
                 } else {
                     Ok(())
@@ -134,22 +142,36 @@ impl Client {
         }
     }
 
-    async fn may_steer(&mut self, verb: &'static str) -> Result<bool, Gone> {
-        match self.caller.level {
-            Level::Operator => Ok(true),
-            Level::Viewer => {
-                if let Some(unsaid) = self.seat.word(clock::now()) {
-                    tracing::warn!(who = self.caller.who, unsaid, "control socket: not permitted: {verb}");
-                }
-                let operators = match &self.ports.config.borrow().daemon.operators {
-                    Some(group) => format!("root or a member of group {group}"),
-                    None => "root (the config names no daemon.operators group)".to_owned(),
-                };
-                let reason = format!("not permitted: {verb} needs {operators}, you are {}", self.caller.who);
-                self.send(&Reply::Error { reason }).await?;
-                Ok(false)
-            }
+    async fn steer(&mut self, order: Order) -> Result<(), Gone> {
+        if !self.may_steer(order.may, wording::verb(&order.command)).await? {
+            return Ok(());
         }
+        if let Some(reason) = wording::nonsense(&order.command, &order.who) {
+            return self.send(&Reply::Answer { answer: Answer::Refused { reason } }).await;
+        }
+        let what = order.command.words();
+        if let Command::Upgrade { binary } = &order.command
+            && let Some(reason) = self.unfit(&order.who, binary.clone(), &what).await?
+        {
+            return self.send(&Reply::Answer { answer: Answer::Refused { reason } }).await;
+        }
+        self.command(order, &what).await
+    }
+
+    async fn may_steer(&mut self, may: bool, verb: &'static str) -> Result<bool, Gone> {
+        if may {
+            return Ok(true);
+        }
+        if let Some(unsaid) = self.seat.word(clock::now()) {
+            tracing::warn!(who = self.caller.who, unsaid, "control socket: not permitted: {verb}");
+        }
+        let operators = match &self.ports.config.borrow().daemon.operators {
+            Some(group) => format!("root or a member of group {group}"),
+            None => "root (the config names no daemon.operators group)".to_owned(),
+        };
+        let reason = format!("not permitted: {verb} needs {operators}, you are {}", self.caller.who);
+        self.send(&Reply::Error { reason }).await?;
+        Ok(false)
     }
 
     async fn history(&mut self, last: usize, follow: bool) -> Result<(), Gone> {
@@ -179,23 +201,23 @@ impl Client {
     }
 
     /// Why the program of an upgrade cannot go on with this daemon.
-    async fn unfit(&mut self, binary: Option<PathBuf>, what: &str) -> Result<Option<String>, Gone> {
+    async fn unfit(&mut self, who: &str, binary: Option<PathBuf>, what: &str) -> Result<Option<String>, Gone> {
         self.still_there(what)?;
         let (sender, answer) = oneshot::channel();
-        let order = upgrade::Order { who: self.caller.who.clone(), binary, words: what.to_owned(), answer: sender };
+        let order = upgrade::Order { who: who.to_owned(), binary, words: what.to_owned(), answer: sender };
         if self.ports.upgrade.try_send(order).is_err() {
             return Ok(Some("another upgrade is under way".to_owned()));
         }
         Ok(answer.await.unwrap_or_else(|_forgotten| Err("the daemon is stopping".to_owned())).err())
     }
 
-    async fn command(&mut self, command: Command, what: &str) -> Result<(), Gone> {
+    async fn command(&mut self, order: Order, what: &str) -> Result<(), Gone> {
         self.still_there(what)?;
-        tracing::info!(who = self.caller.who, "control socket: {what}");
+        tracing::info!(who = order.who, "control socket: {what}");
         let patience = patience(&self.ports.config.borrow());
         let (_, mut live) = self.ports.history.follow(0);
         let mut waiting = self.ports.answers.open();
-        let input = Input::Command { request: waiting.request, who: self.caller.who.clone(), command };
+        let input = Input::Command { request: waiting.request, who: order.who, command: order.command };
         if timeout(STALLED, self.ports.inputs.send(input)).await.is_err() {
             return self.fail(format!("{what}: the daemon is too busy to take it; nothing was done")).await;
         }

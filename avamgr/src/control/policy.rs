@@ -12,6 +12,8 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use avamgr_core::config::Config;
+use avamgr_core::control::Command;
 use nix::unistd::geteuid;
 use tokio::net::UnixStream;
 
@@ -26,8 +28,23 @@ const GROUPS_MAX: usize = 65_536;
 pub enum Level {
     /// Look: status, history, config.
     Viewer,
+    /// Look, and steer in the name of others.
+    Relay,
     /// Look and steer.
     Operator,
+}
+
+/// Whether a page may have it done in the name of its users. What turns nodes off, vouches for something nobody can check, or runs
+/// another program needs somebody on the node.
+pub(super) fn is_relayed(command: &Command) -> bool {
+    match command {
+        Command::Switchover { .. }
+        | Command::Offline { .. }
+        | Command::Online
+        | Command::Maintenance { .. }
+        | Command::Resource { .. } => true,
+        Command::Fence { .. } | Command::ConfirmVoters | Command::ResetTerm { .. } | Command::Upgrade { .. } => false,
+    }
 }
 
 /// Somebody on the other end of the socket.
@@ -39,6 +56,23 @@ pub struct Caller {
     pub uid: Option<u32>,
     /// Who they are, for the history.
     pub who: String,
+}
+
+/// Whom the config lets steer besides root and the daemon's own account.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trusted<'a> {
+    /// A group: its members are operators.
+    pub operators: Option<&'a str>,
+    /// An account that steers in the name of its users.
+    pub relay: Option<&'a str>,
+}
+
+impl<'a> Trusted<'a> {
+    /// Those of a config.
+    pub fn by(config: &'a Config) -> Self {
+        let relay = config.web.as_ref().and_then(|web| web.relay());
+        Self { operators: config.daemon.operators.as_deref(), relay }
+    }
 }
 
 /// Where names are looked up, and who is always an operator besides root.
@@ -63,13 +97,13 @@ impl Policy {
     }
 
     /// The caller of a connection; somebody the kernel cannot name may only look.
-    pub fn identify(&self, stream: &UnixStream, operators: Option<&str>) -> Caller {
+    pub fn identify(&self, stream: &UnixStream, trusted: Trusted<'_>) -> Caller {
         let Ok(peer) = stream.peer_cred() else {
             return Caller { level: Level::Viewer, uid: None, who: "unknown".to_owned() };
         };
         let mut groups = peer_groups(stream);
         groups.push(peer.gid());
-        let level = self.level(peer.uid(), &groups, operators);
+        let level = self.level(peer.uid(), &groups, trusted);
         let login = peer.pid().and_then(login_uid).filter(|login| *login != peer.uid());
         Caller { level, uid: Some(peer.uid()), who: self.who(peer.uid(), login) }
     }
@@ -79,9 +113,16 @@ impl Policy {
         uid == 0 || uid == self.daemon_uid
     }
 
-    fn level(&self, uid: u32, groups: &[u32], operators: Option<&str>) -> Level {
-        let gid = operators.and_then(|name| number_of(&self.group_file, name));
-        if self.is_own(uid) || gid.is_some_and(|gid| groups.contains(&gid)) { Level::Operator } else { Level::Viewer }
+    fn level(&self, uid: u32, groups: &[u32], trusted: Trusted<'_>) -> Level {
+        let operators = trusted.operators.and_then(|name| number_of(&self.group_file, name));
+        let relay = trusted.relay.and_then(|name| number_of(&self.passwd_file, name));
+        if self.is_own(uid) || operators.is_some_and(|gid| groups.contains(&gid)) {
+            Level::Operator
+        } else if relay == Some(uid) {
+            Level::Relay
+        } else {
+            Level::Viewer
+        }
     }
 
     /// `root`, or `root (login alice)` when alice became root.
@@ -160,13 +201,26 @@ mod tests {
     fn root_the_daemon_and_members_of_the_group_steer_and_nobody_else() {
         let directory = tempfile::tempdir().unwrap();
         let policy = policy(directory.path());
-        assert_eq!(policy.level(0, &[], None), Level::Operator);
-        assert_eq!(policy.level(990, &[990], None), Level::Operator);
-        assert_eq!(policy.level(1000, &[1000, 4242], Some("dreops")), Level::Operator);
-        assert_eq!(policy.level(1000, &[1000, 4242], None), Level::Viewer);
-        assert_eq!(policy.level(1000, &[1000], Some("dreops")), Level::Viewer);
-        assert_eq!(policy.level(1000, &[1000, 4242], Some("no-such-group")), Level::Viewer);
-        assert_eq!(policy.level(1000, &[1000, 4242], Some("broken")), Level::Viewer);
+        let level = |uid, groups: &[u32], operators| policy.level(uid, groups, Trusted { operators, relay: None });
+        assert_eq!(level(0, &[], None), Level::Operator);
+        assert_eq!(level(990, &[990], None), Level::Operator);
+        assert_eq!(level(1000, &[1000, 4242], Some("dreops")), Level::Operator);
+        assert_eq!(level(1000, &[1000, 4242], None), Level::Viewer);
+        assert_eq!(level(1000, &[1000], Some("dreops")), Level::Viewer);
+        assert_eq!(level(1000, &[1000, 4242], Some("no-such-group")), Level::Viewer);
+        assert_eq!(level(1000, &[1000, 4242], Some("broken")), Level::Viewer);
+    }
+
+    #[test]
+    fn only_the_account_of_the_page_steers_in_the_name_of_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let policy = policy(directory.path());
+        let level = |uid, relay| policy.level(uid, &[uid], Trusted { operators: None, relay });
+        assert_eq!(level(1000, Some("alice")), Level::Relay);
+        assert_eq!(level(1001, Some("alice")), Level::Viewer);
+        assert_eq!(level(1000, Some("no-such-account")), Level::Viewer);
+        assert_eq!(level(1000, None), Level::Viewer);
+        assert_eq!(level(0, Some("root")), Level::Operator, "root is who it is");
     }
 
     #[test]

@@ -26,7 +26,7 @@ const WORD_PERIOD: Duration = Duration::from_secs(10);
 enum Crowd {
     /// Root and the daemon's own account.
     Own,
-    /// Members of the operators' group.
+    /// Members of the operators' group, and who steers in the name of others.
     Operators,
     /// Everybody else.
     Viewers,
@@ -83,7 +83,7 @@ impl Seats {
         let crowd = match caller.level {
             Level::Viewer => Crowd::Viewers,
             Level::Operator if caller.uid.is_some_and(|uid| policy.is_own(uid)) => Crowd::Own,
-            Level::Operator => Crowd::Operators,
+            Level::Operator | Level::Relay => Crowd::Operators,
         };
         self.take(crowd, caller.uid)
     }

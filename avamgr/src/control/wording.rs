@@ -27,8 +27,8 @@ pub(super) fn verb(command: &Command) -> &'static str {
     }
 }
 
-/// Why a command cannot mean anything, whatever the config says.
-pub(super) fn nonsense(command: &Command) -> Option<String> {
+/// Why a command of `who` cannot mean anything, whatever the config says.
+pub(super) fn nonsense(command: &Command, who: &str) -> Option<String> {
     let names = match command {
         Command::Switchover { group, to, dry_run: _ } => [group.as_deref(), to.as_deref()],
         Command::Resource { resource, verb: _ } => [Some(resource.as_str()), None],
@@ -40,7 +40,7 @@ pub(super) fn nonsense(command: &Command) -> Option<String> {
         }
     };
     let bad = |name: &&str| name.len() > NAME_BYTES_MAX || name.chars().any(is_unprintable);
-    names.into_iter().flatten().any(|name| bad(&name)).then(|| {
+    names.into_iter().flatten().chain([who]).any(|name| bad(&name)).then(|| {
         format!(
             "{}: a name is longer than {NAME_BYTES_MAX} bytes or cannot be printed: nothing is called that",
             verb(command)
@@ -64,14 +64,15 @@ mod tests {
 
     #[test]
     fn only_names_that_could_be_somebodys_pass() {
-        assert_eq!(nonsense(&resource("dre/traffic")), None);
-        assert_eq!(nonsense(&resource("größe-1")), None);
-        assert_eq!(nonsense(&Command::Online), None);
+        assert_eq!(nonsense(&resource("dre/traffic"), "root"), None);
+        assert_eq!(nonsense(&resource("größe-1"), "alice at ::1 through web"), None);
+        assert_eq!(nonsense(&Command::Online, "root"), None);
         for bad in ["a\x1b[2Jb", "a\nb", "\u{202e}evil", &"x".repeat(257)] {
-            let why = nonsense(&resource(bad)).unwrap();
+            let why = nonsense(&resource(bad), "root").unwrap();
             assert!(why.starts_with("resource stop: a name") && !why.contains(bad), "{why}");
             let to = Command::Switchover { group: None, to: Some(bad.to_owned()), dry_run: true };
-            assert!(nonsense(&to).is_some());
+            assert!(nonsense(&to, "root").is_some());
+            assert!(nonsense(&Command::Online, bad).is_some());
         }
     }
 }

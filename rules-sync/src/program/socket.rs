@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use avamgr::clock;
 use avamgr::control::Policy;
-use avamgr::control::policy::{Caller, Level};
+use avamgr::control::policy::{Caller, Level, Trusted};
 use avamgr::control::seats::{Seat, Seats};
 use avamgr_core::control::frame::{FrameError, Lines, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, decode, encode};
 use avamgr_core::courier::{Reply, Request, Status};
@@ -34,6 +34,8 @@ pub(super) struct Service {
     pub(super) status: watch::Receiver<Option<Arc<Status>>>,
     /// Members of this group may steer, besides root and our own account.
     pub(super) operators: Option<String>,
+    /// This account may, in the name of its users.
+    pub(super) relay: Option<String>,
 }
 
 /// The socket, which is removed at the end.
@@ -95,7 +97,7 @@ async fn accept(listener: StdListener, service: Service) -> io::Result<()> {
                 continue;
             }
         };
-        let caller = policy.identify(&stream, service.operators.as_deref());
+        let caller = policy.identify(&stream, Trusted { operators: service.operators.as_deref(), relay: service.relay.as_deref() });
         let Some(seat) = seats.seat(&policy, &caller) else {
             turn_away(stream);
             continue;
@@ -157,7 +159,7 @@ impl Client {
             return self.say(&reply).await;
         }
         if request.steers() {
-            if self.caller.level != Level::Operator {
+            if self.caller.level == Level::Viewer {
                 let reason = format!(
                     "not permitted for {}: root, the account of rules-sync or a member of the operators' group may",
                     self.caller.who
@@ -199,7 +201,7 @@ mod tests {
         let path = directory.path().join("sock");
         let mut socket = Socket::bind(&path).unwrap();
         let ((orders, _queue), (_sender, status)) = (unbounded_channel(), watch::channel(None));
-        socket.serve(Service { orders, status, operators: None }).unwrap();
+        socket.serve(Service { orders, status, operators: None, relay: None }).unwrap();
         let hung: Vec<StdStream> = (0..100).map(|_| StdStream::connect(&path).unwrap()).collect();
         let reply = client::ask(&path, &Request::Status).unwrap().receive(client::PATIENCE).unwrap();
         assert!(matches!(reply, Reply::Refused { reason } if reason.contains("just been started")));

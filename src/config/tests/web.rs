@@ -1,5 +1,7 @@
 //! `[web]`: what it means, and that it is each node's own matter.
 
+use std::path::Path;
+
 use super::{PAIR, bad, changed, good};
 
 #[test]
@@ -8,12 +10,17 @@ fn an_empty_table_has_the_defaults_of_the_manual() {
     let web = good(&changed("", "[web]")).web.unwrap();
     assert_eq!((web.listen.to_string().as_str(), web.user.as_str()), ("127.0.0.1:8080", "nobody"));
     assert!(web.names.is_empty());
+    assert_eq!((web.users.as_deref(), web.certificate.as_deref(), web.relay()), (None, None, None));
 }
 
 #[test]
 fn every_key_of_the_page_arrives() {
-    let lines = "[web]\nlisten = \"[::1]:81\"\nuser = \"web\"\nnames = [\"dre.example\", \"dre\"]";
+    let lines = "[web]\nlisten = \"[::1]:81\"\nuser = \"web\"\nnames = [\"dre.example\", \"dre\"]\n\
+                 users = \"/etc/users\"\nidle_time = \"5min\"\ntls = true\ncertificate = \"/etc/web.pem\"";
     let web = good(&changed("", lines)).web.unwrap();
+    assert_eq!(web.users.as_deref(), Some(Path::new("/etc/users")));
+    assert_eq!(web.certificate.as_deref(), Some(Path::new("/etc/web.pem")));
+    assert_eq!((web.idle_time.as_secs(), web.relay()), (300, Some("web")));
     assert_eq!((web.listen.to_string().as_str(), web.user.as_str()), ("[::1]:81", "web"));
     assert_eq!(web.names, ["dre.example", "dre"]);
 }
@@ -31,4 +38,20 @@ fn a_page_for_everybody_is_refused_as_long_as_nobody_is_asked_who_he_is() {
         let errors = bad(&changed("", &format!("[web]\nlisten = \"{address}\""))).to_string();
         assert!(errors.contains("web.listen") && errors.contains("loopback"), "{errors}");
     }
+}
+
+#[test]
+fn with_users_the_page_may_be_anywhere_and_is_encrypted_unless_somebody_wants_it_otherwise() {
+    let web = |more: &str| {
+        let lines = "[web]\nlisten = \"0.0.0.0:8443\"\nuser = \"web\"\nusers = \"/etc/users\"\n";
+        good(&changed("", &format!("{lines}{more}"))).web.unwrap()
+    };
+    assert_eq!(web("").certificate.as_deref(), Some(Path::new("/etc/avamgr/web.pem")));
+    assert_eq!(web("tls = false").certificate, None);
+}
+
+#[test]
+fn who_steers_in_the_name_of_users_is_no_account_that_others_use() {
+    let errors = bad(&changed("", "[web]\nusers = \"/etc/users\"")).to_string();
+    assert!(errors.contains("web.user") && errors.contains("account of its own"), "{errors}");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use avamgr_core::control::HistoryEntry;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Sse;
 use axum::response::sse::Event;
 use futures_util::Stream;
@@ -20,6 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::access::Access;
 use crate::daemon::{Feed, Said};
 use crate::problem::Problem;
 
@@ -35,23 +36,30 @@ const SILENCE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
     feed: Feed,
+    access: Access,
     room: Arc<Semaphore>,
 }
 
 impl Streams {
-    pub(super) fn over(feed: Feed) -> Self {
-        Self { feed, room: Arc::new(Semaphore::new(STREAMS)) }
+    pub(super) fn over(feed: Feed, access: Access) -> Self {
+        Self { feed, access, room: Arc::new(Semaphore::new(STREAMS)) }
     }
 }
 
 pub(super) async fn events(
     State(streams): State<Streams>,
+    headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let full = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many look already: close some pages");
     let room = streams.room.try_acquire_owned().map_err(full)?;
-    Ok(Sse::new(unfold((Viewer::new(streams.feed), room), async |(mut viewer, room)| {
+    Ok(Sse::new(unfold((Viewer::new(streams.feed), room), move |(mut viewer, room)| {
+        // Whoever is not let in any more sees no more.
+        let may_look = streams.access.identify(&headers).is_ok();
+        async move {
+        if !may_look { return None; }
         let event = viewer.next().await?;
         Some((Ok(event), (viewer, room)))
+        }
     })))
 }
 

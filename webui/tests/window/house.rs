@@ -6,12 +6,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use avamgr::control::{Answers, ControlServer, Policy, Ports, Serving};
+use avamgr::control::{Answers, ControlServer, Outbox, Policy, Ports, Serving, outbox};
 use avamgr::history::History;
-use avamgr::inputs;
+use avamgr::scribe::Scribe;
+use avamgr::users::secret::{new_token, password_hash, token_hash};
+use avamgr::users::{Kind, Right, User, Users};
+use avamgr::{clock, hooks, inputs};
+use avamgr_core::cluster::{GroupId, NodeId, ResourceId};
 use avamgr_core::config::{self, Config};
-use avamgr_core::control::Status;
-use avamgr_core::node::event::{Fact, Severity};
+use avamgr_core::control::{self, Command, Status};
+use avamgr_core::node::Input;
+use avamgr_core::node::event::{Event, Fact, ResourceChange, Severity};
+use avamgr_webui::access::Settings;
 use avamgr_webui::daemon::Feed;
 use avamgr_webui::routes::router;
 use avamgr_webui::serve::serve;
@@ -30,6 +36,7 @@ const CONFIG: &str = "[cluster]\nname = \"hadev\"\nnodes = [\"hadev1\"]\nstandal
 
 /// Daemon and window.
 pub(crate) struct House {
+    users: Users,
     directory: TempDir,
     history: Arc<History>,
     status: watch::Sender<Arc<Status>>,
@@ -42,22 +49,65 @@ pub(crate) struct House {
 impl House {
     /// Both, and the window knows how it stands.
     pub(crate) fn start() -> Self {
-        let mut house = Self::without_daemon();
+        Self::without_daemon().with_daemon()
+    }
+
+    /// Both, and whoever comes is asked who he is: alice may steer, bob may look. Who does nothing for so long is asked again.
+    pub(crate) fn asking(idle_time: Duration) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut users = Users::default();
+        for (name, right) in [("alice", Right::Operator), ("bob", Right::Viewer)] {
+            let hash = password_hash(&format!("password of {name}")).unwrap();
+            users.put(User { name: name.to_owned(), kind: Kind::User, right, hash });
+        }
+        let path = directory.path().join("users");
+        users.write(&path, None).unwrap();
+        let settings = Settings { users: Some(path), idle_time, secure: false };
+        let mut house = Self::open(directory, settings, users);
+        house.bring_daemon();
+        house.wait("the window to know", || house.get("/readyz").status == 200);
+        house
+    }
+
+    pub(crate) fn users_file(&self) -> PathBuf {
+        self.directory.path().join("users")
+    }
+
+    /// Changes who may come in.
+    pub(crate) fn change_users(&mut self, change: impl FnOnce(&mut Users)) {
+        change(&mut self.users);
+        self.users.write(&self.users_file(), None).unwrap();
+    }
+
+    /// A token for a program that may do this.
+    pub(crate) fn token(&mut self, name: &str, right: Right) -> String {
+        let token = new_token().unwrap();
+        let (name, hash) = (name.to_owned(), token_hash(&token));
+        self.change_users(|users| users.put(User { name, kind: Kind::Token, right, hash }));
+        token
+    }
+
+    fn with_daemon(mut self) -> Self {
+        let house = &mut self;
         house.bring_daemon();
         house.wait("the window to know", || house.get("/readyz").status == 200);
         house.wait("it to hear of events", || house.get("/api/v1/history").status == 200);
-        house
+        self
     }
 
     /// The window over a socket that is not there.
     pub(crate) fn without_daemon() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings { users: None, idle_time: 60 * SOON, secure: false };
+        Self::open(tempfile::tempdir().unwrap(), settings, Users::default())
+    }
+
+    fn open(directory: TempDir, settings: Settings, users: Users) -> Self {
         let (status, _) = watch::channel(Arc::new(status::active()));
         let (config, _) = watch::channel(Arc::new(config::parse(CONFIG, "test").unwrap()));
         let socket = directory.path().join("avamgr.sock");
-        let (address, window) = open_window(socket);
+        let (address, window) = open_window(socket, settings);
         let (history, window) = (Arc::new(History::in_memory()), Some(window));
-        Self { directory, history, status, config, serving: None, address, window }
+        Self { users, directory, history, status, config, serving: None, address, window }
     }
 
     fn socket(&self) -> PathBuf {
@@ -70,8 +120,25 @@ impl House {
         let (_, rules) = watch::channel(None);
         let (status, config) = (self.status.subscribe(), self.config.subscribe());
         let (history, answers) = (Arc::clone(&self.history), Answers::default());
-        let ports = Ports { inputs: inputs::channel().0, answers, status, rules, config, history, reload, upgrade };
+        let inputs = self.decide(answers.clone());
+        let ports = Ports { inputs, answers, status, rules, config, history, reload, upgrade };
         ControlServer::bind(&self.socket(), Policy::system()).unwrap().start(ports).unwrap()
+    }
+
+    /// A decision of a few lines, which ends with the server. What it is told finds its way as in the daemon.
+    fn decide(&self, answers: Answers) -> inputs::Inputs {
+        let (inputs, commands) = inputs::channel();
+        let (history, config) = (Arc::clone(&self.history), self.config.subscribe());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let (outbox, words) = outbox::channel();
+                let scribe = Scribe::new(NodeId(0), config, history);
+                let (hooks, _runner) = hooks::channel(scribe.clone());
+                tokio::join!(words.relay(scribe, hooks, answers), core(commands, outbox));
+            });
+        });
+        inputs
     }
 
     /// The daemon is gone, as after `kill -9`.
@@ -150,8 +217,36 @@ impl Drop for House {
     }
 }
 
+/// Knows some commands; a stop it never answers.
+async fn core(mut commands: mpsc::Receiver<Input>, outbox: Outbox) {
+    while let Some(Input::Command { request, who, command }) = commands.recv().await {
+        let fact = Fact::Command { who: who.clone(), command: command.words(), refused: None };
+        outbox.event(Event { at: clock::now(), fact });
+        match command {
+            Command::Switchover { dry_run: true, .. } => {
+                let (steps, obstacles) = (vec!["move it".to_owned()], Vec::new());
+                outbox.answer(request, control::Answer::Plan { steps, obstacles });
+            }
+            Command::Switchover { .. } => {
+                let resource = ResourceId { group: GroupId(0), index: 0 };
+                let fact = Fact::Resource { resource, change: ResourceChange::Stopped };
+                outbox.event(Event { at: clock::now(), fact });
+                outbox.answer(request, control::Answer::Done { text: format!("moved for {who}") });
+            }
+            Command::Online => outbox.answer(request, control::Answer::Refused { reason: "it is online".into() }),
+            Command::Offline { .. }
+            | Command::Maintenance { .. }
+            | Command::Resource { .. }
+            | Command::ConfirmVoters
+            | Command::Upgrade { .. }
+            | Command::Fence { .. }
+            | Command::ResetTerm { .. } => {}
+        }
+    }
+}
+
 /// As the program does it.
-fn open_window(socket: PathBuf) -> (SocketAddr, (oneshot::Sender<()>, std::thread::JoinHandle<()>)) {
+fn open_window(socket: PathBuf, settings: Settings) -> (SocketAddr, (oneshot::Sender<()>, std::thread::JoinHandle<()>)) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -160,8 +255,8 @@ fn open_window(socket: PathBuf) -> (SocketAddr, (oneshot::Sender<()>, std::threa
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
             let listener = TcpListener::from_std(listener).unwrap();
-            let routes = router(Feed::start(socket), vec!["hadev1".to_owned()]);
-            serve(listener, routes, async move { drop(stopped.await) }).await;
+            let routes = router(Feed::start(socket), vec!["hadev1".to_owned()], settings);
+            serve(listener, None, routes, async move { drop(stopped.await) }).await;
         });
     });
     (address, (stop, thread))
@@ -173,13 +268,15 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
+    /// The head as it was sent.
+    pub(crate) sent: String,
 }
 
 impl Answer {
     fn parse(said: &str) -> Self {
         let (head, body) = said.split_once("\r\n\r\n").unwrap_or((said, ""));
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-        Self { status, head: head.to_lowercase(), body: body.to_owned() }
+        Self { status, head: head.to_lowercase(), body: body.to_owned(), sent: head.to_owned() }
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -2,6 +2,7 @@
 //! nobody who looks can hurt it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod access;
 mod answers;
 mod browser;
 mod crowd;

@@ -1,0 +1,50 @@
+//! The users file as it is now: it is read again when it has changed.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use avamgr::users::Users;
+
+/// What changes with a file.
+type Trace = (u64, u64, i64, i64, i64, i64);
+
+/// The file, and what it held last.
+#[derive(Debug)]
+pub(super) struct UsersFile {
+    path: PathBuf,
+    known: Option<Known>,
+}
+
+/// What it held, and by what it is told whether that is so still.
+#[derive(Debug)]
+struct Known {
+    trace: Option<Trace>,
+    users: Result<Arc<Users>, String>,
+}
+
+impl UsersFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, known: None }
+    }
+
+    /// Everybody; or why nobody is let in.
+    pub(super) fn now(&mut self) -> Result<Arc<Users>, String> {
+        let trace = self.trace();
+        if let Some(known) = self.known.as_ref().filter(|known| known.trace == trace) {
+            return known.users.clone();
+        }
+        let users = Users::read(&self.path).map(Arc::new).map_err(|error| error.to_string());
+        if let Err(why) = &users {
+            tracing::error!("nobody is let in: {why}");
+        }
+        self.known = Some(Known { trace, users: users.clone() });
+        users
+    }
+
+    fn trace(&self) -> Option<Trace> {
+        let about = fs::metadata(&self.path).ok()?;
+        Some((about.dev(), about.ino(), about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec()))
+    }
+}

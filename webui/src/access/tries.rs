@@ -1,0 +1,155 @@
+//! Wrong passwords: whoever says many waits longer and longer.
+//!
+//! It is counted by the address first, so that nobody keeps another one out by trying his name; by the name too, much later and for
+//! much shorter, against many who try one name from everywhere.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use avamgr_core::time::Instant;
+
+/// Of whom the last try is so long ago is forgotten.
+const FORGET: Duration = Duration::from_secs(15 * 60);
+/// As many are remembered.
+const KNOWN: usize = 4_096;
+
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    /// So many are free.
+    free: u32,
+    /// After the next one it is so long, and twice as long after each further one.
+    first: Duration,
+    /// But never longer.
+    longest: Duration,
+}
+
+const BY_ADDRESS: Limit = Limit { free: 5, first: Duration::from_secs(1), longest: Duration::from_secs(60) };
+const BY_NAME: Limit = Limit { free: 50, first: Duration::from_millis(250), longest: Duration::from_secs(2) };
+
+/// By what tries are counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// Of IPv6 the network: a host has as many addresses as it likes.
+    Address(IpAddr),
+    Name(String),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    tries: u32,
+    last: Instant,
+}
+
+/// Those who were wrong lately.
+#[derive(Debug, Default)]
+pub(super) struct Tries(BTreeMap<Key, Count>);
+
+impl Tries {
+    /// One more try, which counts as wrong until it was right; or how long to wait before it.
+    pub(super) fn begin(&mut self, name: &str, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let keys = keys(name, address);
+        let wait = keys.iter().map(|(key, limit)| self.wait(key, *limit, now)).max().unwrap_or_default();
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        if self.0.len() >= KNOWN {
+            self.0.retain(|_, count| now.since(count.last) < FORGET);
+        }
+        for (key, _) in keys {
+            if self.0.len() < KNOWN || self.0.contains_key(&key) {
+                let count = self.0.entry(key).or_insert(Count { tries: 0, last: now });
+                *count = Count { tries: count.tries.saturating_add(1), last: now };
+            }
+        }
+        Ok(())
+    }
+
+    /// That one was right.
+    pub(super) fn succeeded(&mut self, name: &str, address: IpAddr) {
+        for (key, _) in keys(name, address) {
+            self.0.remove(&key);
+        }
+    }
+
+    fn wait(&self, key: &Key, limit: Limit, now: Instant) -> Duration {
+        let Some(count) = self.0.get(key).filter(|count| now.since(count.last) < FORGET) else { return Duration::ZERO };
+        let Some(more) = count.tries.checked_sub(limit.free) else { return Duration::ZERO };
+        let wait = limit.first.saturating_mul(1 << more.min(16)).min(limit.longest);
+        wait.saturating_sub(now.since(count.last))
+    }
+}
+
+fn keys(name: &str, address: IpAddr) -> [(Key, Limit); 2] {
+    let network = match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+    };
+    [(Key::Address(network), BY_ADDRESS), (Key::Name(name.to_owned()), BY_NAME)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: &str = "192.0.2.7";
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(1_000_000 + millis)
+    }
+
+    fn begin(tries: &mut Tries, name: &str, address: &str, millis: u64) -> Result<(), Duration> {
+        tries.begin(name, address.parse().unwrap(), at(millis))
+    }
+
+    #[test]
+    fn who_is_wrong_often_waits_longer_and_longer_and_nobody_else_does() {
+        let mut tries = Tries::default();
+        for _ in 0..5 {
+            begin(&mut tries, "alice", HERE, 0).unwrap();
+        }
+        assert_eq!(begin(&mut tries, "bob", HERE, 0), Err(Duration::from_secs(1)), "whatever name it is");
+        assert_eq!(begin(&mut tries, "alice", "192.0.2.8", 0), Ok(()), "she is elsewhere");
+        assert_eq!(begin(&mut tries, "alice", HERE, 1_000), Ok(()));
+        assert_eq!(begin(&mut tries, "alice", HERE, 1_000), Err(Duration::from_secs(2)));
+        let mut now = 1_000;
+        for _ in 0..20 {
+            now += 60_000;
+            begin(&mut tries, "alice", HERE, now).unwrap();
+        }
+        assert_eq!(begin(&mut tries, "alice", HERE, now), Err(Duration::from_secs(60)), "and no longer");
+        tries.succeeded("alice", HERE.parse().unwrap());
+        assert_eq!(begin(&mut tries, "alice", HERE, now), Ok(()));
+    }
+
+    #[test]
+    fn a_name_that_is_tried_from_everywhere_waits_a_little() {
+        let mut tries = Tries::default();
+        for host in 0..50 {
+            begin(&mut tries, "alice", &format!("192.0.2.{host}"), 0).unwrap();
+        }
+        assert_eq!(begin(&mut tries, "alice", "192.0.2.99", 0), Err(Duration::from_millis(250)));
+        assert_eq!(begin(&mut tries, "bob", "192.0.2.99", 0), Ok(()));
+    }
+
+    #[test]
+    fn a_network_of_many_addresses_is_one_and_all_is_forgotten_some_day() {
+        let mut tries = Tries::default();
+        for host in 0..5 {
+            begin(&mut tries, &format!("u{host}"), &format!("2001:db8::{host}"), 0).unwrap();
+        }
+        assert!(begin(&mut tries, "alice", "2001:db8::1:99", 0).is_err());
+        assert_eq!(begin(&mut tries, "alice", "2001:db8:0:1::1", 0), Ok(()));
+        assert_eq!(begin(&mut tries, "alice", "2001:db8::1", 15 * 60 * 1_000), Ok(()));
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let mut tries = Tries::default();
+        for host in 0..10_000u32 {
+            let address = IpAddr::V4(host.into());
+            tries.begin(&format!("u{host}"), address, at(0)).unwrap();
+        }
+        assert!(tries.0.len() <= KNOWN);
+    }
+}
