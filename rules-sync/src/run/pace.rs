@@ -12,8 +12,8 @@ const PATHS_MAX: u32 = 2_000;
 /// So many paths a second are no burst, however long they keep coming.
 const EVERYDAY: u32 = 20;
 
-/// After such a rest a burst is over.
-const REST: Duration = Duration::from_secs(1);
+/// When nothing was to be sent for so long, although it could have been, a burst is over.
+const REST: Duration = Duration::from_millis(100);
 
 /// How much has gone lately.
 #[derive(Debug, Default)]
@@ -23,11 +23,11 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// So many paths go `now`; how long the next batch waits.
-    pub(super) fn after(&mut self, now: Duration, paths: usize) -> Duration {
+    /// So many paths go `now`, after nothing was to be sent for `idle`; how long the next batch waits.
+    pub(super) fn after(&mut self, now: Duration, idle: Duration, paths: usize) -> Duration {
         let since = now.saturating_sub(self.at);
         let millis = u32::try_from(since.as_millis()).unwrap_or(u32::MAX);
-        let is_over = since > self.wait() + REST;
+        let is_over = idle >= REST;
         let forgotten = if is_over { PATHS_MAX } else { millis.saturating_mul(EVERYDAY) / 1_000 };
         let paths = u32::try_from(paths).unwrap_or(u32::MAX);
         // More would wait no longer.
@@ -48,7 +48,7 @@ mod tests {
     /// How many batches carry so many paths that come at a steady rate, and the longest wait between two of them.
     fn batches(paths: u32, a_second: u32) -> (u32, Duration) {
         let (mut pace, mut now, mut sent) = (Pace::default(), Duration::ZERO, 0);
-        let (mut batches, mut longest) = (0, Duration::ZERO);
+        let (mut batches, mut longest, mut free) = (0, Duration::ZERO, Duration::ZERO);
         while sent < paths {
             // Half of it is what the batch itself takes.
             now += Duration::from_millis(10);
@@ -56,9 +56,10 @@ mod tests {
             if there == sent {
                 continue;
             }
-            let wait = pace.after(now, usize::try_from(there - sent).unwrap());
+            let wait = pace.after(now, now - free, usize::try_from(there - sent).unwrap());
             (sent, batches, longest) = (there, batches + 1, longest.max(wait));
             now += wait;
+            free = now;
         }
         (batches, longest)
     }
@@ -72,7 +73,7 @@ mod tests {
     #[test]
     fn what_people_do_goes_at_once() {
         let mut pace = Pace::default();
-        assert!(pace.after(Duration::from_secs(9), 1) < Duration::from_millis(1));
+        assert!(pace.after(Duration::from_secs(9), Duration::ZERO, 1) < Duration::from_millis(1));
         let (_, longest) = batches(600, 10);
         assert!(longest < Duration::from_millis(20), "for a minute: {longest:?}");
     }
@@ -86,7 +87,8 @@ mod tests {
     #[test]
     fn after_a_burst_all_is_as_before() {
         let mut pace = Pace::default();
-        assert_eq!(pace.after(Duration::from_secs(1), 100_000), GATHER_MAX);
-        assert!(pace.after(Duration::from_secs(3), 1) < Duration::from_millis(1));
+        assert_eq!(pace.after(Duration::from_secs(1), Duration::ZERO, 100_000), GATHER_MAX);
+        assert!(pace.after(Duration::from_millis(2_500), Duration::ZERO, 1) > GATHER_MAX / 2, "it was busy all the time");
+        assert!(pace.after(Duration::from_secs(3), REST, 1) < Duration::from_millis(1), "there was nothing to send");
     }
 }

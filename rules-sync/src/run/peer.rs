@@ -59,6 +59,8 @@ pub(super) struct Peer {
     pace: Pace,
     /// In a burst no batch leaves before this.
     not_before: Duration,
+    /// When the last batch was through.
+    through: Duration,
     unconfirmed: Unconfirmed,
     limits: Limits,
     /// What makes every batch fail or cannot be had, until when.
@@ -95,6 +97,7 @@ impl Peer {
             due: Some(Duration::ZERO),
             pace: Pace::default(),
             not_before: Duration::ZERO,
+            through: Duration::ZERO,
             unconfirmed: Unconfirmed::default(),
             limits: LIMITS,
             deferred: BTreeMap::new(),
@@ -247,6 +250,7 @@ impl Run {
         let now = clock::now();
         let Some(peer) = self.peers.get_mut(name) else { return };
         peer.rsync = None;
+        peer.through = now;
         peer.busy.send_replace(false);
         match result {
             Ok(()) => {
@@ -327,7 +331,8 @@ impl Run {
     fn start_rsync(&self, now: Duration, name: &str, peer: &mut Peer, manifest: Manifest) {
         let Some(line) = peer.reach.and_then(|index| peer.lines.get(index)) else { return };
         peer.due = None;
-        peer.not_before = now + peer.pace.after(now, manifest.news.len() + manifest.known.len());
+        let idle = now.saturating_sub(peer.not_before.max(peer.through));
+        peer.not_before = now + peer.pace.after(now, idle, manifest.news.len() + manifest.known.len());
         for news in &manifest.news {
             peer.unconfirmed.sent(&news.item, now);
         }
