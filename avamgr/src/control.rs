@@ -35,9 +35,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::control::client::Client;
-use crate::control::policy::Trusted;
 pub use crate::control::outbox::{Answers, Outbox};
 pub use crate::control::policy::Policy;
+use crate::control::policy::Trusted;
 use crate::control::seats::Seats;
 use crate::control::shelf::Shelf;
 use crate::history::History;

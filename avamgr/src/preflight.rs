@@ -9,6 +9,7 @@ mod judge;
 mod lease;
 mod route;
 mod rules;
+mod web;
 
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ pub use facts::{Facts, Interface, KeyFile, Owner, PeerClock, Program};
 pub use judge::judge;
 pub use route::Route;
 pub use rules::{Directory, Door, Rules};
+pub use web::Web;
 
 /// How a finding is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -91,7 +91,7 @@ impl fmt::Debug for User {
 #[derive(Debug, Error)]
 pub enum UsersError {
     /// It is not there, or others may at it.
-    #[error("users file {path}: {why} (`avamgr user list` says more, `avamgr user add NAME` writes it anew)")]
+    #[error("users file {path}: {why} (root's, mode 0640, of the group of web.user: so `avamgr user` writes it)")]
     Unfit {
         /// The file.
         path: PathBuf,
@@ -128,8 +128,8 @@ impl Users {
     /// # Errors
     /// When it cannot be read, others may change it or read it, or a line says nothing.
     pub fn read(path: &Path) -> Result<Self, UsersError> {
-        let text = private_file::read_closed(path, CLOSED)
-            .map_err(|why| UsersError::Unfit { path: path.to_owned(), why })?;
+        let text =
+            private_file::read_closed(path, CLOSED).map_err(|why| UsersError::Unfit { path: path.to_owned(), why })?;
         let mut users = Self::default();
         for (index, line) in text.lines().enumerate() {
             let wrong = |problem: String| UsersError::Line { path: path.to_owned(), line: index + 1, problem };

@@ -75,7 +75,11 @@ impl Daemon {
     fn answering(answer: Answer) -> Self {
         Self::start(move |request| match request {
             Request::Status => vec![Step::Say(Reply::Status { status: Box::new(status::active()) })],
-            Request::Command(_) | Request::OnBehalf { .. } | Request::Reload | Request::History { .. } | Request::Config => {
+            Request::Command(_)
+            | Request::OnBehalf { .. }
+            | Request::Reload
+            | Request::History { .. }
+            | Request::Config => {
                 vec![Step::Say(Reply::Answer { answer: answer.clone() })]
             }
         })

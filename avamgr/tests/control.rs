@@ -58,6 +58,12 @@ impl Daemon {
     }
 
     fn with(daemon_uid: u32, gid: u32) -> Self {
+        let mut config = fixture::pair();
+        config.daemon.operators = Some("dreops".to_owned());
+        Self::run(daemon_uid, gid, config)
+    }
+
+    fn run(daemon_uid: u32, gid: u32, config: config::Config) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::write(directory.path().join("group"), format!("dreops:x:{gid}:\n")).unwrap();
@@ -71,7 +77,7 @@ impl Daemon {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 tokio::select! {
-                    result = serve(server, shared, snapshots) => panic!("the server ended: {result:?}"),
+                    result = serve(server, config, shared, snapshots) => panic!("the server ended: {result:?}"),
                     _ = stopped => {}
                 }
             });
@@ -110,11 +116,10 @@ impl Drop for Daemon {
 
 async fn serve(
     server: ControlServer,
+    config: config::Config,
     history: Arc<History>,
     status: watch::Receiver<Arc<Status>>,
 ) -> std::io::Result<()> {
-    let mut config = fixture::pair();
-    config.daemon.operators = Some("dreops".to_owned());
     let (_config_stays, config) = watch::channel(Arc::new(config));
     let (inputs, commands) = inputs::channel();
     let (outbox, words) = outbox::channel();
@@ -467,6 +472,25 @@ fn the_socket_of_a_dead_daemon_is_replaced_and_that_of_a_living_one_is_not() {
     assert_eq!(std::fs::read_to_string(&dead).unwrap(), "precious");
 }
 
+/// The account of somebody without rights.
+const STRANGER: u32 = 65_534;
+
+/// What a daemon answers to a line of somebody without rights.
+fn say_as_stranger(daemon: &Daemon, line: &str) -> String {
+    const TALK: &str = r#"socket(S, PF_UNIX, SOCK_STREAM, 0) || die; connect(S, sockaddr_un($ARGV[0])) || die $!; alarm 10;
+        select S; $| = 1; print "$ARGV[1]\n"; select STDOUT; while (<S>) { print; last if /"reply":"(answer|error)"/ }"#;
+    assert!(nix::unistd::geteuid().is_root(), "run this test as root: nobody else can be somebody else");
+    let mut process = Process::new("setpriv");
+    let (id, socket) = (STRANGER.to_string(), daemon.socket());
+    process
+        .args(["--reuid", &id, "--regid", &id, "--clear-groups", "perl", "-MSocket", "-e", TALK])
+        .arg(socket)
+        .arg(line);
+    let output = process.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// The command line as somebody without rights: the tests' own account, or nobody where that is root.
 fn as_stranger(daemon: &Daemon, groups: &str, verb: &str) -> Output {
     // The build directory may be closed to others.
@@ -475,7 +499,7 @@ fn as_stranger(daemon: &Daemon, groups: &str, verb: &str) -> Output {
     let mut process = Process::new(&program);
     if nix::unistd::geteuid().is_root() {
         process = Process::new("setpriv");
-        process.args(["--reuid", "65534", "--regid", "65534", groups]).arg(&program);
+        process.args(["--reuid", &STRANGER.to_string(), "--regid", &STRANGER.to_string(), groups]).arg(&program);
     }
     process.arg("--socket").arg(daemon.socket()).arg(verb).output().unwrap()
 }
@@ -492,6 +516,39 @@ fn everybody_may_look_and_only_operators_steer() {
         assert_eq!(refused.status.code(), Some(3), "{text}");
         assert!(text.contains(&format!("not permitted: {verb} needs root or a member of group dreops")), "{text}");
     }
+}
+
+#[test]
+fn the_account_of_the_page_steers_in_the_name_of_its_users_and_not_in_its_own() {
+    let mut web = fixture::pair();
+    web.daemon.operators = Some("dreops".to_owned());
+    let stranger = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(STRANGER)).unwrap().expect("an account");
+    let (names, idle_time) = (Vec::new(), Duration::from_secs(60));
+    let listen = "127.0.0.1:1".parse().unwrap();
+    let users = Some(PathBuf::from("/etc/avamgr/users"));
+    web.web = Some(config::WebConfig { listen, user: stranger.name, names, users, idle_time, certificate: None });
+    let daemon = Daemon::run(0, OPERATORS_GID, web);
+    let on_behalf = |order| {
+        let (user, address) = ("alice".to_owned(), "192.0.2.7".parse().unwrap());
+        serde_json::to_string(&Request::OnBehalf { user, address, order }).unwrap()
+    };
+    let own = serde_json::to_string(&Request::Command(Command::Online)).unwrap();
+    assert!(say_as_stranger(&daemon, &own).contains("not permitted: online"));
+    let done = say_as_stranger(&daemon, &on_behalf(Command::Online));
+    assert!(done.contains("online for alice at 192.0.2.7 through "), "{done}");
+    let nonsense =
+        Request::OnBehalf { user: "a\u{1b}b".to_owned(), address: "::1".parse().unwrap(), order: Command::Online };
+    assert!(say_as_stranger(&daemon, &serde_json::to_string(&nonsense).unwrap()).contains("cannot be printed"));
+    for order in [
+        Command::Upgrade { binary: Some("/tmp/other".into()) },
+        Command::Fence { node: "hadev2".to_owned(), verb: avamgr_core::control::FenceVerb::Shoot },
+        Command::ConfirmVoters,
+        Command::ResetTerm { group: None },
+    ] {
+        assert!(say_as_stranger(&daemon, &on_behalf(order)).contains("not permitted"), "the page does not do that");
+    }
+    let other = Daemon::for_operators(OPERATORS_GID);
+    assert!(say_as_stranger(&other, &on_behalf(Command::Online)).contains("not permitted"), "it is nobody's page");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use avamgr::guard::Support;
 use avamgr::preflight::{
-    Directory, Door, Facts, Finding, Interface, KeyFile, Level, Owner, PeerClock, Program, Route, Rules, judge,
+    Directory, Door, Facts, Finding, Interface, KeyFile, Level, Owner, PeerClock, Program, Route, Rules, Web, judge,
 };
 use avamgr_core::config::{Authority, Config, EtcdConfig, ResourceKind, SystemdConfig, WatchdogConfig, WitnessConfig};
 
@@ -57,6 +57,7 @@ fn well() -> Facts {
             found: Ok(PathBuf::from("/usr/bin/freeDiameterd")),
         }],
         rules: None,
+        web: None,
         systemd: true,
         operators_group: None,
         clocks: Some(vec![PeerClock { node: "hadev2".to_owned(), offset_millis: Some(-3) }]),
@@ -393,4 +394,39 @@ fn what_keeping_rules_the_same_needs_of_a_host() {
     }
     let free = judge(&fixture::pair(), ME, &with(|it| it.doors[0].1 = Door::Free));
     assert!(free.iter().any(|finding| finding.text == "is free"), "{free:?}");
+}
+
+#[test]
+fn what_the_page_needs_of_a_host() {
+    let with = |change: fn(&mut Web)| {
+        let mut web = Web {
+            listen: "127.0.0.1:8080".parse().unwrap(),
+            door: Door::Free,
+            program: Ok(PathBuf::from("/usr/sbin/avamgr-webui")),
+            account: Ok("avamgr-web (uid 990, gid 990)".to_owned()),
+            users: Some(Ok((3, 1))),
+        };
+        change(&mut web);
+        Facts { web: Some(web), ..well() }
+    };
+    let good = judge(&fixture::pair(), ME, &with(|_| ()));
+    assert!(good.iter().all(|finding| finding.level == Level::Ok), "{good:?}");
+    assert!(good.iter().any(|finding| finding.text == "3 may look, 1 of them steer"), "{good:?}");
+    let fault = |change| only_fault(&fixture::pair(), &with(change));
+    for (said, words) in [
+        (
+            fault(|it| it.program = Err("not found".into())),
+            "Error avamgr-webui: not found: there would be no page -> inst",
+        ),
+        (fault(|it| it.account = Err("unknown".into())), "Error account of the page: unknown -> useradd"),
+        (fault(|it| it.users = Some(Err("mode 0644".into()))), "Error users of the page: mode 0644 -> avamgr user add"),
+        (fault(|it| it.users = Some(Ok((0, 0)))), "Warning users of the page: nobody may look"),
+        (
+            fault(|it| it.door = Door::Taken),
+            "Error port of the page 127.0.0.1:8080: is used by another program -> stop",
+        ),
+        (fault(|it| it.door = Door::Closed("no".into())), "Error port of the page 127.0.0.1:8080: cannot be had: no"),
+    ] {
+        assert!(said.starts_with(words), "{said}");
+    }
 }

@@ -175,7 +175,10 @@ impl Who {
         if said == Some(session.csrf.as_str()) {
             return Ok(());
         }
-        Err(problem(StatusCode::FORBIDDEN, format!("the header {CSRF} is not that of your session: load the page again")))
+        Err(problem(
+            StatusCode::FORBIDDEN,
+            format!("the header {CSRF} is not that of your session: load the page again"),
+        ))
     }
 
     /// Whether he may steer; his name.

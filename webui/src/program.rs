@@ -77,12 +77,12 @@ fn run(args: Args) -> Result<()> {
     if !args.listen.ip().is_loopback() && args.users.is_none() {
         bail!("--listen {}: without --users it must be a loopback address: nobody is asked who he is", args.listen);
     }
-    let listener = StdListener::bind(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
-    listener.set_nonblocking(true)?;
     let host = hostname::get().ok().and_then(|name| name.into_string().ok());
     let names: Vec<String> = args.names.into_iter().chain(host).collect();
     // Only root may read the key, and make it.
     let tls = args.certificate.as_deref().map(|path| tls::acceptor(path, args.listen, &names)).transpose()?;
+    let listener = StdListener::bind(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
+    listener.set_nonblocking(true)?;
     let account = if Uid::effective().is_root() { Account::named(&args.user) } else { Account::own() };
     let account = account.context("--user")?;
     account.become_it().with_context(|| format!("cannot become {account}"))?;
@@ -97,7 +97,11 @@ fn run(args: Args) -> Result<()> {
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
         let scheme = if secure { "https" } else { "http" };
-        tracing::info!("{scheme}://{}/ shows what the daemon on {} says, as {account}", args.listen, args.socket.display());
+        tracing::info!(
+            "{scheme}://{}/ shows what the daemon on {} says, as {account}",
+            args.listen,
+            args.socket.display()
+        );
         service::ready();
         let routes = router(Feed::start(args.socket), names, settings);
         serve(listener, tls, routes, stop()).await;

@@ -41,12 +41,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
     {\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections, close some and try again\"}";
 
 /// Serves until `stop`; encrypted where there is something that encrypts.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    stop: impl Future<Output = ()>,
-) {
+pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: impl Future<Output = ()>) {
     let (seats, door) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(LEAVING)));
     let mut stop = std::pin::pin!(stop);
     loop {

@@ -30,8 +30,7 @@ pub fn acceptor(path: &Path, listen: SocketAddr, names: &[String]) -> Result<Tls
         private_file::replace(path, &pem, Access { mode: MODE, owner: None }, true).with_context(about)?;
     }
     let pem = private_file::read(path).with_context(about)?;
-    let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().with_context(about)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().with_context(about)?;
     ensure!(!chain.is_empty(), "{}: there is none in it", about());
     let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).with_context(|| format!("{}: its key", about()))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

@@ -58,6 +58,10 @@ pub(super) fn run(session: &Session, args: &UserArgs) -> Result<Exit, CliError> 
     };
     // The account that makes the page reads it through its group.
     let account = web.map(|web| web.user).and_then(|name| Account::named(&name).ok());
+    if account.is_none() {
+        let what = "the page cannot read it: web.user of the config is no account of this host";
+        anstream::eprintln!("{}: {}: {what}", Styled::notable("note"), path.display());
+    }
     let owner = nix::unistd::geteuid().is_root().then_some(0).zip(account.map(|account| account.gid.as_raw()));
     users.write(&path, owner).map_err(failed)?;
     session.print(&format!("{said}\n"))?;
@@ -77,7 +81,9 @@ fn what(right: Right) -> &'static str {
 
 fn is_new(users: &Users, name: &str) -> Result<(), CliError> {
     if !is_name(name) {
-        return Err(CliError::Refused(format!("{name:?} is no name: letters, digits, '-', '_', '.' and '@', at most 32")));
+        return Err(CliError::Refused(format!(
+            "{name:?} is no name: letters, digits, '-', '_', '.' and '@', at most 32"
+        )));
     }
     match users.named(name) {
         Some(known) => Err(CliError::Refused(format!("there is a {} {name} already: remove it first", known.kind))),

@@ -90,9 +90,9 @@ fn program(briefing: &Briefing, node: &str) -> Program {
     briefing.program(command)
 }
 
-/// The courier beside another program of ours.
-pub fn beside(other: &Path) -> Option<PathBuf> {
-    Some(other.parent()?.join(PROGRAM)).filter(|path| path.is_file())
+/// A program of ours beside another one.
+pub fn beside(program: &str, other: &Path) -> Option<PathBuf> {
+    Some(other.parent()?.join(program)).filter(|path| path.is_file())
 }
 
 #[cfg(test)]
@@ -119,9 +119,9 @@ mod tests {
     fn the_courier_of_the_same_installation_comes_first() {
         let directory = tempfile::tempdir().unwrap();
         let own = directory.path().join("avamgrd");
-        assert_eq!(beside(&own), None);
+        assert_eq!(beside(PROGRAM, &own), None);
         std::fs::write(directory.path().join(PROGRAM), "").unwrap();
-        assert_eq!(beside(&own), Some(directory.path().join(PROGRAM)));
+        assert_eq!(beside(PROGRAM, &own), Some(directory.path().join(PROGRAM)));
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use avamgr_core::cluster::NodeId;
 use avamgr_core::config::{Config, LinkConfig, LinkKind, ResourceConfig, ResourceKind, VipConfig};
 use avamgr_core::control::words::duration;
 
-use crate::preflight::{Facts, Finding, Interface, KeyFile, Owner, fencing, lease, rules};
+use crate::preflight::{Facts, Finding, Interface, KeyFile, Owner, fencing, lease, rules, web};
 
 /// Every finding, in the order in which one would look.
 pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
@@ -29,6 +29,7 @@ pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
     }
     findings.extend(programs(facts));
     findings.extend(facts.rules.iter().flat_map(rules::judge));
+    findings.extend(facts.web.iter().flat_map(web::judge));
     findings.extend(arp_filter(config, me, facts));
     findings.extend(nonlocal_bind(config, facts));
     findings.extend(connections(config, facts));

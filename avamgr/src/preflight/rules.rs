@@ -64,7 +64,7 @@ pub enum Door {
 pub(super) fn gather(config: &Config, me: NodeId) -> Option<Rules> {
     let rules = config.rules.as_ref()?;
     let own = env::current_exe().ok();
-    let program = own.and_then(|own| beside(&own)).map_or_else(|| find_program(PROGRAM), Ok);
+    let program = own.and_then(|own| beside(PROGRAM, &own)).map_or_else(|| find_program(PROGRAM), Ok);
     let directory = |(name, text): (&String, &String)| (name.clone(), directory(text, |name| env::var_os(name)));
     let directories = rules.directories.iter().map(directory).collect();
     Some(Rules { rsync: rsync(), program, directories, doors: doors(config, rules, me) })
@@ -111,8 +111,8 @@ fn doors(config: &Config, rules: &RulesConfig, me: NodeId) -> Vec<(SocketAddr, D
     own.map(|address| SocketAddr::new(*address, rules.port)).map(|at| (at, door(at, is_ours))).collect()
 }
 
-/// Takes it for a moment, as the courier would, and does not listen.
-fn door(at: SocketAddr, is_ours: impl Fn() -> bool) -> Door {
+/// Takes it for a moment, as whoever serves there would, and does not listen.
+pub(super) fn door(at: SocketAddr, is_ours: impl Fn() -> bool) -> Door {
     let bound = || -> io::Result<()> {
         let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;

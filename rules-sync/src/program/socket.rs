@@ -97,7 +97,8 @@ async fn accept(listener: StdListener, service: Service) -> io::Result<()> {
                 continue;
             }
         };
-        let caller = policy.identify(&stream, Trusted { operators: service.operators.as_deref(), relay: service.relay.as_deref() });
+        let caller = policy
+            .identify(&stream, Trusted { operators: service.operators.as_deref(), relay: service.relay.as_deref() });
         let Some(seat) = seats.seat(&policy, &caller) else {
             turn_away(stream);
             continue;

@@ -88,7 +88,10 @@ mod tests {
     fn after_a_burst_all_is_as_before() {
         let mut pace = Pace::default();
         assert_eq!(pace.after(Duration::from_secs(1), Duration::ZERO, 100_000), GATHER_MAX);
-        assert!(pace.after(Duration::from_millis(2_500), Duration::ZERO, 1) > GATHER_MAX / 2, "it was busy all the time");
+        assert!(
+            pace.after(Duration::from_millis(2_500), Duration::ZERO, 1) > GATHER_MAX / 2,
+            "it was busy all the time"
+        );
         assert!(pace.after(Duration::from_secs(3), REST, 1) < Duration::from_millis(1), "there was nothing to send");
     }
 }

@@ -116,7 +116,8 @@ pub(super) async fn follow(
     let Path(id) = id.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let wait = waits(wait)?;
     let order = orders.find(&id);
-    let order = order.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no order of this name, or no more"))?;
+    let order =
+        order.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no order of this name, or no more"))?;
     Ok(told(order, wait).await)
 }
 

@@ -56,9 +56,11 @@ pub(super) async fn events(
         // Whoever is not let in any more sees no more.
         let may_look = streams.access.identify(&headers).is_ok();
         async move {
-        if !may_look { return None; }
-        let event = viewer.next().await?;
-        Some((Ok(event), (viewer, room)))
+            if !may_look {
+                return None;
+            }
+            let event = viewer.next().await?;
+            Some((Ok(event), (viewer, room)))
         }
     })))
 }

@@ -45,8 +45,7 @@ pub(super) async fn show(State(access): State<Access>, headers: HeaderMap) -> Re
         Ok(who) => {
             access.stays(&who);
             let csrf = who.session.as_ref().map(|session| session.csrf.as_str());
-            let document =
-                Document { asks: access.asks(), user: who.name.as_deref(), right: Some(who.right), csrf };
+            let document = Document { asks: access.asks(), user: who.name.as_deref(), right: Some(who.right), csrf };
             Json(document).into_response()
         }
         Err(_) => Json(Document { asks: true, user: None, right: None, csrf: None }).into_response(),
@@ -65,10 +64,7 @@ pub(super) async fn begin(
     Ok(response)
 }
 
-pub(super) async fn end(
-    State(access): State<Access>,
-    Extension(who): Extension<Who>,
-) -> Result<Response, Problem> {
+pub(super) async fn end(State(access): State<Access>, Extension(who): Extension<Who>) -> Result<Response, Problem> {
     if let Some(session) = &who.session {
         access.log_out(session);
     }

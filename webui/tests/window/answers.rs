@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use avamgr_core::cluster::Role;
-use avamgr_core::control::{AlarmStatus, LeaseStatus, LinkStatus, Status};
+use avamgr_core::control::{
+    AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, LeaseStatus, LinkStatus, Status, WitnessStatus,
+};
 
 use crate::house::House;
 
@@ -144,6 +146,36 @@ fn the_figures_are_what_prometheus_takes() {
 }
 
 #[test]
+fn alerts_and_dashboard_ask_for_figures_that_there_are() {
+    let house = House::start();
+    house.tell(|status| {
+        let (now, address) = (status.now, "192.0.2.1".parse().unwrap());
+        let asked = ArbitratorAddressStatus { address, answered: None, rtt_micros: None };
+        status.arbitrator =
+            Some(ArbitratorStatus { state: "reachable".to_owned(), asked: None, addresses: vec![asked] });
+        let (voter, state, address) = ("witness".to_owned(), "reachable".to_owned(), "192.0.2.2:1".to_owned());
+        status.witness = Some(WitnessStatus { voter, address, state, since: now, heard: None, rtt_micros: None });
+        status.groups[0].lease = Some(LeaseStatus { held_until: None, majority: 2, votes: Vec::new() });
+        status.peers[0].links.push(link(now));
+    });
+    house.wait("all of it", || house.get("/metrics").body.contains("avamgr_witness_reachable"));
+    let told = house.get("/metrics").body;
+    let etc = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc");
+    for file in ["prometheus/avamgr.rules.yml", "grafana/avamgr.json"] {
+        let text = std::fs::read_to_string(etc.join(file)).unwrap();
+        let names: Vec<&str> = text
+            .match_indices("avamgr_")
+            .map(|(at, _)| text[at..].split(|it: char| !it.is_ascii_lowercase() && it != '_').next().unwrap())
+            .collect();
+        assert!(names.len() > 10, "{file}: {names:?}");
+        for name in names {
+            let begins = [format!("{name} "), format!("{name}{{")];
+            assert!(told.lines().any(|line| begins.iter().any(|it| line.starts_with(it))), "{file}: {name}\n{told}");
+        }
+    }
+}
+
+#[test]
 fn what_is_not_there_or_not_allowed_is_said_in_words() {
     let house = House::start();
     let missing = house.get("/api/v1/nothing");
@@ -175,7 +207,7 @@ fn the_page_comes_whole_and_with_its_protection() {
         assert!(page.body.contains(&format!("/assets/{file}")), "{file}");
     }
     let mut weight = page.body.len();
-    for file in ["style.css", "page.js", "view.js", "chart.js", "words.js", "icon.svg"] {
+    for file in ["style.css", "page.js", "view.js", "steer.js", "orders.js", "chart.js", "words.js", "icon.svg"] {
         let asset = house.get(&format!("/assets/{file}"));
         assert_eq!(asset.status, 200, "{file}");
         weight += asset.body.len();

@@ -80,6 +80,39 @@ impl Browser {
     }
 }
 
+impl Browser {
+    async fn find(&self, selector: &str) -> fantoccini::elements::Element {
+        self.client.find(Locator::Css(selector)).await.unwrap_or_else(|error| panic!("{selector}: {error}"))
+    }
+
+    async fn click(&self, selector: &str) {
+        self.find(selector).await.click().await.unwrap();
+    }
+
+    /// What the browser complains of from now on.
+    async fn mind(&self) {
+        let script = "window.complaints = []; \
+            addEventListener('error', (event) => complaints.push(event.message)); \
+            addEventListener('unhandledrejection', (event) => complaints.push(String(event.reason))); \
+            addEventListener('securitypolicyviolation', (event) => complaints.push(event.violatedDirective));";
+        self.client.execute(script, Vec::new()).await.unwrap();
+    }
+
+    async fn log_in(&self, name: &str, password: &str) {
+        for (field, text) in [("name", name), ("password", password)] {
+            let field = self.find(&format!("#login [name={field}]")).await;
+            field.clear().await.unwrap();
+            field.send_keys(text).await.unwrap();
+        }
+        self.click("#login button").await;
+    }
+
+    /// How many there are of something.
+    async fn count(&self, selector: &str) -> usize {
+        self.client.find_all(Locator::Css(selector)).await.unwrap().len()
+    }
+}
+
 impl Drop for Browser {
     /// The browser ends with its driver.
     fn drop(&mut self) {
@@ -100,11 +133,7 @@ fn the_page_shows_what_is_so_and_says_when_nobody_knows() {
         assert_eq!(browser.client.title().await.unwrap(), "hadev1 dre ACTIVE");
         assert_eq!(browser.text("#unknown").await, "");
         assert!(browser.text("#attention").await.contains("Nothing."));
-        let script = "window.complaints = []; \
-            addEventListener('error', (event) => complaints.push(event.message)); \
-            addEventListener('unhandledrejection', (event) => complaints.push(String(event.reason))); \
-            addEventListener('securitypolicyviolation', (event) => complaints.push(event.violatedDirective));";
-        browser.client.execute(script, Vec::new()).await.unwrap();
+        browser.mind().await;
 
         // What is told is text, whatever it looks like.
         house.record("<img src=x onerror=\"complaints.push('ran')\">");
@@ -137,5 +166,47 @@ fn the_page_shows_what_is_so_and_says_when_nobody_knows() {
         // The window itself is gone.
         house.close_window();
         browser.wait("#unknown", "UNKNOWN").await;
+    });
+}
+
+const SWITCH_OVER: &str = "#groups button[data-wish]";
+
+#[test]
+fn an_operator_says_who_he_is_and_switches_over_with_the_page() {
+    let house = House::asking(Duration::from_secs(600));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let browser = Browser::start().await;
+        browser.client.goto(&format!("http://{}/", house.address())).await.unwrap();
+        browser.wait("#login", "Say who you are").await;
+        browser.mind().await;
+        assert_eq!(browser.text("#groups").await, "", "nothing is shown to strangers");
+        browser.log_in("alice", "not her password").await;
+        browser.wait("#login-trouble", "wrong name or password").await;
+
+        browser.log_in("bob", "password of bob").await;
+        browser.wait("#groups", "ACTIVE").await;
+        browser.wait("#who", "bob, viewer").await;
+        assert_eq!(browser.count("button[data-wish]").await, 0, "he may look");
+        browser.click("#who button").await;
+        browser.wait("#login", "Say who you are").await;
+
+        browser.log_in("alice", "password of alice").await;
+        browser.wait("#who", "alice, operator").await;
+        browser.wait("#groups", "Switch over").await;
+        browser.click(SWITCH_OVER).await;
+        browser.wait("#order-title", "Switch dre over?").await;
+        browser.wait("#order-steps", "move it").await;
+        browser.click("#order-confirm").await;
+        browser.wait("#order-answer", "Done: moved for alice at 127.0.0.1").await;
+        browser.wait("#order-steps", "stopped").await;
+        browser.click("#order-close").await;
+        browser.wait("#history", "switchover dre").await;
+
+        browser.click("#node button[data-wish*=online], #node button[data-wish*=offline]").await;
+        browser.wait("#order-title", "?").await;
+        browser.click("#order-close").await;
+        assert_eq!(browser.count("dialog[open]").await, 0);
+        assert_eq!(browser.complaints().await, [""; 0]);
     });
 }

@@ -203,9 +203,9 @@ impl House {
     }
 
     pub(crate) fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let end = avamgr::clock::now() + SOON;
+        let end = clock::now() + SOON;
         while !is_so() {
-            assert!(avamgr::clock::now() < end, "waited {SOON:?} for {what}");
+            assert!(clock::now() < end, "waited {SOON:?} for {what}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -246,7 +246,10 @@ async fn core(mut commands: mpsc::Receiver<Input>, outbox: Outbox) {
 }
 
 /// As the program does it.
-fn open_window(socket: PathBuf, settings: Settings) -> (SocketAddr, (oneshot::Sender<()>, std::thread::JoinHandle<()>)) {
+fn open_window(
+    socket: PathBuf,
+    settings: Settings,
+) -> (SocketAddr, (oneshot::Sender<()>, std::thread::JoinHandle<()>)) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use avamgr_lab::{Plan, mark, story, wait_until};
@@ -151,6 +152,57 @@ fn the_window_comes_back_and_says_that_nobody_knows_when_the_daemon_is_gone() {
         pair.daemon("hadev1").terminate()?;
         wait_until(SOON, "no window without a daemon", || window(&pair, "hadev1").is_err())?;
         Ok(())
+    });
+}
+
+/// An account of every Debian that nobody logs in with.
+const ACCOUNT: &str = "www-data";
+
+/// Says something to the window of a node, as a program with a token; status code and document.
+fn order(pair: &Pair, name: &str, token: &str, wish: &str) -> Result<(u16, Value), Box<dyn Error>> {
+    let mut stream = connect(pair, name)?;
+    stream.set_read_timeout(Some(2 * SOON))?;
+    write!(
+        stream,
+        "POST /api/v1/commands?wait=30 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{wish}",
+        wish.len()
+    )?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    let (head, body) = said.split_once("\r\n\r\n").ok_or("no answer")?;
+    let code = head.split(' ').nth(1).ok_or("no status code")?.parse()?;
+    Ok((code, serde_json::from_str(body)?))
+}
+
+#[test]
+fn an_operator_moves_a_group_from_either_nodes_page_and_the_history_has_his_name() {
+    story(|| {
+        let directory = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir()?;
+        let file = directory.path().join("users");
+        let table = format!("[web]\nuser = \"{ACCOUNT}\"\nusers = \"{}\"\n", file.display());
+        let pair = Pair::start(Plan::pair(), &format!("{}\n{table}", config("", SLEEPER)))?;
+        let made = pair.avamgr("hadev1", &["user", "token", "alice", "--right", "operator"])?;
+        assert!(made.status.success(), "{made:?}");
+        let token = String::from_utf8(made.stdout)?.trim().to_owned();
+        for name in PAIR {
+            wait_code(&pair, name, "/readyz", 200)?;
+            assert_eq!(get(&pair, name, "/api/v1/status")?.0, 401, "he does not say who he is");
+        }
+        let switchover = r#"{"command":"switchover","group":"dre"}"#;
+        for (page, active) in [("hadev2", "hadev2"), ("hadev2", "hadev1"), ("hadev1", "hadev2")] {
+            let (code, told) = order(&pair, page, &token, switchover)?;
+            assert_eq!((code, &told["answer"]["answer"]), (200, &"done".into()), "{told}");
+            pair.wait_role(active, "active")?;
+        }
+        pair.wait_event("hadev1", &format!("alice at 127.0.0.1 through {ACCOUNT}"))?;
+        let (_, told) = order(&pair, "hadev1", &token, r#"{"command":"offline"}"#)?;
+        assert_eq!(told["answer"]["answer"], "done", "{told}");
+        let (_, told) = order(&pair, "hadev2", &token, switchover)?;
+        assert_eq!(told["answer"]["answer"], "refused", "there is nobody to move it to: {told}");
+        let (_, told) = order(&pair, "hadev1", &token, r#"{"command":"online"}"#)?;
+        assert_eq!(told["answer"]["answer"], "done", "{told}");
+        pair.never_two_owners()
     });
 }
 

@@ -1,0 +1,83 @@
+//! What the page needs of this host: its program, its account, those who may look, and the port.
+
+use std::env;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use avamgr_core::config::{Config, WebConfig};
+
+use super::facts::find_program;
+use super::rules::door;
+use super::{Door, Finding};
+use crate::account::Account;
+use crate::courier::keep::beside;
+use crate::users::{Right, Users};
+use crate::window::PROGRAM;
+
+/// As it is on this host.
+#[derive(Clone, Debug)]
+pub struct Web {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Whether it can.
+    pub door: Door,
+    /// Where the program is.
+    pub program: Result<PathBuf, String>,
+    /// Its account; `Err` = why there is none.
+    pub account: Result<String, String>,
+    /// How many may look, and how many of them steer; `None` = nobody is asked, `Err` = why nobody is let in.
+    pub users: Option<Result<(usize, usize), String>>,
+}
+
+/// Looks around, if there is to be a page. `runs`: the daemon does, and its page with it.
+pub(super) fn gather(config: &Config, runs: bool) -> Option<Web> {
+    let WebConfig { listen, user, users, .. } = config.web.as_ref()?;
+    let own = env::current_exe().ok();
+    let program = own.and_then(|own| beside(PROGRAM, &own)).map_or_else(|| find_program(PROGRAM), Ok);
+    let account = Account::named(user).map(|account| account.to_string()).map_err(|error| error.to_string());
+    let users =
+        users.as_ref().map(|path| Users::read(path).map(|users| count(&users)).map_err(|error| error.to_string()));
+    Some(Web { listen: *listen, door: door(*listen, || runs), program, account, users })
+}
+
+fn count(users: &Users) -> (usize, usize) {
+    (users.all().len(), users.all().iter().filter(|user| user.right == Right::Operator).count())
+}
+
+/// Every finding about it.
+pub(super) fn judge(found: &Web) -> Vec<Finding> {
+    let mut findings = vec![
+        match &found.program {
+            Ok(path) => Finding::ok(PROGRAM, format!("is {}", path.display())),
+            Err(why) => Finding::error(
+                PROGRAM,
+                format!("{why}: there would be no page"),
+                "install it beside avamgrd, or where PATH leads; or remove [web]",
+            ),
+        },
+        match &found.account {
+            Ok(account) => Finding::ok("account of the page", account.clone()),
+            Err(why) => {
+                let hint = "useradd --system --no-create-home --shell /usr/sbin/nologin NAME, or correct web.user";
+                Finding::error("account of the page", why.clone(), hint)
+            }
+        },
+    ];
+    findings.extend(found.users.as_ref().map(|users| match users {
+        Ok((0, _)) => Finding::warning(
+            "users of the page",
+            "nobody may look: there is nobody in the file",
+            "avamgr user add NAME --right operator",
+        ),
+        Ok((all, steer)) => Finding::ok("users of the page", format!("{all} may look, {steer} of them steer")),
+        Err(why) => Finding::error("users of the page", why.clone(), "avamgr user add NAME --right operator"),
+    }));
+    let subject = format!("port of the page {}", found.listen);
+    findings.push(match &found.door {
+        Door::Free => Finding::ok(subject, "is free"),
+        Door::Ours => Finding::ok(subject, "is in use, and the daemon runs"),
+        Door::Taken => Finding::error(subject, "is used by another program", "stop that, or set web.listen"),
+        Door::Closed(why) => Finding::error(subject, format!("cannot be had: {why}"), "set web.listen"),
+    });
+    findings
+}
