@@ -460,7 +460,7 @@ pub(super) const WEB: Section = Section {
         key("user", Takes::Text(Grammar::Account), Preset::Value("nobody")),
         key("names", Takes::List(Grammar::Host, WEB_NAMES_MAX), Preset::Optional),
         key("users", Takes::Text(Grammar::Path), Preset::Optional),
-        key("idle_time", Takes::Time(secs(60), secs(86_400)), Preset::Value("30min")),
+        key("idle_time", Takes::Time(secs(60), secs(86_400)), Preset::Value("30m")),
         key("tls", Takes::Flag, Preset::Optional),
         key("certificate", Takes::Text(Grammar::Path), Preset::Value("/etc/avamgr/web.pem")),
     ],

@@ -47,7 +47,7 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
     /// Who does nothing for so long is asked again who he is
-    #[arg(long, value_name = "DURATION", default_value = "30min", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     idle_time: Duration,
     /// File with certificate and key for HTTPS; it is made where there is none
     #[arg(long, value_name = "FILE")]

@@ -1,12 +1,14 @@
 //! The command line as types. Help texts are written here and nowhere else; the manual pages are made from them.
 
+mod users;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::users::Right;
+pub use users::{UserArgs, UserVerb};
 
 /// Where the config file lives unless told otherwise.
 const CONF_DIR: &str = "/etc/avamgr";
@@ -310,50 +312,6 @@ pub struct KeygenArgs {
     /// Make no key, but remove this one, which no node sends with any more
     #[arg(long, value_name = "NUMBER")]
     pub remove: Option<u8>,
-}
-
-/// Options of `user`.
-#[derive(Clone, Debug, Args)]
-pub struct UserArgs {
-    /// The file [default: web.users of the config, else /etc/avamgr/users]
-    #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// What about them
-    #[command(subcommand)]
-    pub verb: UserVerb,
-}
-
-/// Verbs of `user`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum UserVerb {
-    /// Take somebody in; his password is asked for, or is the first line of the standard input
-    Add {
-        /// His name
-        name: String,
-        /// What he may do: look, or look and steer
-        #[arg(long, value_enum, default_value = "viewer")]
-        right: Right,
-    },
-    /// Give somebody another password
-    Password {
-        /// His name
-        name: String,
-    },
-    /// Make a token for a program; it is printed once and kept nowhere
-    Token {
-        /// Its name
-        name: String,
-        /// What it may do: look, or look and steer
-        #[arg(long, value_enum, default_value = "viewer")]
-        right: Right,
-    },
-    /// Take somebody or a token out
-    Remove {
-        /// The name
-        name: String,
-    },
-    /// Show everybody
-    List,
 }
 
 /// Verbs of `config`.

@@ -16,7 +16,7 @@ fn an_empty_table_has_the_defaults_of_the_manual() {
 #[test]
 fn every_key_of_the_page_arrives() {
     let lines = "[web]\nlisten = \"[::1]:81\"\nuser = \"web\"\nnames = [\"dre.example\", \"dre\"]\n\
-                 users = \"/etc/users\"\nidle_time = \"5min\"\ntls = true\ncertificate = \"/etc/web.pem\"";
+                 users = \"/etc/users\"\nidle_time = \"5m\"\ntls = true\ncertificate = \"/etc/web.pem\"";
     let web = good(&changed("", lines)).web.unwrap();
     assert_eq!(web.users.as_deref(), Some(Path::new("/etc/users")));
     assert_eq!(web.certificate.as_deref(), Some(Path::new("/etc/web.pem")));
