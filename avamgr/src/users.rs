@@ -13,6 +13,7 @@ pub mod secret;
 
 use std::fmt;
 use std::fmt::Write as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -114,7 +115,7 @@ pub enum UsersError {
         /// The file.
         path: PathBuf,
         /// The system's word.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -142,7 +143,7 @@ impl Users {
         Ok(users)
     }
 
-    /// Writes them to a file, which those of the group `reader` may read too: the account that makes the page.
+    /// Writes them to a file. `owner`: its owner, and the group that may read it too, that of the account that makes the page.
     ///
     /// # Errors
     /// When the system refuses; the file is as it was then.
@@ -152,8 +153,11 @@ impl Users {
             // A string takes everything.
             let _ = writeln!(text, "{kind} {name} {right} {hash}");
         }
-        private_file::replace(path, &text, Access { mode: MODE, owner }, !path.exists())
-            .map_err(|source| UsersError::Write { path: path.to_owned(), source })
+        let cannot = |source| UsersError::Write { path: path.to_owned(), source };
+        if u64::try_from(text.len()).is_ok_and(|bytes| bytes > private_file::BYTES_MAX) {
+            return Err(cannot(io::Error::other("there are too many in it")));
+        }
+        private_file::replace(path, &text, Access { mode: MODE, owner }, !path.exists()).map_err(cannot)
     }
 
     /// Everybody, in the order of the file.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Findings;
 use super::file::File;
-use super::{ConfigErrors, LinkConfig, LinkKind, WebConfig, build, judged, read_file, rules, value};
+use super::{ConfigErrors, LinkConfig, LinkKind, build, judged, read_file, rules, value};
 use crate::cluster::GroupId;
 
 /// Directories of rules and how they are replicated.
@@ -75,8 +75,6 @@ pub struct Replication {
     pub socket: PathBuf,
     /// Members of this unix group may steer, besides root and the account it runs as.
     pub operators: Option<String>,
-    /// This account may too, in the name of the users of the page.
-    pub relay: Option<String>,
     /// Name of the group whose ACTIVE node has the last word: the one that is written, otherwise the first one of the
     /// file; `None` where the file has no groups and names none.
     pub group: Option<String>,
@@ -107,7 +105,6 @@ fn replication(file: &File) -> Option<Replication> {
         key_file: config.daemon.key_file,
         socket: config.daemon.socket,
         operators: config.daemon.operators,
-        relay: config.web.as_ref().and_then(WebConfig::relay).map(str::to_owned),
         group: written.or_else(|| config.groups.first().map(|group| group.name.clone())),
     })
 }

@@ -61,6 +61,21 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it only asks what would be done.
+    pub fn is_dry_run(&self) -> bool {
+        match self {
+            Self::Switchover { dry_run, .. } => *dry_run,
+            Self::Offline { .. }
+            | Self::Online
+            | Self::Maintenance { .. }
+            | Self::Fence { .. }
+            | Self::ConfirmVoters
+            | Self::ResetTerm { .. }
+            | Self::Resource { .. }
+            | Self::Upgrade { .. } => false,
+        }
+    }
+
     /// As it would be typed, for the history and for answers.
     pub fn words(&self) -> String {
         match self {

@@ -4,7 +4,7 @@ const NAMES = { restart: "Restart", clear: "Clear the failures of", start: "Star
 
 export function heading(wish) {
   switch (wish.command) {
-    case "switchover": return `Switch ${wish.group} over${wish.to === undefined ? "" : ` to ${wish.to}`}?`;
+    case "switchover": return `Switch ${wish.group} over to ${wish.to}?`;
     case "offline": return "Take this node out?";
     case "online": return "Let this node take part again?";
     case "maintenance": return wish.on ? "Switch automatic actions off?" : "Switch automatic actions on again?";
@@ -27,6 +27,7 @@ export function explain(wish) {
 
 /** How far it is when this has happened, and what is awaited then. */
 function step({ kind, to, role, step, change }) {
+  if (kind === "switchover" && step.step === "rolled_back") return [90, "the old node to have everything back"];
   if (kind === "switchover") return step.step === "released" ? [50, "the other node to start everything"] : [5, "the resources to be stopped"];
   const now = kind === "role_changed" ? to : kind === "peer_role" ? role : null;
   if (now === "deactivating") return [15, "the resources to be stopped"];
@@ -35,9 +36,11 @@ function step({ kind, to, role, step, change }) {
   return kind === "resource" && change?.change === "stopped" ? [35, "the other resources to be stopped"] : [2, "what comes next"];
 }
 
-export function milestone(order) {
+export function milestone(order, wish) {
   if (order.answer !== null) return { percent: 100, awaits: "" };
-  const steps = order.events.map((entry) => step(entry.event.fact));
+  // Of other groups nothing is awaited.
+  const isOurs = ({ text }) => wish.group === undefined || text.startsWith(`${wish.group}:`) || text.startsWith(`${wish.group}/`);
+  const steps = order.events.filter(isOurs).map((entry) => step(entry.event.fact));
   const [percent, awaits] = steps.reduce((far, it) => (it[0] > far[0] ? it : far), [1, "the node to begin"]);
   return { percent, awaits: `waiting for ${awaits}` };
 }

@@ -7,6 +7,8 @@ import { heading, explain, milestone, verdict } from "./orders.js";
 const PACE = 250;
 /** The daemon says every two seconds how it goes; whoever waits longer without an answer says so. */
 const PATIENCE = 10_000;
+/** For so long a node that does not answer is asked what has become of an order. */
+const GIVE_UP = 60_000;
 
 /** Who sits before this page, as the node knows him; null = nobody yet. */
 let session = null;
@@ -21,9 +23,14 @@ export async function learn() {
   const isOut = session.asks && session.user === null;
   document.body.classList.toggle("out", isOut);
   login.hidden = !isOut;
+  // What is asked about or told there is not for strangers either.
+  if (isOut && dialog.open) dialog.close();
   show("who", session.user === null ? [] : [`${session.user}, ${session.right} `, h("button.quiet", "Log out")]);
   if (isOut && document.activeElement === document.body) login.elements.name.focus();
 }
+
+/** The node has said no: nothing was done. Any other error says nothing about that. */
+class Refused extends Error {}
 
 async function send(method, path, body) {
   const headers = { "content-type": "application/json", "x-csrf-token": session?.csrf ?? "" };
@@ -31,7 +38,7 @@ async function send(method, path, body) {
   const text = body === undefined ? undefined : JSON.stringify(body.wish ?? body);
   const response = await fetch(path, { method, headers, body: text, signal: AbortSignal.timeout(PATIENCE + 10_000) });
   const document = response.status === 204 ? null : await response.json();
-  if (!response.ok) throw new Error(document.detail);
+  if (!response.ok) throw new Refused(document.detail);
   return document;
 }
 
@@ -104,21 +111,27 @@ async function begin(wish) {
 confirm.addEventListener("click", async () => {
   const about = asked;
   [confirm.disabled, confirm.hidden, progress.hidden, progress.value] = [true, true, false, 0];
-  try {
-    let order = await send("POST", "/api/v1/commands", about);
-    while (asked === about) {
-      draw(order);
+  let order = null;
+  for (let end = performance.now() + GIVE_UP; asked === about;) {
+    try {
+      // The same order again is the same order: what has become of it is told.
+      order = order === null ? await send("POST", "/api/v1/commands", about) : await send("GET", `/api/v1/commands/${about.key}`);
+      end = performance.now() + GIVE_UP;
+      if (asked === about) draw(order, about.wish);
       if (order.answer !== null) return;
-      await new Promise((later) => setTimeout(later, PACE));
-      order = await send("GET", `/api/v1/commands/${about.key}`);
+    } catch (error) {
+      if (asked !== about) return;
+      const isOver = error instanceof Refused || performance.now() > end;
+      const doubt = error instanceof Refused && order === null ? "Nothing was done." : "Whether it is done is not known: look at the history.";
+      show("order-answer", [h("p.bad", isOver ? `${error.message}. ${doubt}` : `The node does not answer (${error.message}); it is asked again.`)]);
+      if (isOver) return;
     }
-  } catch (error) {
-    if (asked === about) show("order-answer", [h("p.bad", `${error.message}. Whether it is done is not known: look at the history.`)]);
+    await new Promise((later) => setTimeout(later, PACE));
   }
 });
 
-function draw(order) {
-  const { percent, awaits } = milestone(order);
+function draw(order, wish) {
+  const { percent, awaits } = milestone(order, wish);
   progress.value = percent;
   show("order-steps", order.events.map((entry) => h("li", entry.text)));
   const wait = h("p", `${percent} %: ${awaits}`);

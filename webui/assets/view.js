@@ -82,9 +82,9 @@ export function node(status, now, steers) {
       : order("Maintenance: switch automatic actions off…", { command: "maintenance", on: true }, true))];
 }
 
-/** Where a group can go. */
-const targets = (status, group) =>
-  status.peers.length === 1 ? [undefined] : [status.node, ...status.peers.map((peer) => peer.node)].filter((it) => it !== group.active_node);
+/** Where a group can go. It is always said: what is asked about and what is done must be the same. */
+const targets = (status, group) => (group.active_node === null ? []
+  : [status.node, ...status.peers.map((peer) => peer.node)].filter((it) => it !== group.active_node));
 
 export const title = (status) =>
   status === undefined ? "avamgr" : `${status.node} ${status.groups.map((it) => `${it.group} ${it.role.toUpperCase()}`).join(", ")}`;
@@ -103,7 +103,7 @@ export function groups(status, now, steers) {
       return known ? h("span", badge(there.role), ` term ${there.term}`) : h("span.faint", `was ${there.role}, ${peer.state} now`);
     }),
     ...(steers && status.peers.length > 0 ? [h("span", targets(status, group).map((to) =>
-      order(to === undefined ? "Switch over…" : `Switch over to ${to}…`, { command: "switchover", group: group.group, to })))] : []),
+      order(`Switch over to ${to}…`, { command: "switchover", group: group.group, to })))] : []),
   ]);
   const causes = status.groups.map((group) => h("div",
     h("p", h("strong", group.group), ` is `, badge(group.role), ` here for ${ago(now, group.since)}: ${group.cause}`),

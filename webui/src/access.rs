@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use avamgr::clock;
 use avamgr::users::secret::is_password;
-use avamgr::users::{Kind, Right, User};
+use avamgr::users::{Kind, Right, User, is_name};
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
@@ -39,6 +39,8 @@ pub struct Settings {
     pub idle_time: Duration,
     /// Everything is encrypted on its way.
     pub secure: bool,
+    /// Where it listens.
+    pub port: u16,
 }
 
 /// Somebody who was asked who he is.
@@ -61,9 +63,10 @@ struct Door {
     users: Option<Mutex<UsersFile>>,
     sessions: Mutex<Sessions>,
     tries: Mutex<Tries>,
-    hashing: Semaphore,
-    one_at_a_time: tokio::sync::Mutex<()>,
+    hashing: Arc<Semaphore>,
+    one_at_a_time: Arc<tokio::sync::Mutex<()>>,
     secure: bool,
+    cookie: String,
 }
 
 fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -80,9 +83,10 @@ impl Access {
             users: settings.users.map(UsersFile::new).map(Mutex::new),
             sessions: Mutex::new(Sessions::new(settings.idle_time)),
             tries: Mutex::default(),
-            hashing: Semaphore::new(HASHING),
-            one_at_a_time: tokio::sync::Mutex::default(),
+            hashing: Arc::new(Semaphore::new(HASHING)),
+            one_at_a_time: Arc::default(),
             secure: settings.secure,
+            cookie: format!("{}avamgr-{}", if settings.secure { "__Host-" } else { "" }, settings.port),
         }))
     }
 
@@ -91,9 +95,10 @@ impl Access {
         self.0.users.is_some()
     }
 
-    /// Name of the cookie with the session. A browser takes the longer one over an encrypted way only, and from this host alone.
-    pub(crate) fn cookie(&self) -> &'static str {
-        if self.0.secure { "__Host-avamgr" } else { "avamgr" }
+    /// Name of the cookie with the session: a browser gives it to every port of a host. With the longer beginning it takes it over an
+    /// encrypted way only, and from this host alone.
+    pub(crate) fn cookie(&self) -> &str {
+        &self.0.cookie
     }
 
     /// Whether everything is encrypted on its way.
@@ -132,21 +137,28 @@ impl Access {
             return Err(problem(StatusCode::NOT_FOUND, "nobody is asked who he is here: the config has no web.users"));
         };
         let users = lock(users).now().map_err(|why| problem(StatusCode::SERVICE_UNAVAILABLE, why))?;
+        let full = |_| problem(StatusCode::TOO_MANY_REQUESTS, "many log in at once: try again").retry_after(1);
+        let place = Arc::clone(&self.0.hashing).try_acquire_owned().map_err(full)?;
         lock(&self.0.tries).begin(name, address, clock::now()).map_err(|wait| {
             let seconds = wait.as_secs() + 1;
             problem(StatusCode::TOO_MANY_REQUESTS, format!("too many wrong passwords: try again in {seconds} s"))
                 .retry_after(seconds)
         })?;
-        let full = |_| problem(StatusCode::TOO_MANY_REQUESTS, "many log in at once: try again").retry_after(1);
-        let place = self.0.hashing.try_acquire().map_err(full)?;
-        let turn = self.0.one_at_a_time.lock().await;
+        let turn = Arc::clone(&self.0.one_at_a_time).lock_owned().await;
         let user = users.named(name).filter(|user| user.kind == Kind::User).cloned();
         let (hash, said) = (user.as_ref().map(|user| user.hash.clone()), password.to_owned());
-        let fits = tokio::task::spawn_blocking(move || is_password(&said, hash.as_deref())).await.unwrap_or(false);
-        drop((turn, place));
+        // Whoever hangs up meanwhile has not made room for another one: the work goes on.
+        let look = move || {
+            let fits = is_password(&said, hash.as_deref());
+            drop(place);
+            drop(turn);
+            fits
+        };
+        let fits = tokio::task::spawn_blocking(look).await.unwrap_or(false);
         match user.filter(|_| fits) {
             Some(user) => self.open(user, address),
             None => {
+                let name = if is_name(name) { name } else { "what is no name" };
                 tracing::warn!(name, %address, "a wrong password, or no such user");
                 Err(problem(StatusCode::UNAUTHORIZED, "wrong name or password"))
             }
@@ -203,4 +215,30 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let all = headers.get_all(COOKIE).into_iter().filter_map(|it| it.to_str().ok());
     all.flat_map(|it| it.split(';')).find_map(|it| it.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use avamgr::users::Users;
+    use avamgr::users::secret::password_hash;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_hangs_up_while_his_password_is_looked_at_makes_no_room_for_another_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        let (name, hash) = ("alice".to_owned(), password_hash("password of alice").unwrap());
+        let mut users = Users::default();
+        users.put(User { name, kind: Kind::User, right: Right::Viewer, hash });
+        users.write(&path, None).unwrap();
+        let idle_time = Duration::from_secs(60);
+        let access = Access::new(Settings { users: Some(path), idle_time, secure: false, port: 1 });
+        let log_in = access.log_in("alice", "not her password", "192.0.2.7".parse().unwrap());
+        assert!(tokio::time::timeout(Duration::ZERO, log_in).await.is_err(), "it takes longer");
+        assert!(access.0.one_at_a_time.try_lock().is_err(), "the work goes on");
+        assert_eq!(access.0.hashing.available_permits(), HASHING - 1);
+        drop(access.0.one_at_a_time.lock().await);
+        assert_eq!(access.0.hashing.available_permits(), HASHING);
+    }
 }

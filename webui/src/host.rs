@@ -2,15 +2,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use tokio::time::timeout;
 
 use crate::problem::Problem;
 
@@ -18,28 +20,47 @@ use crate::problem::Problem;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// What we may be called by, and how we are reached.
-#[derive(Clone, Debug)]
-pub(crate) struct Host {
-    /// Names we may be called by besides addresses and `localhost`. Another name that leads here is a page elsewhere which has
-    /// turned its own name to our address, to read what only this machine may read.
-    pub(crate) names: Arc<[String]>,
-    /// Over an encrypted way only.
-    pub(crate) secure: bool,
+/// Names we may be called by besides addresses and `localhost`. Another name that leads here is a page elsewhere which has
+/// turned its own name to our address, to read what only this machine may read.
+pub(crate) type Names = Arc<[String]>;
+
+/// Longest body of a request: an order, or a name with its password.
+const BODY_MAX: usize = 16 * 1024;
+/// A client has so long for it.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Takes the body of a request in, before anybody waits for it.
+async fn take_in(request: Request) -> Result<Request, Problem> {
+    let (head, body) = request.into_parts();
+    let body = timeout(BODY_TIME, to_bytes(body, BODY_MAX)).await;
+    let body = body.map_err(|_| {
+        let detail = format!("the body of the request has not come within {} s", BODY_TIME.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
+    })?;
+    let body = body.map_err(|_| {
+        let detail = format!("the body of the request is broken, or has more than {BODY_MAX} bytes");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    })?;
+    Ok(Request::from_parts(head, Body::from(body)))
 }
 
 /// Turns away who calls somebody else, and what another site's page wants changed.
-pub(crate) async fn check(State(host): State<Host>, request: Request, next: Next) -> Response {
+pub(crate) async fn check(State(names): State<Names>, request: Request, next: Next) -> Response {
     let called = text(request.headers(), &HOST);
-    let mut response = if !is_ours(called, &host.names) {
+    let mut response = if !is_ours(called, &names) {
         let detail = format!("{called:?} is no name of this node: use its address, its name or localhost");
         Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).into_response()
     } else if !request.method().is_safe() && !is_own_page(request.headers(), called) {
         Problem::new(StatusCode::FORBIDDEN, "another site's page wants something changed here").into_response()
-    } else {
+    } else if request.method().is_safe() {
         next.run(request).await
+    } else {
+        match take_in(request).await {
+            Ok(request) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
     };
-    protect(response.headers_mut(), host.secure);
+    protect(response.headers_mut());
     response
 }
 
@@ -67,7 +88,7 @@ fn is_ours(called: &str, names: &[String]) -> bool {
         || names.iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
-fn protect(headers: &mut HeaderMap, secure: bool) {
+fn protect(headers: &mut HeaderMap) {
     let mut set = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };
@@ -76,9 +97,6 @@ fn protect(headers: &mut HeaderMap, secure: bool) {
     set(REFERRER_POLICY, "no-referrer");
     // What is told is true now, and not later.
     set(CACHE_CONTROL, "no-store");
-    if secure {
-        set(STRICT_TRANSPORT_SECURITY, "max-age=31536000");
-    }
 }
 
 #[cfg(test)]

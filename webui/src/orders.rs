@@ -95,9 +95,11 @@ impl Orders {
             return Err(NotTaken::Full);
         }
         while known.len() >= KNOWN {
-            // One that is under way is among the youngest.
-            let ended = known.iter().position(|order| order.borrow().answer.is_some());
-            known.remove(ended.unwrap_or_default());
+            // What was only asked goes first; what is under way is never forgotten, there is more room than for that.
+            let is_over = |order: &watch::Sender<Order>| order.borrow().answer.is_some();
+            let was_asked = |order: &watch::Sender<Order>| is_over(order) && order.borrow().command.is_dry_run();
+            let oldest = known.iter().position(was_asked).or_else(|| known.iter().position(is_over));
+            known.remove(oldest.unwrap_or_default());
         }
         let words = command.words();
         let (user, events, begun) = (by.user.clone(), Vec::new(), clock::now());

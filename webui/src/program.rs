@@ -92,7 +92,7 @@ fn run(args: Args) -> Result<()> {
     setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY).context("cannot bound the memory")?;
     let journal = journal::init(&log, "avamgr-webui")?;
     let secure = tls.is_some();
-    let settings = Settings { users: args.users, idle_time: args.idle_time, secure };
+    let settings = Settings { users: args.users, idle_time: args.idle_time, secure, port: args.listen.port() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;

@@ -64,7 +64,7 @@ pub fn router(feed: Feed, names: Vec<String>, settings: Settings) -> Router {
         .route("/api/v1/session", axum::routing::delete(session::end))
         .merge(streams)
         .layer(from_fn_with_state(desk.access.clone(), guard));
-    let host = host::Host { names: names.into(), secure: desk.access.is_secure() };
+    let names: host::Names = names.into();
     Router::new()
         .route("/", get(page::index))
         .route("/assets/{name}", get(page::asset))
@@ -75,7 +75,7 @@ pub fn router(feed: Feed, names: Vec<String>, settings: Settings) -> Router {
         .merge(closed)
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
-        .layer(from_fn_with_state(host, host::check))
+        .layer(from_fn_with_state(names, host::check))
         .with_state(desk)
 }
 

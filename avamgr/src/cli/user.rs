@@ -1,8 +1,11 @@
 //! `avamgr user`: who may look and steer through the page.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
+use avamgr_core::config::WebConfig;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use serde::Serialize;
 
@@ -27,45 +30,92 @@ pub(super) fn run(session: &Session, args: &UserArgs) -> Result<Exit, CliError> 
     let web = session.config().ok().and_then(|config| config.web);
     let configured = web.as_ref().and_then(|web| web.users.clone());
     let path = args.file.clone().or(configured).unwrap_or_else(|| PathBuf::from(FILE));
-    let mut users = if path.exists() { Users::read(&path).map_err(failed)? } else { Users::default() };
-    let said = match &args.verb {
-        UserVerb::List => return list(session, &users),
+    if let UserVerb::List = args.verb {
+        return list(session, &read(&path)?);
+    }
+    // What is typed takes its time: the file is read again after it, and then nobody else changes it meanwhile.
+    may(&read(&path)?, &args.verb)?;
+    let hash = match &args.verb {
+        UserVerb::Add { name, .. } | UserVerb::Password { name } => ask_password(name)?,
+        UserVerb::Token { .. } | UserVerb::Remove { .. } | UserVerb::List => String::new(),
+    };
+    let _alone = lock(&path)?;
+    let mut users = read(&path)?;
+    may(&users, &args.verb)?;
+    let said = change(&mut users, &args.verb, hash)?;
+    users.write(&path, owner(&path, web.as_ref())).map_err(failed)?;
+    session.print(&format!("{said}\n"))?;
+    Ok(Exit::Done)
+}
+
+fn read(path: &Path) -> Result<Users, CliError> {
+    if path.exists() { Users::read(path).map_err(failed) } else { Ok(Users::default()) }
+}
+
+/// Whoever changes the file holds this. The kernel forgets it with its holder.
+fn lock(path: &Path) -> Result<File, CliError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&name);
+    let file = file.map_err(|error| failed(format!("cannot open {}: {error}", name.display())))?;
+    file.lock()?;
+    Ok(file)
+}
+
+/// The account that makes the page reads the file through its group. Where that is not known the group stays as it is.
+fn owner(path: &Path, web: Option<&WebConfig>) -> Option<(u32, u32)> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let account = web.and_then(|web| Account::named(&web.user).ok());
+    if account.is_none() {
+        let what = "the page may not be able to read it: web.user of the config is no account of this host";
+        anstream::eprintln!("{}: {}: {what}", Styled::notable("note"), path.display());
+    }
+    let before = || std::fs::metadata(path).ok().map(|about| about.gid());
+    Some(0).zip(account.map(|account| account.gid.as_raw()).or_else(before))
+}
+
+fn may(users: &Users, verb: &UserVerb) -> Result<(), CliError> {
+    match verb {
+        UserVerb::Add { name, .. } | UserVerb::Token { name, .. } => is_new(users, name),
+        UserVerb::Password { name } => match users.named(name).filter(|user| user.kind == Kind::User) {
+            Some(_) => Ok(()),
+            None => Err(CliError::Refused(format!("there is no user {name}"))),
+        },
+        UserVerb::Remove { name } if users.named(name).is_none() => {
+            Err(CliError::Refused(format!("there is no user or token {name}")))
+        }
+        UserVerb::Remove { .. } | UserVerb::List => Ok(()),
+    }
+}
+
+/// Does what was asked for; what is said of it.
+fn change(users: &mut Users, verb: &UserVerb, hash: String) -> Result<String, CliError> {
+    Ok(match verb {
+        UserVerb::List => String::new(),
         UserVerb::Add { name, right } => {
-            is_new(&users, name)?;
-            users.put(User { name: name.clone(), kind: Kind::User, right: *right, hash: ask_password(name)? });
+            users.put(User { name: name.clone(), kind: Kind::User, right: *right, hash });
             format!("{name} may {}", what(*right))
         }
         UserVerb::Password { name } => {
-            let known = users.named(name).filter(|user| user.kind == Kind::User);
-            let known = known.ok_or_else(|| CliError::Refused(format!("there is no user {name}")))?;
-            let changed = User { hash: ask_password(name)?, ..known.clone() };
-            users.put(changed);
+            if let Some(known) = users.named(name).cloned() {
+                users.put(User { hash, ..known });
+            }
             format!("{name} has another password")
         }
         UserVerb::Token { name, right } => {
-            is_new(&users, name)?;
             let token = new_token().map_err(CliError::Failed)?;
             users.put(User { name: name.clone(), kind: Kind::Token, right: *right, hash: token_hash(&token) });
             anstream::eprintln!("{name} may {}, with `Authorization: Bearer` and this token:", what(*right));
             token
         }
         UserVerb::Remove { name } => {
-            if !users.remove(name) {
-                return Err(CliError::Refused(format!("there is no user or token {name}")));
-            }
+            users.remove(name);
             format!("{name} is out")
         }
-    };
-    // The account that makes the page reads it through its group.
-    let account = web.map(|web| web.user).and_then(|name| Account::named(&name).ok());
-    if account.is_none() {
-        let what = "the page cannot read it: web.user of the config is no account of this host";
-        anstream::eprintln!("{}: {}: {what}", Styled::notable("note"), path.display());
-    }
-    let owner = nix::unistd::geteuid().is_root().then_some(0).zip(account.map(|account| account.gid.as_raw()));
-    users.write(&path, owner).map_err(failed)?;
-    session.print(&format!("{said}\n"))?;
-    Ok(Exit::Done)
+    })
 }
 
 fn failed(error: impl std::fmt::Display) -> CliError {

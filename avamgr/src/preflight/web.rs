@@ -1,8 +1,10 @@
 //! What the page needs of this host: its program, its account, those who may look, and the port.
 
 use std::env;
+use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use avamgr_core::config::{Config, WebConfig};
 
@@ -34,10 +36,20 @@ pub(super) fn gather(config: &Config, runs: bool) -> Option<Web> {
     let WebConfig { listen, user, users, .. } = config.web.as_ref()?;
     let own = env::current_exe().ok();
     let program = own.and_then(|own| beside(PROGRAM, &own)).map_or_else(|| find_program(PROGRAM), Ok);
-    let account = Account::named(user).map(|account| account.to_string()).map_err(|error| error.to_string());
-    let users =
-        users.as_ref().map(|path| Users::read(path).map(|users| count(&users)).map_err(|error| error.to_string()));
+    let account = Account::named(user).map_err(|error| error.to_string());
+    let users = users.as_ref().map(|path| look(path, account.as_ref().ok()));
+    let account = account.map(|account| account.to_string());
     Some(Web { listen: *listen, door: door(*listen, || runs), program, account, users })
+}
+
+/// Everybody in the file, where the page can read it.
+fn look(path: &Path, account: Option<&Account>) -> Result<(usize, usize), String> {
+    let users = Users::read(path).map_err(|error| error.to_string())?;
+    let group = fs::metadata(path).map_err(|error| error.to_string())?.gid();
+    match account.filter(|account| account.gid.as_raw() != group) {
+        Some(account) => Err(format!("{}: {} cannot read it: it is of group {group}", path.display(), account.name)),
+        None => Ok(count(&users)),
+    }
 }
 
 fn count(users: &Users) -> (usize, usize) {
@@ -70,7 +82,10 @@ pub(super) fn judge(found: &Web) -> Vec<Finding> {
             "avamgr user add NAME --right operator",
         ),
         Ok((all, steer)) => Finding::ok("users of the page", format!("{all} may look, {steer} of them steer")),
-        Err(why) => Finding::error("users of the page", why.clone(), "avamgr user add NAME --right operator"),
+        Err(why) => {
+            let hint = "avamgr user add NAME --right operator; or chgrp to the group of web.user and chmod 0640";
+            Finding::error("users of the page", why.clone(), hint)
+        }
     }));
     let subject = format!("port of the page {}", found.listen);
     findings.push(match &found.door {

@@ -15,8 +15,10 @@ const TOKEN: &str = "avamgr_";
 const TOKEN_BYTES: usize = 32;
 /// What the hash of a token begins with.
 const TOKEN_HASH: &str = "sha256:";
-/// What a hash in the file may cost at most: a file is no way to stop the page.
-const MEMORY_KIB_MAX: u32 = 256 * 1024;
+/// What a hash in the file may cost at most: a file is no way to stop the page, which has 256 MiB.
+const MEMORY_KIB_MAX: u32 = 64 * 1024;
+/// And how often that memory is gone through.
+const PASSES_MAX: u32 = 10;
 
 /// The hash of a password, with a salt of its own: argon2id with the parameters its authors recommend.
 ///
@@ -53,8 +55,8 @@ fn argon2() -> Argon2<'static> {
 }
 
 pub(super) fn is_password_hash(text: &str) -> bool {
-    let memory = |hash: &PasswordHash| Params::try_from(hash).is_ok_and(|params| params.m_cost() <= MEMORY_KIB_MAX);
-    PasswordHash::new(text).is_ok_and(|hash| hash.hash.is_some() && memory(&hash))
+    let is_cheap = |params: Params| params.m_cost() <= MEMORY_KIB_MAX && params.t_cost() <= PASSES_MAX;
+    PasswordHash::new(text).is_ok_and(|hash| hash.hash.is_some() && Params::try_from(&hash).is_ok_and(is_cheap))
 }
 
 /// A new token. It is told once and kept by nobody.

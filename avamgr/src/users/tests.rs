@@ -68,7 +68,7 @@ fn a_line_that_says_nothing_is_named() {
     let path = directory.path().join("users");
     Users::default().write(&path, None).unwrap();
     let hash = secret::password_hash("something").unwrap();
-    let greedy = hash.replace("m=19456", "m=4194304");
+    let (greedy, slow) = (hash.replace("m=19456", "m=131072"), hash.replace("t=2", "t=99"));
     for (line, why) in [
         ("user alice", "expected"),
         (&format!("user alice admin {hash}"), "neither viewer"),
@@ -77,6 +77,7 @@ fn a_line_that_says_nothing_is_named() {
         ("user alice viewer plain", "hash of alice"),
         (&format!("token alice viewer {hash}"), "hash of alice"),
         (&format!("user alice viewer {greedy}"), "hash of alice"),
+        (&format!("user alice viewer {slow}"), "hash of alice"),
         (&format!("user a viewer {hash}\nuser a viewer {hash}"), "twice"),
     ] {
         fs::write(&path, format!("# a comment\n\n{line}\n")).unwrap();
@@ -93,4 +94,20 @@ fn only_plain_names_are_names() {
     for name in ["", "-a", "a b", "a\nb", "größe", &"x".repeat(33), "a:b"] {
         assert!(!is_name(name), "{name}");
     }
+}
+
+#[test]
+fn nothing_is_written_that_could_not_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users");
+    let mut users = Users::default();
+    users.put(user("alice", Right::Operator, "correct horse"));
+    users.write(&path, None).unwrap();
+    let hash = secret::token_hash("x");
+    for number in 0..1_000 {
+        let (name, hash) = (format!("token-{number}"), hash.clone());
+        users.put(User { name, kind: Kind::Token, right: Right::Viewer, hash });
+    }
+    assert!(users.write(&path, None).unwrap_err().to_string().contains("too many"));
+    assert_eq!(Users::read(&path).unwrap().all().len(), 1, "it is as it was");
 }

@@ -42,8 +42,7 @@ pub(super) fn run(args: &Args, order: &RunArgs) -> Result<()> {
             let opened = run::open(settings, ports)?;
             // Not before the store is ours: then nobody else has the socket.
             let mut socket = Socket::bind(&path)?;
-            let (operators, relay) = (replication.operators.clone(), replication.relay.clone());
-            socket.serve(Service { orders, status: statuses, operators, relay })?;
+            socket.serve(Service { orders, status: statuses, operators: replication.operators.clone() })?;
             service::ready();
             let daemon = order.daemon_socket.clone().unwrap_or_else(|| replication.socket.clone());
             active_sender.send_replace(role::first(&daemon, replication.group.as_deref()).await);

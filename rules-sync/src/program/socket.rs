@@ -34,8 +34,6 @@ pub(super) struct Service {
     pub(super) status: watch::Receiver<Option<Arc<Status>>>,
     /// Members of this group may steer, besides root and our own account.
     pub(super) operators: Option<String>,
-    /// This account may, in the name of its users.
-    pub(super) relay: Option<String>,
 }
 
 /// The socket, which is removed at the end.
@@ -97,8 +95,8 @@ async fn accept(listener: StdListener, service: Service) -> io::Result<()> {
                 continue;
             }
         };
-        let caller = policy
-            .identify(&stream, Trusted { operators: service.operators.as_deref(), relay: service.relay.as_deref() });
+        let trusted = Trusted { operators: service.operators.as_deref(), relay: None };
+        let caller = policy.identify(&stream, trusted);
         let Some(seat) = seats.seat(&policy, &caller) else {
             turn_away(stream);
             continue;
@@ -160,7 +158,7 @@ impl Client {
             return self.say(&reply).await;
         }
         if request.steers() {
-            if self.caller.level == Level::Viewer {
+            if self.caller.level != Level::Operator {
                 let reason = format!(
                     "not permitted for {}: root, the account of rules-sync or a member of the operators' group may",
                     self.caller.who
@@ -202,7 +200,7 @@ mod tests {
         let path = directory.path().join("sock");
         let mut socket = Socket::bind(&path).unwrap();
         let ((orders, _queue), (_sender, status)) = (unbounded_channel(), watch::channel(None));
-        socket.serve(Service { orders, status, operators: None, relay: None }).unwrap();
+        socket.serve(Service { orders, status, operators: None }).unwrap();
         let hung: Vec<StdStream> = (0..100).map(|_| StdStream::connect(&path).unwrap()).collect();
         let reply = client::ask(&path, &Request::Status).unwrap().receive(client::PATIENCE).unwrap();
         assert!(matches!(reply, Reply::Refused { reason } if reason.contains("just been started")));

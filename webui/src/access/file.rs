@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use avamgr::users::Users;
+use avamgr::private_file::Unfit;
+use avamgr::users::{Users, UsersError};
 
 /// What changes with a file.
 type Trace = (u64, u64, i64, i64, i64, i64);
@@ -35,11 +36,14 @@ impl UsersFile {
         if let Some(known) = self.known.as_ref().filter(|known| known.trace == trace) {
             return known.users.clone();
         }
-        let users = Users::read(&self.path).map(Arc::new).map_err(|error| error.to_string());
-        if let Err(why) = &users {
+        let read = Users::read(&self.path).map(Arc::new);
+        if let Err(why) = &read {
             tracing::error!("nobody is let in: {why}");
         }
-        self.known = Some(Known { trace, users: users.clone() });
+        // What could not be read this time may be the next time; what stands there stays.
+        let stays = !matches!(read, Err(UsersError::Unfit { why: Unfit::Io { .. }, .. }));
+        let users = read.map_err(|error| error.to_string());
+        self.known = stays.then(|| Known { trace, users: users.clone() });
         users
     }
 

@@ -10,6 +10,8 @@ use crate::random::word;
 
 /// Sessions at once; the one that has rested longest makes room.
 const SESSIONS: usize = 1_024;
+/// Of one user.
+const SESSIONS_EACH: usize = 16;
 /// Nobody stays longer without his password.
 const LIFE: Duration = Duration::from_secs(12 * 3600);
 
@@ -49,16 +51,23 @@ impl Sessions {
     pub(super) fn open(&mut self, user: &User, now: Instant) -> Result<Session, String> {
         let idle_time = self.idle_time;
         self.by_id.retain(|_, session| session.lives(idle_time, now));
-        if self.by_id.len() >= SESSIONS
-            && let Some(oldest) = self.by_id.values().min_by_key(|session| session.moved)
-        {
-            let id = oldest.id.clone();
-            self.by_id.remove(&id);
+        let own = self.by_id.values().filter(|session| session.name == user.name);
+        if own.clone().count() >= SESSIONS_EACH {
+            self.remove_oldest(|session| session.name == user.name);
+        } else if self.by_id.len() >= SESSIONS {
+            self.remove_oldest(|_| true);
         }
         let (name, hash) = (user.name.clone(), user.hash.clone());
         let session = Session { id: word()?, csrf: word()?, name, hash, begun: now, moved: now };
         self.by_id.insert(session.id.clone(), session.clone());
         Ok(session)
+    }
+
+    fn remove_oldest(&mut self, of: impl Fn(&Session) -> bool) {
+        let oldest = self.by_id.values().filter(|session| of(session)).min_by_key(|session| session.moved);
+        if let Some(id) = oldest.map(|session| session.id.clone()) {
+            self.by_id.remove(&id);
+        }
     }
 
     pub(super) fn find(&self, id: &str, now: Instant) -> Option<Session> {
@@ -118,8 +127,12 @@ mod tests {
         let first = sessions.open(&user("alice"), at(0)).unwrap();
         let second = sessions.open(&user("alice"), at(1)).unwrap();
         assert!(first.id != second.id && first.csrf != second.csrf && first.id != first.csrf && first.id.len() >= 43);
-        (1..SESSIONS).for_each(|_| drop(sessions.open(&user("bob"), at(2)).unwrap()));
-        assert!(sessions.find(&first.id, at(3)).is_none() && sessions.find(&second.id, at(3)).is_some());
+        let bobs: Vec<Session> = (0..99).map(|_| sessions.open(&user("bob"), at(2)).unwrap()).collect();
+        assert!(sessions.find(&first.id, at(3)).is_some(), "he has thrown out himself only");
+        assert_eq!(sessions.by_id.len(), 2 + SESSIONS_EACH);
+        assert!(sessions.find(&bobs[98].id, at(3)).is_some());
+        (0..SESSIONS).for_each(|number| drop(sessions.open(&user(&format!("u{number}")), at(2)).unwrap()));
+        assert!(sessions.find(&first.id, at(3)).is_none());
         assert_eq!(sessions.by_id.len(), SESSIONS);
     }
 }

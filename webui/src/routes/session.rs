@@ -48,6 +48,7 @@ pub(super) async fn show(State(access): State<Access>, headers: HeaderMap) -> Re
             let document = Document { asks: access.asks(), user: who.name.as_deref(), right: Some(who.right), csrf };
             Json(document).into_response()
         }
+        Err(problem) if problem.status() != StatusCode::UNAUTHORIZED => problem.into_response(),
         Err(_) => Json(Document { asks: true, user: None, right: None, csrf: None }).into_response(),
     }
 }

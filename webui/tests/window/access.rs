@@ -78,7 +78,7 @@ fn where_somebody_is_asked_nothing_is_told_to_strangers_but_whether_it_is_well()
     for path in ["/api/v1/status", "/api/v1/history", "/api/v1/events", "/metrics", "/api/v1/commands/x"] {
         let answer = house.get(path);
         assert!(answer.status == 401 && answer.head.contains("www-authenticate: bearer"), "{path}: {answer:?}");
-        for stranger in ["cookie: avamgr=x\r\n", "cookie: avamgr=\r\n", "authorization: Bearer x\r\n"] {
+        for stranger in ["cookie: avamgr-80=x\r\n", "cookie: avamgr-80=\r\n", "authorization: Bearer x\r\n"] {
             assert_eq!(send(&house, "GET", path, stranger, "").status, 401, "{path} {stranger}");
         }
     }
@@ -213,13 +213,42 @@ fn a_program_shows_its_token_each_time() {
 #[test]
 fn wrong_passwords_are_slowed_down() {
     let house = House::asking(LONG);
-    for name in ["alice", "nobody", "alice", "", "alice"] {
-        let answer = log_in(&house, name, "not her password");
+    for name in ["nobody", "", "no name at all"] {
+        assert_eq!(log_in(&house, name, "not her password").status, 401, "{name}");
+    }
+    for _ in 0..5 {
+        let answer = log_in(&house, "alice", "not her password");
         assert!(answer.status == 401 && answer.body.contains("wrong name or password"), "{answer:?}");
     }
     let slowed = log_in(&house, "alice", "password of alice");
     assert!(slowed.status == 429 && slowed.head.contains("retry-after: "), "{slowed:?}");
     house.wait("the next try", || log_in(&house, "alice", "password of alice").status == 204);
+}
+
+#[test]
+fn a_body_that_is_too_long_or_does_not_come_keeps_nobody_out() {
+    let house = House::asking(LONG);
+    let long = "x".repeat(17 * 1024);
+    let answer = send(&house, "POST", "/api/v1/session", "", &format!(r#"{{"name":"{long}","password":""}}"#));
+    assert_eq!(answer.status, 413, "{answer:?}");
+    let mut slow = house.connect();
+    slow.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let begun = b"POST /api/v1/session HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{";
+    std::io::Write::write_all(&mut slow, begun).unwrap();
+    let mut said = String::new();
+    let ended = std::io::Read::read_to_string(&mut slow, &mut said);
+    assert!(ended.is_ok() && said.starts_with("HTTP/1.1 408"), "{ended:?}: {said}");
+}
+
+#[test]
+fn whoever_is_there_stays() {
+    let house = House::asking(Duration::from_secs(2));
+    let alice = Visitor::new(&house, "alice");
+    for _ in 0..8 {
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(alice.get(&house, "/api/v1/session").json()["user"], "alice");
+    }
+    assert_eq!(alice.get(&house, "/api/v1/status").status, 200);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use avamgr::clock;
 use avamgr_core::cluster::Role;
 use avamgr_core::control::AlarmStatus;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -47,14 +48,14 @@ impl Browser {
         .to_vec();
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
         let wanted = json!({ "goog:chromeOptions": { "args": arguments } });
-        let end = avamgr::clock::now() + 3 * SOON;
+        let end = clock::now() + 3 * SOON;
         let client = loop {
             let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
             builder.capabilities(wanted.as_object().unwrap().clone());
             match builder.connect(&format!("http://127.0.0.1:{port}")).await {
                 Ok(client) => break client,
                 // It takes a moment until it listens.
-                Err(error) => assert!(avamgr::clock::now() < end, "no browser: {error}"),
+                Err(error) => assert!(clock::now() < end, "no browser: {error}"),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
@@ -66,9 +67,17 @@ impl Browser {
     }
 
     async fn wait(&self, selector: &str, words: &str) {
-        let end = avamgr::clock::now() + SOON;
+        let end = clock::now() + SOON;
         while !self.text(selector).await.contains(words) {
-            assert!(avamgr::clock::now() < end, "{words:?} is not in {selector}: {}", self.text(selector).await);
+            assert!(clock::now() < end, "{words:?} is not in {selector}: {}", self.text(selector).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn wait_title(&self, words: &str) {
+        let end = clock::now() + SOON;
+        while self.client.title().await.unwrap() != words {
+            assert!(clock::now() < end, "{words:?} is not the title: {}", self.client.title().await.unwrap());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -130,7 +139,7 @@ fn the_page_shows_what_is_so_and_says_when_nobody_knows() {
         let browser = Browser::start().await;
         browser.client.goto(&format!("http://{}/", house.address())).await.unwrap();
         browser.wait("#groups", "ACTIVE").await;
-        assert_eq!(browser.client.title().await.unwrap(), "hadev1 dre ACTIVE");
+        browser.wait_title("hadev1 dre ACTIVE").await;
         assert_eq!(browser.text("#unknown").await, "");
         assert!(browser.text("#attention").await.contains("Nothing."));
         browser.mind().await;
@@ -156,7 +165,7 @@ fn the_page_shows_what_is_so_and_says_when_nobody_knows() {
         house.lose_daemon();
         browser.wait("#unknown", "UNKNOWN").await;
         browser.wait("#unknown", "avamgrd").await;
-        assert_eq!(browser.client.title().await.unwrap(), "UNKNOWN – avamgr");
+        browser.wait_title("UNKNOWN – avamgr").await;
         house.bring_daemon();
         house.tell(|_| ());
         browser.wait("#attention", "Nothing.").await;
@@ -195,13 +204,13 @@ fn an_operator_says_who_he_is_and_switches_over_with_the_page() {
         browser.wait("#who", "alice, operator").await;
         browser.wait("#groups", "Switch over").await;
         browser.click(SWITCH_OVER).await;
-        browser.wait("#order-title", "Switch dre over?").await;
+        browser.wait("#order-title", "Switch dre over to hadev2?").await;
         browser.wait("#order-steps", "move it").await;
         browser.click("#order-confirm").await;
         browser.wait("#order-answer", "Done: moved for alice at 127.0.0.1").await;
         browser.wait("#order-steps", "stopped").await;
         browser.click("#order-close").await;
-        browser.wait("#history", "switchover dre").await;
+        browser.wait("#history", "switchover dre --to hadev2").await;
 
         browser.click("#node button[data-wish*=online], #node button[data-wish*=offline]").await;
         browser.wait("#order-title", "?").await;

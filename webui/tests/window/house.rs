@@ -62,7 +62,7 @@ impl House {
         }
         let path = directory.path().join("users");
         users.write(&path, None).unwrap();
-        let settings = Settings { users: Some(path), idle_time, secure: false };
+        let settings = Settings { users: Some(path), idle_time, secure: false, port: 80 };
         let mut house = Self::open(directory, settings, users);
         house.bring_daemon();
         house.wait("the window to know", || house.get("/readyz").status == 200);
@@ -97,7 +97,7 @@ impl House {
 
     /// The window over a socket that is not there.
     pub(crate) fn without_daemon() -> Self {
-        let settings = Settings { users: None, idle_time: 60 * SOON, secure: false };
+        let settings = Settings { users: None, idle_time: 60 * SOON, secure: false, port: 80 };
         Self::open(tempfile::tempdir().unwrap(), settings, Users::default())
     }
 
