@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use avamgr::users::Right;
+use avamgr::clock;
+use avamgr::users::secret::password_hash;
+use avamgr::users::{Right, User};
 use serde_json::Value;
 
-use crate::house::{Answer, House};
+use crate::house::{Answer, House, SOON};
 
 const LONG: Duration = Duration::from_secs(3600);
 const SWITCHOVER: &str = r#"{"command":"switchover","group":"dre"}"#;
@@ -179,21 +181,38 @@ fn who_has_left_or_was_taken_out_is_out_at_once() {
     assert_eq!(bob.get(&house, "/api/v1/status").status, 200);
     house.change_users(|users| assert!(users.remove("bob")));
     assert_eq!(bob.get(&house, "/api/v1/status").status, 401);
-    let mut seen = Vec::new();
-    std::io::Read::read_to_end(&mut stream, &mut seen).unwrap();
+    let (mut seen, end) = (Vec::new(), clock::now() + SOON);
+    loop {
+        let mut piece = [0; 4096];
+        match std::io::Read::read(&mut stream, &mut piece).unwrap() {
+            0 => break,
+            read => seen.extend_from_slice(&piece[..read]),
+        }
+        assert!(clock::now() < end, "he sees it still");
+    }
     assert!(String::from_utf8_lossy(&seen).contains("event: status"), "it has ended, and was a stream");
+}
+
+#[test]
+fn another_password_ends_the_sessions_of_the_old_one() {
+    let mut house = House::asking(LONG);
+    let alice = Visitor::new(&house, "alice");
+    house.change_users(|users| {
+        let hash = password_hash("another one").unwrap();
+        users.put(User { hash, ..users.named("alice").unwrap().clone() });
+    });
+    assert_eq!(alice.get(&house, "/api/v1/status").status, 401);
+    assert_eq!(log_in(&house, "alice", "password of alice").status, 401);
+    assert_eq!(log_in(&house, "alice", "another one").status, 204);
 }
 
 #[test]
 fn who_does_nothing_for_long_is_asked_again() {
     let house = House::asking(Duration::from_secs(2));
     let alice = Visitor::new(&house, "alice");
-    let asked = avamgr::clock::now();
+    let asked = clock::now();
     house.wait("the session to be over", || alice.get(&house, "/api/v1/status").status == 401);
-    assert!(
-        avamgr::clock::now().since(asked) > Duration::from_secs(1),
-        "looking is no sign of life, and it was not at once"
-    );
+    assert!(clock::now().since(asked) > Duration::from_secs(1), "looking is no sign of life, and it was not at once");
 }
 
 #[test]
