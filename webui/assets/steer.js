@@ -111,6 +111,8 @@ async function begin(wish) {
 confirm.addEventListener("click", async () => {
   const about = asked;
   [confirm.disabled, confirm.hidden, progress.hidden, progress.value] = [true, true, false, 0];
+  // What would be done makes room for what is.
+  for (const part of ["order-about", "order-steps", "order-answer"]) show(part, []);
   let order = null;
   for (let end = performance.now() + GIVE_UP; asked === about;) {
     try {

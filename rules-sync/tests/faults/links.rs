@@ -19,8 +19,8 @@ fn what_one_link_does_not_carry_another_does() {
         let bed = Setup { links: 2, alone: true, ..Setup::default() }.start();
         bed.write(0, "rule", "over the first link");
         bed.nodes[1].wait_holds("rule", b"over the first link");
-        let address = |node: usize| bed.nodes[node].status().unwrap().peers[0].address.clone();
-        assert_eq!(address(0), "10.77.1.2:6942");
+        // Where a busy machine was slow at the beginning, the first one is found to answer at the next look.
+        bed.nodes[0].wait_status("the first address", |status| status.peers[0].address == "10.77.1.2:6942");
         bed.lab.pull(&link(0))?;
         let begin = clock::now();
         bed.write(0, "rule", "over the second link");
