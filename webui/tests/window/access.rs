@@ -54,14 +54,10 @@ impl Visitor {
     }
 }
 
+/// What has happened; nothing as long as the window has not heard of it.
 fn words(history: &Value) -> String {
-    history["entries"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|entry| entry["text"].as_str().unwrap())
-        .collect::<Vec<_>>()
-        .join("\n")
+    let entries = history["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
+    entries.iter().map(|entry| entry["text"].as_str().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -94,8 +94,20 @@ impl Browser {
         self.client.find(Locator::Css(selector)).await.unwrap_or_else(|error| panic!("{selector}: {error}"))
     }
 
+    /// As soon as it is there and can be clicked: a busy machine is slow to draw.
     async fn click(&self, selector: &str) {
-        self.find(selector).await.click().await.unwrap();
+        let end = clock::now() + SOON;
+        loop {
+            let clicked = match self.client.find(Locator::Css(selector)).await {
+                Ok(element) => element.click().await,
+                Err(error) => Err(error),
+            };
+            match clicked {
+                Ok(()) => return,
+                Err(error) => assert!(clock::now() < end, "{selector}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// What the browser complains of from now on.
@@ -134,6 +146,7 @@ impl Drop for Browser {
 #[test]
 fn the_page_shows_what_is_so_and_says_when_nobody_knows() {
     let mut house = House::start();
+    house.keep_fresh();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let browser = Browser::start().await;

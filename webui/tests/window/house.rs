@@ -36,6 +36,7 @@ const CONFIG: &str = "[cluster]\nname = \"hadev\"\nnodes = [\"hadev1\"]\nstandal
 
 /// Daemon and window.
 pub(crate) struct House {
+    stands: Arc<()>,
     users: Users,
     directory: TempDir,
     history: Arc<History>,
@@ -64,6 +65,7 @@ impl House {
         users.write(&path, None).unwrap();
         let settings = Settings { users: Some(path), idle_time, secure: false, port: 80 };
         let mut house = Self::open(directory, settings, users);
+        house.keep_fresh();
         house.bring_daemon();
         house.wait("the window to know", || house.get("/readyz").status == 200);
         house
@@ -107,7 +109,7 @@ impl House {
         let socket = directory.path().join("avamgr.sock");
         let (address, window) = open_window(socket, settings);
         let (history, window) = (Arc::new(History::in_memory()), Some(window));
-        Self { users, directory, history, status, config, serving: None, address, window }
+        Self { stands: Arc::default(), users, directory, history, status, config, serving: None, address, window }
     }
 
     fn socket(&self) -> PathBuf {
@@ -156,6 +158,17 @@ impl House {
         let mut status = status::active();
         change(&mut status);
         self.status.send_replace(Arc::new(status));
+    }
+
+    /// The decision goes on: what it says stays true, however slow the machine is.
+    pub(crate) fn keep_fresh(&self) {
+        let (house, status) = (Arc::downgrade(&self.stands), self.status.clone());
+        std::thread::spawn(move || {
+            while house.upgrade().is_some() {
+                status.send_modify(|status| Arc::make_mut(status).now = clock::now());
+                std::thread::sleep(Duration::from_millis(250));
+            }
+        });
     }
 
     /// Something has happened.
