@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use command::{Command, FenceVerb, ResourceVerb};
 
 use crate::cluster::{Role, SafetyClass, Term};
+use crate::courier;
 use crate::node::event::{Event, HoldKind};
 use crate::time::Instant;
 
@@ -61,14 +62,19 @@ pub enum Request {
     },
     /// A command; answered by `Reply::Answer`, events of it before that.
     Command(Command),
-    /// The same in the name of somebody whom the caller has asked who he is.
+    /// Something for the program that keeps the rules the same; answered by `Reply::Rules` as often as that says something.
+    Rules {
+        /// What.
+        order: courier::Request,
+    },
+    /// A command or something about the rules, in the name of somebody whom the caller has asked who he is.
     OnBehalf {
         /// His name.
         user: String,
         /// Where he is.
         address: IpAddr,
-        /// The command.
-        order: Command,
+        /// `Command` or `Rules`.
+        order: Box<Self>,
     },
     /// Read the config file again and take it into use; a bad one changes nothing.
     Reload,
@@ -106,6 +112,11 @@ pub enum Reply {
     Config {
         /// The config.
         config: Box<crate::config::Config>,
+    },
+    /// What the program says that keeps the rules the same.
+    Rules {
+        /// It.
+        said: courier::Reply,
     },
     /// The request was not understood or not permitted.
     Error {
@@ -162,7 +173,7 @@ pub struct Status {
     pub driver: DriverStatus,
     /// The program that keeps the rules the same on every node (filled in by the daemon); `None` = there is none to run.
     #[serde(default)]
-    pub rules: Option<crate::courier::Watched>,
+    pub rules: Option<courier::Watched>,
 }
 
 /// Another node as seen from here.

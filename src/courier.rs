@@ -43,6 +43,20 @@ pub enum Request {
 }
 
 impl Request {
+    /// As it would be typed, for the history and for answers.
+    pub fn words(&self) -> String {
+        let rest = match self {
+            Self::Status => "status".to_owned(),
+            Self::Diff { peer } => peer.as_ref().map_or_else(|| "diff".to_owned(), |peer| format!("diff {peer}")),
+            Self::Resync { force } => if *force { "resync --force" } else { "resync" }.to_owned(),
+            Self::Kept { conflicts } => if *conflicts { "conflicts list" } else { "trash list" }.to_owned(),
+            Self::Restore { name } => format!("conflicts restore {name}"),
+            Self::Settle { name: Some(name) } => format!("conflicts settle {name}"),
+            Self::Settle { name: None } => "conflicts settle --all".to_owned(),
+        };
+        format!("rules-sync {rest}")
+    }
+
     /// Whether it changes something, and so needs an operator.
     pub fn steers(&self) -> bool {
         match self {
@@ -97,6 +111,20 @@ pub enum Reply {
         /// Why.
         reason: String,
     },
+}
+
+impl Reply {
+    /// Nothing more comes after it.
+    pub fn is_last(&self) -> bool {
+        match self {
+            Self::Progress { .. } => false,
+            Self::Status { .. }
+            | Self::Differences { .. }
+            | Self::Kept { .. }
+            | Self::Done { .. }
+            | Self::Refused { .. } => true,
+        }
+    }
 }
 
 /// How everything stands. Instants are of the machine's clock since it was started: age = `now` − instant.

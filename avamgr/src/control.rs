@@ -42,6 +42,7 @@ use crate::control::seats::Seats;
 use crate::control::shelf::Shelf;
 use crate::history::History;
 use crate::inputs::Inputs;
+use crate::scribe::Scribe;
 use crate::upgrade;
 
 /// Pause after a failed accept (no file descriptors left): the next one would fail at once too.
@@ -62,6 +63,8 @@ pub struct Ports {
     pub config: watch::Receiver<Arc<Config>>,
     /// Past events, and live ones.
     pub history: Arc<History>,
+    /// Writes down what is ordered of others than the decision.
+    pub scribe: Scribe,
     /// Where orders to read the config file again go.
     pub reload: mpsc::Sender<Reload>,
     /// Where the program of an upgrade is looked at first.

@@ -5,3 +5,4 @@ pub mod client;
 pub mod keep;
 pub mod look;
 pub mod render;
+pub(crate) mod tame;

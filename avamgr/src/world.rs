@@ -190,8 +190,7 @@ async fn serve(start: &Start) -> Result<()> {
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
     let ended = plane.start(node, input_queue, tune_queue, hands, status)?;
     let companions = Companions::start(start.briefing(&socket), &shared.reloader.config(), &scribe);
-    drop(scribe);
-    let (serving, orders) = serve_operators(&shared, server, snapshots, companions.rules())?;
+    let (serving, orders) = serve_operators(&shared, scribe, server, snapshots, companions.rules())?;
     // Not before everything is open: the file of a daemon that runs must not be another's that cannot.
     let _pid_file = start.pid_file.as_deref().map(PidFile::write).transpose()?;
     // Last of all: what cannot be opened must end this daemon, not reset the machine.
@@ -286,6 +285,7 @@ fn start_ready_checks(config: &Config, inputs: &Inputs) {
 /// does.
 fn serve_operators(
     shared: &Shared,
+    scribe: Scribe,
     server: ControlServer,
     status: watch::Receiver<Arc<Status>>,
     rules: watch::Receiver<Option<Arc<Watched>>>,
@@ -300,6 +300,7 @@ fn serve_operators(
         rules,
         config: shared.reloader.config(),
         history: Arc::clone(&shared.history),
+        scribe,
         reload,
         upgrade,
     };

@@ -76,6 +76,7 @@ impl Daemon {
         Self::start(move |request| match request {
             Request::Status => vec![Step::Say(Reply::Status { status: Box::new(status::active()) })],
             Request::Command(_)
+            | Request::Rules { .. }
             | Request::OnBehalf { .. }
             | Request::Reload
             | Request::History { .. }
@@ -108,7 +109,7 @@ fn healthy() -> Daemon {
             steps
         }
         Request::Command(_) | Request::OnBehalf { .. } | Request::Reload => done("done"),
-        Request::Config => Vec::new(),
+        Request::Config | Request::Rules { .. } => Vec::new(),
     })
 }
 

@@ -5,6 +5,8 @@
 // Where the shared fixture looks for the core's modules.
 use avamgr_core::{cluster, config};
 
+#[path = "operator/courier.rs"]
+mod courier;
 #[path = "../../src/control/sentence/fixture.rs"]
 mod fixture;
 #[path = "operator/status.rs"]
@@ -25,6 +27,7 @@ use avamgr::scribe::Scribe;
 use avamgr::{clock, hooks, inputs};
 use avamgr_core::cluster::NodeId;
 use avamgr_core::control::{Answer, Command, Reply, Request, Status};
+use avamgr_core::courier as courier_words;
 use avamgr_core::node::Input;
 use avamgr_core::node::event::{Event, Fact, ResourceChange, Severity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -127,12 +130,12 @@ async fn serve(
     let answers = Answers::default();
     let scribe = Scribe::new(NodeId(0), config.clone(), Arc::clone(&history));
     let (hooks, _runner) = hooks::channel(scribe.clone());
-    tokio::spawn(words.relay(scribe, hooks, answers.clone()));
+    tokio::spawn(words.relay(scribe.clone(), hooks, answers.clone()));
     tokio::spawn(core(commands, outbox));
     tokio::spawn(reloader(reloads));
     let (upgrade, _upgrades) = mpsc::channel(1);
     let (_, rules) = watch::channel(None);
-    server.serve(Ports { inputs, answers, status, rules, config, history, reload, upgrade }).await
+    server.serve(Ports { inputs, answers, status, rules, config, history, scribe, reload, upgrade }).await
 }
 
 /// Knows four commands; one of them it never answers.
@@ -478,7 +481,7 @@ const STRANGER: u32 = 65_534;
 /// What a daemon answers to a line of somebody without rights.
 fn say_as_stranger(daemon: &Daemon, line: &str) -> String {
     const TALK: &str = r#"socket(S, PF_UNIX, SOCK_STREAM, 0) || die; connect(S, sockaddr_un($ARGV[0])) || die $!; alarm 10;
-        select S; $| = 1; print "$ARGV[1]\n"; select STDOUT; while (<S>) { print; last if /"reply":"(answer|error)"/ }"#;
+        select S; $| = 1; print "$ARGV[1]\n"; select STDOUT; while (<S>) { print; last if /"reply":"(answer|error)"|"reply":"(kept|done|refused)"/ }"#;
     assert!(nix::unistd::geteuid().is_root(), "run this test as root: nobody else can be somebody else");
     let mut process = Process::new("setpriv");
     let (id, socket) = (STRANGER.to_string(), daemon.socket());
@@ -522,22 +525,15 @@ fn everybody_may_look_and_only_operators_steer() {
 fn the_account_of_the_page_steers_in_the_name_of_its_users_and_not_in_its_own() {
     let mut web = fixture::pair();
     web.daemon.operators = Some("dreops".to_owned());
-    let stranger = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(STRANGER)).unwrap().expect("an account");
-    let (names, idle_time) = (Vec::new(), Duration::from_secs(60));
-    let listen = "127.0.0.1:1".parse().unwrap();
-    let users = Some(PathBuf::from("/etc/avamgr/users"));
-    web.web = Some(config::WebConfig { listen, user: stranger.name, names, users, idle_time, certificate: None });
+    web.web = Some(page_of_the_stranger());
     let daemon = Daemon::run(0, OPERATORS_GID, web);
-    let on_behalf = |order| {
-        let (user, address) = ("alice".to_owned(), "192.0.2.7".parse().unwrap());
-        serde_json::to_string(&Request::OnBehalf { user, address, order }).unwrap()
-    };
+    let on_behalf = |order| on_behalf(Request::Command(order));
     let own = serde_json::to_string(&Request::Command(Command::Online)).unwrap();
     assert!(say_as_stranger(&daemon, &own).contains("not permitted: online"));
     let done = say_as_stranger(&daemon, &on_behalf(Command::Online));
     assert!(done.contains("online for alice at 192.0.2.7 through "), "{done}");
-    let nonsense =
-        Request::OnBehalf { user: "a\u{1b}b".to_owned(), address: "::1".parse().unwrap(), order: Command::Online };
+    let order = Box::new(Request::Command(Command::Online));
+    let nonsense = Request::OnBehalf { user: "a\u{1b}b".to_owned(), address: "::1".parse().unwrap(), order };
     assert!(say_as_stranger(&daemon, &serde_json::to_string(&nonsense).unwrap()).contains("cannot be printed"));
     for order in [
         Command::Upgrade { binary: Some("/tmp/other".into()) },
@@ -549,6 +545,75 @@ fn the_account_of_the_page_steers_in_the_name_of_its_users_and_not_in_its_own() 
     }
     let other = Daemon::for_operators(OPERATORS_GID);
     assert!(say_as_stranger(&other, &on_behalf(Command::Online)).contains("not permitted"), "it is nobody's page");
+}
+
+/// A page that runs as the account that is a stranger to everybody else.
+fn page_of_the_stranger() -> config::WebConfig {
+    let stranger = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(STRANGER)).unwrap().expect("an account");
+    let (names, idle_time) = (Vec::new(), Duration::from_secs(60));
+    let listen = "127.0.0.1:1".parse().unwrap();
+    let users = Some(PathBuf::from("/etc/avamgr/users"));
+    config::WebConfig { listen, user: stranger.name, names, users, idle_time, certificate: None }
+}
+
+/// What the page says for one of its users.
+fn on_behalf(order: Request) -> String {
+    let (user, address, order) = ("alice".to_owned(), "192.0.2.7".parse().unwrap(), Box::new(order));
+    serde_json::to_string(&Request::OnBehalf { user, address, order }).unwrap()
+}
+
+fn about_rules(order: courier_words::Request) -> Request {
+    Request::Rules { order }
+}
+
+#[test]
+fn orders_about_the_rules_are_carried_there_and_back_and_are_in_the_history() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rules.sock");
+    let asked = courier::courier(&socket);
+    let mut config = fixture::pair();
+    (config.web, config.rules) = (Some(page_of_the_stranger()), Some(courier::rules(&socket)));
+    let daemon = Daemon::run(0, OPERATORS_GID, config);
+    let say = |request: &Request| say_as_stranger(&daemon, &serde_json::to_string(request).unwrap());
+
+    let listed = say(&about_rules(courier_words::Request::Kept { conflicts: true }));
+    assert!(listed.contains(courier::LOST) && listed.contains("\"omitted\":51"), "the youngest of them: {listed}");
+    assert!(!listed.contains("\\u001b") && listed.contains("re/\u{fffd}[2Jroute.conf"), "{listed}");
+    let resync = |force| about_rules(courier_words::Request::Resync { force });
+    assert!(say(&resync(false)).contains("not permitted: rules-sync"), "not in its own name");
+    let told = say_as_stranger(&daemon, &on_behalf(resync(false)));
+    assert!(told.contains("\"done\":1,\"total\":4") && told.contains("4 paths were read"), "{told}");
+    assert!(say_as_stranger(&daemon, &on_behalf(resync(true))).contains("not permitted"), "not through a page");
+    let settle = |name: &str| about_rules(courier_words::Request::Settle { name: Some(name.to_owned()) });
+    assert!(say_as_stranger(&daemon, &on_behalf(settle(courier::LOST))).contains("is settled"));
+    assert!(say_as_stranger(&daemon, &on_behalf(settle("7"))).contains("there is no such version"));
+    assert!(say_as_stranger(&daemon, &on_behalf(settle("a\nb"))).contains("cannot be printed"));
+    let nested = serde_json::from_str::<Request>(&on_behalf(resync(false))).unwrap();
+    assert!(say_as_stranger(&daemon, &on_behalf(nested)).contains("only commands"), "in nobody's name twice");
+
+    let asked: Vec<_> = asked.try_iter().map(|request| request.words()).collect();
+    let lost = format!("rules-sync conflicts settle {}", courier::LOST);
+    let expected = ["rules-sync conflicts list", "rules-sync resync", &lost, "rules-sync conflicts settle 7"];
+    assert_eq!(asked, expected, "nothing else got through");
+    let told: Vec<_> = daemon.history.last(99).iter().map(|entry| entry.text.clone()).collect();
+    let has = |words: &str| told.iter().filter(|text| text.contains(words)).count();
+    assert_eq!((has("alice at 192.0.2.7 through "), has("rules-sync resync")), (4, 1), "{told:?}");
+    assert_eq!(has("there is no such version"), 1, "{told:?}");
+}
+
+#[test]
+fn where_nobody_answers_for_the_rules_it_is_said() {
+    let order = || about_rules(courier_words::Request::Resync { force: false });
+    let refused = |daemon: &Daemon| match daemon.ask(&order()) {
+        Reply::Rules { said: courier_words::Reply::Refused { reason } } => reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&Daemon::start()), "no rules are replicated: the config has no [rules]");
+    let mut config = fixture::pair();
+    config.rules = Some(courier::rules(Path::new("/nonexistent/rules.sock")));
+    let daemon = Daemon::run(Policy::system().daemon_uid, OPERATORS_GID, config);
+    let why = refused(&daemon);
+    assert!(why.starts_with("rules-sync does not answer on /nonexistent/rules.sock: No such file"), "{why}");
 }
 
 #[test]
@@ -591,7 +656,8 @@ fn an_order_whose_caller_has_left_is_not_carried_out() {
     let history = Arc::new(History::in_memory());
     let (upgrade, _upgrades) = mpsc::channel(1);
     let (_, rules) = watch::channel(None);
-    let ports = Ports { inputs, answers: Answers::default(), status, rules, config, history, reload, upgrade };
+    let (answers, scribe) = (Answers::default(), Scribe::new(NodeId(0), config.clone(), Arc::clone(&history)));
+    let ports = Ports { inputs, answers, status, rules, config, history, scribe, reload, upgrade };
     runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async move {
         let patient = async {
             let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();

@@ -8,6 +8,9 @@ export function heading(wish) {
     case "offline": return "Take this node out?";
     case "online": return "Let this node take part again?";
     case "maintenance": return wish.on ? "Switch automatic actions off?" : "Switch automatic actions on again?";
+    case "rules_resync": return "Compare all rules and send what differs?";
+    case "rules_restore": return `Take this version of ${wish.place}?`;
+    case "rules_settle": return `Leave ${wish.place} as it is?`;
     default: return `${NAMES[wish.verb]} ${wish.resource}?`;
   }
 }
@@ -20,6 +23,9 @@ export function explain(wish) {
     case "maintenance": return wish.on
       ? "Services run on, but nothing is moved, restarted or taken over on this node, whatever happens."
       : "Failures are answered again: restart, switch over, take over.";
+    case "rules_resync": return "Every rule is read again and compared with the other nodes; they get what they lack. What is up to date stays untouched.";
+    case "rules_restore": return "The version that lost goes back in its place on every node. What is there now is kept in the trash.";
+    case "rules_settle": return "What won stays, and the version that lost goes to the trash.";
     default: return { restart: "It is stopped and started; its group stays ACTIVE here.", start: "It is started where its group is ACTIVE.",
       stop: "It stays stopped until somebody starts it; its group stays ACTIVE here.", clear: "Its failures are forgotten; a group in FAULT goes back to STANDBY." }[wish.verb];
   }
@@ -38,6 +44,10 @@ function step({ kind, to, role, step, change }) {
 
 export function milestone(order, wish) {
   if (order.answer !== null) return { percent: 100, awaits: "" };
+  if (order.progress !== null) {
+    const { done, total, text } = order.progress;
+    return { percent: total === 0 ? 0 : Math.floor((done / total) * 100), awaits: `${text}, ${done} of ${total}` };
+  }
   // Of other groups nothing is awaited.
   const isOurs = ({ text }) => wish.group === undefined || text.startsWith(`${wish.group}:`) || text.startsWith(`${wish.group}/`);
   const steps = order.events.filter(isOurs).map((entry) => step(entry.event.fact));

@@ -2,6 +2,7 @@
 // more.
 
 import { keep } from "./chart.js";
+import { learnConflicts, rules } from "./rules.js";
 import { learn, maySteer } from "./steer.js";
 import * as view from "./view.js";
 
@@ -49,6 +50,7 @@ function hear(told, asked) {
   // The same snapshot stays of the same moment: what is read out must not waver by a second.
   const clock = shown?.status.now === status.now ? shown.clock : new Date(Date.now() - told.age_millis);
   shown = { status, at: asked - told.age_millis, clock };
+  learnConflicts(status).then((isNew) => isNew && redraw());
   for (const peer of told.status?.peers ?? []) {
     for (const link of peer.links) keep(`${peer.node}/${link.link}`, link.rtt_micros === null ? null : link.rtt_micros / 1000);
   }
@@ -110,7 +112,8 @@ function draw() {
   const steers = maySteer() && why === null;
   view.show("title", `${status.cluster}: ${status.node}`);
   view.show("about", view.about(status, now));
-  for (const part of ["groups", "node", "attention", "links", "judges", "resources", "rules"]) view.show(part, view[part](status, now, steers));
+  for (const part of ["groups", "node", "attention", "links", "judges", "resources"]) view.show(part, view[part](status, now, steers));
+  view.show("rules", rules(status, now, steers));
 }
 
 const text = document.getElementById("filter-text");

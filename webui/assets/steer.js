@@ -86,7 +86,9 @@ document.getElementById("main").addEventListener("click", (event) => {
 });
 
 async function begin(wish) {
-  asked = { wish, key: key() };
+  const { place, ...what } = wish;
+  // The node knows a version by its name; whoever is asked knows it by its place.
+  asked = { wish: what, key: key() };
   show("order-title", [heading(wish)]);
   show("order-about", [explain(wish)]);
   show("order-steps", []);

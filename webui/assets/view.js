@@ -1,7 +1,7 @@
 // What is shown of a status, as nodes of the document. `now`: the present moment on the clock of the node.
 
 import { chart } from "./chart.js";
-import { duration, look, micros, millisOf } from "./words.js";
+import { duration, look, micros } from "./words.js";
 
 /** An element: its class after a dot, then its children; what is null is left out. */
 export function h(name, ...children) {
@@ -38,9 +38,9 @@ export function show(id, ...children) {
 }
 
 const badge = (word) => h(`span.role.${look(word)}`, word.toUpperCase());
-const state = (word) => h(`span.${look(word)}`, word);
+export const state = (word) => h(`span.${look(word)}`, word);
 
-function table(heads, rows) {
+export function table(heads, rows) {
   const head = h("tr", heads.map((text) => { const cell = h("th", text); cell.scope = "col"; return cell; }));
   return h("table", h("thead", head), h("tbody", rows.map((row) => h("tr", row.map(cell)))));
 }
@@ -48,7 +48,7 @@ function table(heads, rows) {
 const cell = (content) => (typeof content === "number" ? h("td.number", String(content)) : h("td", content));
 
 /** How long ago something was. */
-const ago = (now, moment) => duration((now - moment) / 1e6);
+export const ago = (now, moment) => duration((now - moment) / 1e6);
 
 /** What stands above everything when nobody knows. It is read out, so nothing in it changes as time goes by. */
 export function unknown(why, shown) {
@@ -64,7 +64,7 @@ export function summary(status) {
 }
 
 /** A button that asks for something, once more before it is done. */
-function order(text, wish, quiet = false) {
+export function order(text, wish, quiet = false) {
   const button = h(quiet ? "button.quiet" : "button", text);
   button.type = "button";
   button.dataset.wish = JSON.stringify(wish);
@@ -185,38 +185,6 @@ export function resources(status, now, steers) {
       it.unable === null ? failure(it, now) : h("span.bad", it.unable),
       ...(steers ? [actions(group, it)] : []),
     ]))));
-}
-
-/** What rules-sync said last is the truth for so long. */
-const RULES_STALE = 5e9;
-
-export function rules(status, now) {
-  const watched = status.rules;
-  if (watched === null) return [h("p.faint", "No rules are replicated.")];
-  const said = watched.status;
-  const known = watched.pid !== null && watched.answered !== null && now - watched.answered <= RULES_STALE;
-  const head = known ? inSync(said) : h("p", h("strong.bad", "UNKNOWN"), `: ${watched.trouble ?? "rules-sync has not answered yet"}`);
-  if (said === null) return [head];
-  const directories = said.directories.map((it) => h("li", `${it.name}: ${it.paths} paths in ${it.path}`,
-    it.trouble === null ? null : h("span.bad", `; ${it.trouble}`),
-    it.held === null ? null : h("span.bad", `; held: ${it.held} paths are missing`),
-    it.strays === 0 ? null : h("span.bad", `; ${it.strays} paths changed here and not replicated`)));
-  const peers = said.peers.map((peer) => h("li", `${peer.node}: `, state(peer.reachable ? "reachable" : "unreachable"),
-    peer.owed === 0 ? null : h("span.warn", `, ${peer.owed} paths wait${peer.lag === null ? "" : ` for ${duration(millisOf(peer.lag))}`}`),
-    peer.compared !== null && !peer.compared[1] ? h("span.warn", ", its rules were not the same when they were compared last") : null));
-  const troubles = said.troubles.map((it) => h("li", h("span.bad", `${it.place}: ${it.why}`)));
-  const more = said.troubles_omitted === 0 ? [] : [h("li", `and ${said.troubles_omitted} more`)];
-  const conflicts = said.conflicts === 0 ? null : h("p.warn", `${said.conflicts} conflicts: rules-sync conflicts list`);
-  const age = watched.answered === null ? null : h("p.faint", `as of ${ago(now, watched.answered)} ago`);
-  return [head, h(known ? "ul" : "ul.faint", directories, peers, troubles, more), conflicts, age];
-}
-
-/** As the program itself judges it. */
-function inSync(said) {
-  const all = said.unsettled === 0 && said.troubles.length === 0
-    && said.directories.every((it) => it.trouble === null && it.held === null && it.strays === 0)
-    && said.peers.every((it) => it.reachable && it.owed === 0 && (it.compared === null || it.compared[1]));
-  return all ? h("p", h("strong.good", "in sync")) : h("p", h("strong.bad", "NOT IN SYNC"));
 }
 
 export function history(entries, text, notable) {

@@ -175,7 +175,8 @@ fn refused(reply: Reply) -> io::Error {
         | Reply::EndOfHistory
         | Reply::Pending { .. }
         | Reply::Answer { .. }
-        | Reply::Config { .. } => io::Error::other("the daemon answered something else than was asked"),
+        | Reply::Config { .. }
+        | Reply::Rules { .. } => io::Error::other("the daemon answered something else than was asked"),
     }
 }
 

@@ -16,6 +16,7 @@ mod orders;
 mod page;
 mod problem;
 pub mod program;
+mod questions;
 mod random;
 pub mod routes;
 pub mod serve;

@@ -11,6 +11,7 @@ use avamgr::clock;
 use avamgr::control::exchange::{exchange, next};
 use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES};
 use avamgr_core::control::{Answer, Command, HistoryEntry, Reply, Request};
+use avamgr_core::courier;
 use avamgr_core::time::Instant;
 use serde::Serialize;
 use tokio::net::UnixStream;
@@ -26,6 +27,49 @@ const UNDER_WAY: usize = 16;
 /// Events that are remembered of one.
 const EVENTS: usize = 200;
 
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// By the daemon.
+    Command(Command),
+    /// By the program that keeps the rules the same.
+    Rules(courier::Request),
+}
+
+impl Errand {
+    fn words(&self) -> String {
+        match self {
+            Self::Command(command) => command.words(),
+            Self::Rules(request) => request.words(),
+        }
+    }
+
+    fn is_dry_run(&self) -> bool {
+        match self {
+            Self::Command(command) => command.is_dry_run(),
+            Self::Rules(_) => false,
+        }
+    }
+
+    fn request(self) -> Request {
+        match self {
+            Self::Command(command) => Request::Command(command),
+            Self::Rules(order) => Request::Rules { order },
+        }
+    }
+}
+
+/// How far something is that says so itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Progress {
+    /// Done until now.
+    done: u64,
+    /// Of so many that are known of now.
+    total: u64,
+    /// What is being done.
+    text: String,
+}
+
 /// How an order stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Order {
@@ -39,12 +83,14 @@ pub(crate) struct Order {
     pub(crate) age_millis: u128,
     /// What has happened since, on this node as it says.
     pub(crate) events: Vec<Arc<HistoryEntry>>,
+    /// How far it is, where that is known.
+    pub(crate) progress: Option<Progress>,
     /// The last word; `null` while it is under way.
     pub(crate) answer: Option<Answer>,
     #[serde(skip)]
     begun: Instant,
     #[serde(skip)]
-    command: Command,
+    errand: Errand,
 }
 
 /// Why an order is not taken.
@@ -85,10 +131,10 @@ impl Orders {
     }
 
     /// Gives an order; the same one a second time is not carried out again.
-    pub(crate) fn give(&self, id: String, by: Orderer, command: Command) -> Result<watch::Receiver<Order>, NotTaken> {
+    pub(crate) fn give(&self, id: String, by: Orderer, errand: Errand) -> Result<watch::Receiver<Order>, NotTaken> {
         let mut known = self.lock();
         if let Some(order) = known.iter().find(|order| order.borrow().id == id) {
-            let is_same = order.borrow().command == command && order.borrow().user == by.user;
+            let is_same = order.borrow().errand == errand && order.borrow().user == by.user;
             return if is_same { Ok(order.subscribe()) } else { Err(NotTaken::Other) };
         }
         if known.iter().filter(|order| order.borrow().answer.is_none()).count() >= UNDER_WAY {
@@ -97,18 +143,18 @@ impl Orders {
         while known.len() >= KNOWN {
             // What was only asked goes first; what is under way is never forgotten, there is more room than for that.
             let is_over = |order: &watch::Sender<Order>| order.borrow().answer.is_some();
-            let was_asked = |order: &watch::Sender<Order>| is_over(order) && order.borrow().command.is_dry_run();
+            let was_asked = |order: &watch::Sender<Order>| is_over(order) && order.borrow().errand.is_dry_run();
             let oldest = known.iter().position(was_asked).or_else(|| known.iter().position(is_over));
             known.remove(oldest.unwrap_or_default());
         }
-        let words = command.words();
-        let (user, events, begun) = (by.user.clone(), Vec::new(), clock::now());
-        let order = Order { id, words, user, age_millis: 0, events, answer: None, begun, command: command.clone() };
+        let (user, words) = (by.user.clone(), errand.words());
+        let (events, progress, answer, begun) = (Vec::new(), None, None, clock::now());
+        let order = Order { id, words, user, age_millis: 0, events, progress, answer, begun, errand: errand.clone() };
         let sender = watch::Sender::new(order);
         let receiver = sender.subscribe();
         known.push_back(sender.clone());
         drop(known);
-        tokio::spawn(carry_out(Arc::clone(&self.socket), sender, by, command));
+        tokio::spawn(carry_out(Arc::clone(&self.socket), sender, by, errand));
         Ok(receiver)
     }
 }
@@ -120,18 +166,18 @@ impl Order {
     }
 }
 
-async fn carry_out(socket: Arc<Path>, order: watch::Sender<Order>, by: Orderer, command: Command) {
-    let words = command.words();
-    let answer = match ask(&socket, &order, by, command).await {
+async fn carry_out(socket: Arc<Path>, order: watch::Sender<Order>, by: Orderer, errand: Errand) {
+    let words = errand.words();
+    let answer = match ask(&socket, &order, by, errand).await {
         Ok(answer) => answer,
         Err(error) => Answer::Failed { reason: format!("{words}: avamgrd: {error}: it is unknown how it ends") },
     };
     order.send_modify(|order| order.answer = Some(answer));
 }
 
-async fn ask(socket: &Path, order: &watch::Sender<Order>, by: Orderer, command: Command) -> io::Result<Answer> {
+async fn ask(socket: &Path, order: &watch::Sender<Order>, by: Orderer, errand: Errand) -> io::Result<Answer> {
     let Orderer { user, address } = by;
-    let request = Request::OnBehalf { user, address, order: command };
+    let request = Request::OnBehalf { user, address, order: Box::new(errand.request()) };
     let Ok(mut stream) = UnixStream::connect(socket).await else {
         let reason = "avamgrd is not running or cannot be reached: nothing was done".to_owned();
         return Ok(Answer::Refused { reason });
@@ -147,11 +193,35 @@ async fn ask(socket: &Path, order: &watch::Sender<Order>, by: Orderer, command: 
                     order.events.push(Arc::new(entry));
                 }
             }),
-            Reply::Pending { .. } => {}
-            Reply::Status { .. } | Reply::EndOfHistory | Reply::Config { .. } => {
-                return Err(io::Error::other("it answered something else than was asked"));
+            Reply::Rules { said } => {
+                if let Some(answer) = about_rules(order, said)? {
+                    return Ok(answer);
+                }
             }
+            Reply::Pending { .. } => {}
+            Reply::Status { .. } | Reply::EndOfHistory | Reply::Config { .. } => return Err(other_answer()),
         }
         reply = timeout(PATIENCE, next(&mut stream, &mut lines)).await??;
     }
+}
+
+/// The last word, if it is one.
+fn about_rules(order: &watch::Sender<Order>, reply: courier::Reply) -> io::Result<Option<Answer>> {
+    match reply {
+        courier::Reply::Progress { done, total, text } => {
+            order.send_modify(|order| order.progress = Some(Progress { done, total, text }));
+            Ok(None)
+        }
+        courier::Reply::Done { text } => Ok(Some(Answer::Done { text })),
+        // What was begun is not undone.
+        courier::Reply::Refused { reason } if order.borrow().progress.is_some() => Ok(Some(Answer::Failed { reason })),
+        courier::Reply::Refused { reason } => Ok(Some(Answer::Refused { reason })),
+        courier::Reply::Status { .. } | courier::Reply::Differences { .. } | courier::Reply::Kept { .. } => {
+            Err(other_answer())
+        }
+    }
+}
+
+fn other_answer() -> io::Error {
+    io::Error::other("it answered something else than was asked")
 }

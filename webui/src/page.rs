@@ -8,12 +8,13 @@ use axum::response::{IntoResponse, Response};
 use crate::problem::Problem;
 
 /// Name, type and content of each file.
-const FILES: [(&str, &str, &[u8]); 8] = [
+const FILES: [(&str, &str, &[u8]); 9] = [
     ("style.css", "text/css; charset=utf-8", include_bytes!("../assets/style.css")),
     ("page.js", "text/javascript; charset=utf-8", include_bytes!("../assets/page.js")),
     ("view.js", "text/javascript; charset=utf-8", include_bytes!("../assets/view.js")),
     ("steer.js", "text/javascript; charset=utf-8", include_bytes!("../assets/steer.js")),
     ("orders.js", "text/javascript; charset=utf-8", include_bytes!("../assets/orders.js")),
+    ("rules.js", "text/javascript; charset=utf-8", include_bytes!("../assets/rules.js")),
     ("chart.js", "text/javascript; charset=utf-8", include_bytes!("../assets/chart.js")),
     ("words.js", "text/javascript; charset=utf-8", include_bytes!("../assets/words.js")),
     ("icon.svg", "image/svg+xml", include_bytes!("../assets/icon.svg")),

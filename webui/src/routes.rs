@@ -5,6 +5,7 @@ mod events;
 mod health;
 mod history;
 mod metrics;
+mod rules;
 mod session;
 mod status;
 
@@ -19,6 +20,7 @@ use crate::access::{Access, Settings};
 use crate::daemon::Feed;
 use crate::orders::Orders;
 use crate::problem::Problem;
+use crate::questions::Questions;
 use crate::{host, page};
 pub(crate) use session::From;
 
@@ -28,6 +30,13 @@ struct Desk {
     feed: Feed,
     access: Access,
     orders: Orders,
+    questions: Questions,
+}
+
+impl FromRef<Desk> for Questions {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.questions.clone()
+    }
 }
 
 impl FromRef<Desk> for Feed {
@@ -51,7 +60,8 @@ impl FromRef<Desk> for Orders {
 /// Everything that can be asked. `names`: what we may be called by besides addresses and `localhost`.
 pub fn router(feed: Feed, names: Vec<String>, settings: Settings) -> Router {
     let (access, orders) = (Access::new(settings), Orders::to(feed.socket().to_owned()));
-    let desk = Desk { feed, access, orders };
+    let questions = Questions::to(feed.socket().to_owned());
+    let desk = Desk { feed, access, orders, questions };
     let streams = Router::new()
         .route("/api/v1/events", get(events::events))
         .with_state(events::Streams::over(desk.feed.clone(), desk.access.clone()));
@@ -60,6 +70,7 @@ pub fn router(feed: Feed, names: Vec<String>, settings: Settings) -> Router {
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/commands", post(commands::give))
         .route("/api/v1/commands/{id}", get(commands::follow))
+        .route("/api/v1/rules/conflicts", get(rules::conflicts))
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/session", axum::routing::delete(session::end))
         .merge(streams)

@@ -108,7 +108,11 @@ pub(super) fn last_word(
             }
             Reply::Pending { .. } => {}
             Reply::Answer { answer } => return Ok(Some(answer)),
-            other @ (Reply::Status { .. } | Reply::EndOfHistory | Reply::Config { .. } | Reply::Error { .. }) => {
+            other @ (Reply::Status { .. }
+            | Reply::EndOfHistory
+            | Reply::Config { .. }
+            | Reply::Rules { .. }
+            | Reply::Error { .. }) => {
                 return Err(unexpected(other));
             }
         }

@@ -110,6 +110,7 @@ pub(super) fn unexpected(reply: Reply) -> CliError {
         | Reply::EndOfHistory
         | Reply::Pending { .. }
         | Reply::Answer { .. }
-        | Reply::Config { .. } => CliError::Failed("the daemon answered something else than was asked".to_owned()),
+        | Reply::Config { .. }
+        | Reply::Rules { .. } => CliError::Failed("the daemon answered something else than was asked".to_owned()),
     }
 }

@@ -76,6 +76,7 @@ fn told(session: &Session, begun: Instant) -> Result<Option<Answer>, CliError> {
             | Reply::Pending { .. }
             | Reply::Answer { .. }
             | Reply::Config { .. }
+            | Reply::Rules { .. }
             | Reply::Error { .. }) => return Err(unexpected(other)),
         }
     }

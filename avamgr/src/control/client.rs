@@ -1,5 +1,7 @@
 //! One client: its requests, one after the other.
 
+mod rules;
+
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
@@ -59,10 +61,10 @@ pub(super) struct Client {
 }
 
 /// What somebody wants done.
-struct Order {
+struct Order<T> {
     /// Who, for the history.
     who: String,
-    command: Command,
+    what: T,
     /// Whether he may.
     may: bool,
 }
@@ -118,9 +120,13 @@ impl Client {
                 self.send_shared(self.shelf.config(&config, self.seat.is_viewer())).await
             }
             Request::History { last, follow } => self.history(last, follow).await,
-            Request::Command(order) => {
+            Request::Command(what) => {
                 let who = self.caller.who.clone();
-                self.steer(Order { who, command: order, may: self.caller.level == Level::Operator }).await
+                self.steer(Order { who, what, may: self.is_operator() }).await
+            }
+            Request::Rules { order } => {
+                let (who, may) = (self.caller.who.clone(), self.is_operator() || !order.steers());
+                self.rules(Order { who, what: order, may }).await
             }
             Request::OnBehalf { user, address, order } => {
                 // What the history says must be what the kernel says too.
@@ -130,10 +136,10 @@ impl Client {
                     Level::Relay => policy::is_relayed(&order),
                     Level::Viewer => false,
                 };
-                self.steer(Order { who, command: order, may }).await
+                self.on_behalf(Order { who, what: *order, may }).await
             }
             Request::Reload => {
-                if self.may_steer(self.caller.level == Level::Operator, "reload").await? {
+                if self.may_steer(self.is_operator(), "reload").await? {
                     self.reload().await
                 } else {
                     Ok(())
@@ -142,15 +148,35 @@ impl Client {
         }
     }
 
-    async fn steer(&mut self, order: Order) -> Result<(), Gone> {
-        if !self.may_steer(order.may, wording::verb(&order.command)).await? {
+    fn is_operator(&self) -> bool {
+        self.caller.level == Level::Operator
+    }
+
+    async fn on_behalf(&mut self, order: Order<Request>) -> Result<(), Gone> {
+        let Order { who, what, may } = order;
+        match what {
+            Request::Command(what) => self.steer(Order { who, what, may }).await,
+            Request::Rules { order: what } => self.rules(Order { who, what, may }).await,
+            Request::Status
+            | Request::History { .. }
+            | Request::OnBehalf { .. }
+            | Request::Reload
+            | Request::Config => {
+                let reason = "only commands and what is about the rules can be ordered in somebody's name".to_owned();
+                self.send(&Reply::Error { reason }).await
+            }
+        }
+    }
+
+    async fn steer(&mut self, order: Order<Command>) -> Result<(), Gone> {
+        if !self.may_steer(order.may, wording::verb(&order.what)).await? {
             return Ok(());
         }
-        if let Some(reason) = wording::nonsense(&order.command, &order.who) {
+        if let Some(reason) = wording::nonsense(&order.what, &order.who) {
             return self.send(&Reply::Answer { answer: Answer::Refused { reason } }).await;
         }
-        let what = order.command.words();
-        if let Command::Upgrade { binary } = &order.command
+        let what = order.what.words();
+        if let Command::Upgrade { binary } = &order.what
             && let Some(reason) = self.unfit(&order.who, binary.clone(), &what).await?
         {
             return self.send(&Reply::Answer { answer: Answer::Refused { reason } }).await;
@@ -211,13 +237,13 @@ impl Client {
         Ok(answer.await.unwrap_or_else(|_forgotten| Err("the daemon is stopping".to_owned())).err())
     }
 
-    async fn command(&mut self, order: Order, what: &str) -> Result<(), Gone> {
+    async fn command(&mut self, order: Order<Command>, what: &str) -> Result<(), Gone> {
         self.still_there(what)?;
         tracing::info!(who = order.who, "control socket: {what}");
         let patience = patience(&self.ports.config.borrow());
         let (_, mut live) = self.ports.history.follow(0);
         let mut waiting = self.ports.answers.open();
-        let input = Input::Command { request: waiting.request, who: order.who, command: order.command };
+        let input = Input::Command { request: waiting.request, who: order.who, command: order.what };
         if timeout(STALLED, self.ports.inputs.send(input)).await.is_err() {
             return self.fail(format!("{what}: the daemon is too busy to take it; nothing was done")).await;
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use avamgr_core::control::{Command, FenceVerb, ResourceVerb};
+use avamgr_core::courier;
 
 /// Longest name a caller may use, `group/resource` included.
 const NAME_BYTES_MAX: usize = 256;
@@ -39,12 +40,23 @@ pub(super) fn nonsense(command: &Command, who: &str) -> Option<String> {
             [None, None]
         }
     };
-    let bad = |name: &&str| name.len() > NAME_BYTES_MAX || name.chars().any(is_unprintable);
-    names.into_iter().flatten().chain([who]).any(|name| bad(&name)).then(|| {
-        format!(
-            "{}: a name is longer than {NAME_BYTES_MAX} bytes or cannot be printed: nothing is called that",
-            verb(command)
-        )
+    cannot_be(verb(command), names.into_iter().flatten().chain([who]))
+}
+
+/// The same of an order about the rules.
+pub(super) fn nonsense_about_rules(order: &courier::Request, who: &str) -> Option<String> {
+    let name = match order {
+        courier::Request::Diff { peer: name } | courier::Request::Settle { name } => name.as_deref(),
+        courier::Request::Restore { name } => Some(name.as_str()),
+        courier::Request::Status | courier::Request::Resync { .. } | courier::Request::Kept { .. } => None,
+    };
+    cannot_be("rules-sync", name.into_iter().chain([who]))
+}
+
+fn cannot_be<'a>(verb: &str, mut names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let bad = |name: &str| name.len() > NAME_BYTES_MAX || name.chars().any(is_unprintable);
+    names.any(bad).then(|| {
+        format!("{verb}: a name is longer than {NAME_BYTES_MAX} bytes or cannot be printed: nothing is called that")
     })
 }
 

@@ -3,7 +3,6 @@
 //! It runs without privileges and reads what other nodes send, so what it says is taken as words, not as orders: bounded in
 //! number and length, and without anything that could steer a terminal.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,12 +14,12 @@ use avamgr_core::courier::{Notice, Reply, Request, Status, Watched};
 use avamgr_core::node::Event;
 use avamgr_core::node::event::{Fact, Severity};
 use avamgr_core::time::Instant;
-use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::keep::event;
+use super::tame::{ENTRIES, tame_text, tamed};
 use crate::clock;
 use crate::companion::Standing;
 use crate::control::exchange::exchange;
@@ -34,10 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const NOTICES: usize = 50;
 /// Troubles that are kept of a look: nobody reads more at once, and `rules-sync status` has all.
 const TROUBLES: usize = 10;
-/// Entries of anything else: as many directories as a config may have, and more than there are nodes.
-const ENTRIES: usize = 64;
-/// Characters of any text.
-const TEXT: usize = 500;
 
 /// For ever. What is `None` before and after is that no courier is wanted.
 pub(super) async fn look(
@@ -163,33 +158,6 @@ async fn status(socket: &Path) -> io::Result<Status> {
             Err(io::Error::other("it answers something else"))
         }
     }
-}
-
-/// With texts that a log and a terminal can take.
-fn tamed(status: Status) -> Status {
-    let Ok(mut value) = serde_json::to_value(&status) else { return status };
-    tame(&mut value);
-    // Only texts have changed, and none of them stands for a choice.
-    serde_json::from_value(value).unwrap_or(status)
-}
-
-fn tame(value: &mut Value) {
-    match value {
-        Value::String(text) => *text = tame_text(text),
-        Value::Array(list) => list.iter_mut().for_each(tame),
-        Value::Object(map) => {
-            let entries = std::mem::take(map).into_iter().map(|(key, mut value)| {
-                tame(&mut value);
-                (tame_text(&key), value)
-            });
-            *map = entries.take(ENTRIES).collect::<BTreeMap<_, _>>().into_iter().collect();
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-fn tame_text(text: &str) -> String {
-    text.chars().take(TEXT).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

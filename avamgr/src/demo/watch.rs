@@ -120,7 +120,8 @@ fn ask(socket: &Path, request: &Request, limit: Duration) -> io::Result<Answer> 
                 | Reply::Event { .. }
                 | Reply::EndOfHistory
                 | Reply::Pending { .. }
-                | Reply::Config { .. },
+                | Reply::Config { .. }
+                | Reply::Rules { .. },
             )
             | None => {}
         }
@@ -185,7 +186,8 @@ fn follow_history(link: &Link) {
                     | Reply::Status { .. }
                     | Reply::Pending { .. }
                     | Reply::Answer { .. }
-                    | Reply::Config { .. },
+                    | Reply::Config { .. }
+                    | Reply::Rules { .. },
                 )
                 | None => {}
             }

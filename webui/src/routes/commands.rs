@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use avamgr_core::control::{Command, ResourceVerb};
+use avamgr_core::courier;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -14,7 +15,7 @@ use tokio::time::timeout;
 
 use super::session::From;
 use crate::access::{Access, Who};
-use crate::orders::{NotTaken, Order, Orderer, Orders};
+use crate::orders::{Errand, NotTaken, Order, Orderer, Orders};
 use crate::problem::Problem;
 
 /// Header with the name of an order, so that one that is sent twice is carried out once.
@@ -57,11 +58,23 @@ pub(super) enum Wish {
         /// What.
         verb: ResourceVerb,
     },
+    /// Read every rule again, compare with the other nodes and send what they lack.
+    RulesResync {},
+    /// Put a version of a rule that lost a conflict back in its place.
+    RulesRestore {
+        /// The name it is kept under.
+        name: String,
+    },
+    /// Accept what won a conflict.
+    RulesSettle {
+        /// The name the loser is kept under.
+        name: String,
+    },
 }
 
 impl Wish {
-    fn command(self) -> Command {
-        match self {
+    fn errand(self) -> Errand {
+        Errand::Command(match self {
             Self::Switchover { group, to, dry_run } => Command::Switchover { group, to, dry_run },
             Self::Offline { seconds } => {
                 Command::Offline { duration: seconds.map(|seconds| Duration::from_secs(seconds.into())) }
@@ -69,7 +82,11 @@ impl Wish {
             Self::Online {} => Command::Online,
             Self::Maintenance { on } => Command::Maintenance { on },
             Self::Resource { resource, verb } => Command::Resource { resource, verb },
-        }
+            // That a directory has lost everything is passed on by somebody who sits at the node and has seen it.
+            Self::RulesResync {} => return Errand::Rules(courier::Request::Resync { force: false }),
+            Self::RulesRestore { name } => return Errand::Rules(courier::Request::Restore { name }),
+            Self::RulesSettle { name } => return Errand::Rules(courier::Request::Settle { name: Some(name) }),
+        })
     }
 }
 
@@ -101,7 +118,7 @@ pub(super) async fn give(
         None => crate::random::word().map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why))?,
     };
     access.stays(&who);
-    let order = orders.give(id, Orderer { user, address }, wish.command()).map_err(|why| match why {
+    let order = orders.give(id, Orderer { user, address }, wish.errand()).map_err(|why| match why {
         NotTaken::Other => Problem::new(StatusCode::CONFLICT, format!("{KEY}: there was another order of this name")),
         NotTaken::Full => Problem::new(StatusCode::TOO_MANY_REQUESTS, "many orders are under way: wait").retry_after(2),
     })?;

@@ -123,7 +123,8 @@ impl House {
         let (status, config) = (self.status.subscribe(), self.config.subscribe());
         let (history, answers) = (Arc::clone(&self.history), Answers::default());
         let inputs = self.decide(answers.clone());
-        let ports = Ports { inputs, answers, status, rules, config, history, reload, upgrade };
+        let scribe = Scribe::new(NodeId(0), self.config.subscribe(), Arc::clone(&history));
+        let ports = Ports { inputs, answers, status, rules, config, history, scribe, reload, upgrade };
         ControlServer::bind(&self.socket(), Policy::system()).unwrap().start(ports).unwrap()
     }
 

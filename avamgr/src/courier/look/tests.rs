@@ -4,6 +4,7 @@ use std::os::unix::net::UnixListener;
 use avamgr_core::courier::Trouble;
 
 use super::*;
+use crate::courier::tame::TEXT;
 
 const NOW: Instant = Instant::from_millis(100_000);
 

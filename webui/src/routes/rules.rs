@@ -1,0 +1,48 @@
+//! The rules: what waits for a word of an operator.
+
+use avamgr_core::control::{Reply, Request};
+use avamgr_core::courier::{self, KeptStatus};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use crate::problem::Problem;
+use crate::questions::Questions;
+
+/// Versions that lost when two nodes changed the same rule at once.
+#[derive(Debug, Serialize)]
+pub(super) struct Conflicts {
+    /// The oldest first.
+    conflicts: Vec<KeptStatus>,
+    /// How many older ones there are.
+    omitted: u64,
+}
+
+pub(super) async fn conflicts(State(questions): State<Questions>) -> Result<Json<Conflicts>, Problem> {
+    let order = courier::Request::Kept { conflicts: true };
+    match questions.ask(&Request::Rules { order }).await?.next().await? {
+        Reply::Rules { said: courier::Reply::Kept { kept, omitted } } => {
+            Ok(Json(Conflicts { conflicts: kept, omitted }))
+        }
+        Reply::Rules { said: courier::Reply::Refused { reason } } => {
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason))
+        }
+        Reply::Rules {
+            said:
+                courier::Reply::Status { .. }
+                | courier::Reply::Differences { .. }
+                | courier::Reply::Progress { .. }
+                | courier::Reply::Done { .. },
+        }
+        | Reply::Status { .. }
+        | Reply::Event { .. }
+        | Reply::EndOfHistory
+        | Reply::Pending { .. }
+        | Reply::Answer { .. }
+        | Reply::Config { .. }
+        | Reply::Error { .. } => {
+            Err(Problem::new(StatusCode::BAD_GATEWAY, "avamgrd answered something else than was asked"))
+        }
+    }
+}
