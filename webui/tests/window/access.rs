@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::house::{Answer, House, SOON};
 
-const LONG: Duration = Duration::from_secs(3600);
+pub(crate) const LONG: Duration = Duration::from_secs(3600);
 const SWITCHOVER: &str = r#"{"command":"switchover","group":"dre"}"#;
 
 /// A request with these headers, each with its end of line.
@@ -26,13 +26,13 @@ fn log_in(house: &House, name: &str, password: &str) -> Answer {
 }
 
 /// The headers of somebody who is in.
-struct Visitor {
+pub(crate) struct Visitor {
     cookie: String,
     csrf: String,
 }
 
 impl Visitor {
-    fn new(house: &House, name: &str) -> Self {
+    pub(crate) fn new(house: &House, name: &str) -> Self {
         let answer = log_in(house, name, &format!("password of {name}"));
         assert_eq!(answer.status, 204, "{answer:?}");
         // Names of headers were made small, what they say was too: the session is taken as it was sent.
@@ -44,18 +44,18 @@ impl Visitor {
         Self { cookie, csrf }
     }
 
-    fn get(&self, house: &House, path: &str) -> Answer {
+    pub(crate) fn get(&self, house: &House, path: &str) -> Answer {
         send(house, "GET", path, &self.cookie, "")
     }
 
-    fn order(&self, house: &House, more: &str, wish: &str) -> Answer {
+    pub(crate) fn order(&self, house: &House, more: &str, wish: &str) -> Answer {
         let headers = format!("{}x-csrf-token: {}\r\n{more}", self.cookie, self.csrf);
         send(house, "POST", "/api/v1/commands?wait=8", &headers, wish)
     }
 }
 
 /// What has happened; nothing as long as the window has not heard of it.
-fn words(history: &Value) -> String {
+pub(crate) fn words(history: &Value) -> String {
     let entries = history["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     entries.iter().map(|entry| entry["text"].as_str().unwrap()).collect::<Vec<_>>().join("\n")
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::house::{House, SOON};
+use crate::rules::watched;
 
 /// A browser without a window, and whoever steers it.
 struct Browser {
@@ -128,6 +129,14 @@ impl Browser {
         self.click("#login button").await;
     }
 
+    async fn wait_gone(&self, selector: &str) {
+        let end = clock::now() + SOON;
+        while self.count(selector).await > 0 {
+            assert!(clock::now() < end, "{selector} is still there");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// How many there are of something.
     async fn count(&self, selector: &str) -> usize {
         self.client.find_all(Locator::Css(selector)).await.unwrap().len()
@@ -229,6 +238,40 @@ fn an_operator_says_who_he_is_and_switches_over_with_the_page() {
         browser.wait("#order-title", "?").await;
         browser.click("#order-close").await;
         assert_eq!(browser.count("dialog[open]").await, 0);
+        assert_eq!(browser.complaints().await, [""; 0]);
+    });
+}
+
+#[test]
+fn what_lost_a_conflict_is_settled_with_the_page() {
+    let house = House::asking(Duration::from_secs(600));
+    house.bring_courier();
+    house.keep_fresh();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let browser = Browser::start().await;
+        browser.client.goto(&format!("http://{}/", house.address())).await.unwrap();
+        browser.wait("#login", "Say who you are").await;
+        browser.mind().await;
+        browser.log_in("alice", "password of alice").await;
+        browser.wait("#who", "alice, operator").await;
+        house.tell_of_rules(watched(clock::now(), 100));
+        browser.wait("#rules", "100 versions lost").await;
+        browser.wait("#rules", "[2Jroute.conf").await;
+        assert_eq!(browser.count("#rules button[data-wish*=restore]").await, 50);
+        // The youngest is the first.
+        browser.click("#rules tr:first-child button[data-wish*=settle]").await;
+        browser.wait("#order-title", "route.conf as it is?").await;
+        browser.click("#order-confirm").await;
+        browser.wait("#order-answer", "Done: re/route.conf is settled").await;
+        browser.click("#order-close").await;
+        browser.click("#rules button[data-wish*=resync]").await;
+        browser.wait("#order-title", "Compare all rules").await;
+        browser.click("#order-confirm").await;
+        browser.wait("#order-answer", "Done: 4 paths were read and compared").await;
+        browser.click("#order-close").await;
+        house.tell_of_rules(watched(clock::now(), 0));
+        browser.wait_gone("#rules table").await;
         assert_eq!(browser.complaints().await, [""; 0]);
     });
 }

@@ -15,6 +15,7 @@ use avamgr::{clock, hooks, inputs};
 use avamgr_core::cluster::{GroupId, NodeId, ResourceId};
 use avamgr_core::config::{self, Config};
 use avamgr_core::control::{self, Command, Status};
+use avamgr_core::courier::Watched;
 use avamgr_core::node::Input;
 use avamgr_core::node::event::{Event, Fact, ResourceChange, Severity};
 use avamgr_webui::access::Settings;
@@ -26,7 +27,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::status;
+use crate::{courier, status};
 
 /// Long enough for anything that is expected to happen.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -42,6 +43,7 @@ pub(crate) struct House {
     history: Arc<History>,
     status: watch::Sender<Arc<Status>>,
     config: watch::Sender<Arc<Config>>,
+    rules: watch::Sender<Option<Arc<Watched>>>,
     serving: Option<Serving>,
     address: SocketAddr,
     window: Option<(oneshot::Sender<()>, std::thread::JoinHandle<()>)>,
@@ -105,22 +107,34 @@ impl House {
 
     fn open(directory: TempDir, settings: Settings, users: Users) -> Self {
         let (status, _) = watch::channel(Arc::new(status::active()));
-        let (config, _) = watch::channel(Arc::new(config::parse(CONFIG, "test").unwrap()));
+        let mut config = config::parse(CONFIG, "test").unwrap();
+        config.rules = Some(courier::rules(&directory.path().join("rules.sock")));
+        let (config, _) = watch::channel(Arc::new(config));
         let socket = directory.path().join("avamgr.sock");
         let (address, window) = open_window(socket, settings);
         let (history, window) = (Arc::new(History::in_memory()), Some(window));
-        Self { stands: Arc::default(), users, directory, history, status, config, serving: None, address, window }
+        let (stands, serving, rules) = (Arc::default(), None, watch::Sender::new(None));
+        Self { stands, users, directory, history, status, config, rules, serving, address, window }
     }
 
     fn socket(&self) -> PathBuf {
         self.directory.path().join("avamgr.sock")
     }
 
+    /// Somebody answers for the rules from now on.
+    pub(crate) fn bring_courier(&self) {
+        drop(courier::courier(&self.directory.path().join("rules.sock")));
+    }
+
+    /// The program that keeps the rules the same has said something.
+    pub(crate) fn tell_of_rules(&self, watched: Watched) {
+        self.rules.send_replace(Some(Arc::new(watched)));
+    }
+
     fn serve(&self) -> Serving {
         let (upgrade, _) = mpsc::channel(1);
         let (reload, _) = mpsc::channel(1);
-        let (_, rules) = watch::channel(None);
-        let (status, config) = (self.status.subscribe(), self.config.subscribe());
+        let (status, config, rules) = (self.status.subscribe(), self.config.subscribe(), self.rules.subscribe());
         let (history, answers) = (Arc::clone(&self.history), Answers::default());
         let inputs = self.decide(answers.clone());
         let scribe = Scribe::new(NodeId(0), self.config.subscribe(), Arc::clone(&history));

@@ -5,8 +5,11 @@
 mod access;
 mod answers;
 mod browser;
+#[path = "../../../avamgr/tests/operator/courier.rs"]
+mod courier;
 mod crowd;
 mod house;
 mod live;
+mod rules;
 #[path = "../../../avamgr/tests/operator/status.rs"]
 mod status;
