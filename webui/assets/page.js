@@ -106,6 +106,7 @@ function draw() {
   if (!historyIsDrawn) view.show("history", view.history(entries, text.value, notable.checked));
   historyIsDrawn = true;
   if (shown === null) return;
+  if (performance.getEntriesByName("first-view").length === 0) performance.mark("first-view");
   const { status } = shown;
   // The moment on the node's clock that is now.
   const now = status.now + (performance.now() - shown.at) * 1e6;

@@ -41,8 +41,15 @@ const badge = (word) => h(`span.role.${look(word)}`, word.toUpperCase());
 export const state = (word) => h(`span.${look(word)}`, word);
 
 export function table(heads, rows) {
-  const head = h("tr", heads.map((text) => { const cell = h("th", text); cell.scope = "col"; return cell; }));
-  return h("table", h("thead", head), h("tbody", rows.map((row) => h("tr", row.map(cell)))));
+  return h("table", h("thead", h("tr", heads.map(head))), h("tbody", rows.map((row) => h("tr", row.map(cell)))));
+}
+
+/** A column of buttons has no name: what they say is enough. */
+function head(text) {
+  if (text === "") return h("td");
+  const element = h("th", text);
+  element.scope = "col";
+  return element;
 }
 
 const cell = (content) => (typeof content === "number" ? h("td.number", String(content)) : h("td", content));

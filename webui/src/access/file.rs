@@ -16,6 +16,8 @@ type Trace = (u64, u64, i64, i64, i64, i64);
 pub(super) struct UsersFile {
     path: PathBuf,
     known: Option<Known>,
+    /// The trouble that the log has already, however often it is met.
+    logged: Option<String>,
 }
 
 /// What it held, and by what it is told whether that is so still.
@@ -27,7 +29,7 @@ struct Known {
 
 impl UsersFile {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, known: None }
+        Self { path, known: None, logged: None }
     }
 
     /// Everybody; or why nobody is let in.
@@ -37,12 +39,13 @@ impl UsersFile {
             return known.users.clone();
         }
         let read = Users::read(&self.path).map(Arc::new);
-        if let Err(why) = &read {
-            tracing::error!("nobody is let in: {why}");
-        }
         // What could not be read this time may be the next time; what stands there stays.
         let stays = !matches!(read, Err(UsersError::Unfit { why: Unfit::Io { .. }, .. }));
         let users = read.map_err(|error| error.to_string());
+        if let Some(why) = users.as_ref().err().filter(|why| self.logged.as_ref() != Some(*why)) {
+            tracing::error!("nobody is let in: {why}");
+        }
+        self.logged = users.as_ref().err().cloned();
         self.known = stays.then(|| Known { trace, users: users.clone() });
         users
     }

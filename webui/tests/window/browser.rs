@@ -1,156 +1,15 @@
 //! The page in a real browser.
 
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use avamgr::clock;
 use avamgr_core::cluster::Role;
 use avamgr_core::control::AlarmStatus;
-use fantoccini::{Client, ClientBuilder, Locator};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use serde_json::json;
-use tempfile::TempDir;
+use fantoccini::Locator;
 
-use crate::house::{House, SOON};
+use crate::chromium::Browser;
+use crate::house::House;
 use crate::rules::watched;
-
-/// A browser without a window, and whoever steers it.
-struct Browser {
-    driver: Child,
-    client: Client,
-    _profile: TempDir,
-}
-
-impl Browser {
-    async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let driver = Command::new("chromedriver")
-            .arg(format!("--port={port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn();
-        let driver = driver.expect("chromedriver cannot be started: install chromium and chromium-driver");
-        let profile = tempfile::tempdir().unwrap();
-        let mut arguments = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-sync",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--window-size=1000,1400",
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        arguments.push(format!("--user-data-dir={}", profile.path().display()));
-        let wanted = json!({ "goog:chromeOptions": { "args": arguments } });
-        let end = clock::now() + 3 * SOON;
-        let client = loop {
-            let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
-            builder.capabilities(wanted.as_object().unwrap().clone());
-            match builder.connect(&format!("http://127.0.0.1:{port}")).await {
-                Ok(client) => break client,
-                // It takes a moment until it listens.
-                Err(error) => assert!(clock::now() < end, "no browser: {error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        };
-        Self { driver, client, _profile: profile }
-    }
-
-    async fn text(&self, selector: &str) -> String {
-        self.client.find(Locator::Css(selector)).await.unwrap().text().await.unwrap()
-    }
-
-    async fn wait(&self, selector: &str, words: &str) {
-        let end = clock::now() + SOON;
-        while !self.text(selector).await.contains(words) {
-            assert!(clock::now() < end, "{words:?} is not in {selector}: {}", self.text(selector).await);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    async fn wait_title(&self, words: &str) {
-        let end = clock::now() + SOON;
-        while self.client.title().await.unwrap() != words {
-            assert!(clock::now() < end, "{words:?} is not the title: {}", self.client.title().await.unwrap());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// What the browser complains of: a file that is missing, a script that fails, a policy that forbids something.
-    async fn complaints(&self) -> Vec<String> {
-        let said = self.client.execute("return window.complaints ?? [\"not asked\"]", Vec::new()).await.unwrap();
-        serde_json::from_value(said).unwrap()
-    }
-}
-
-impl Browser {
-    async fn find(&self, selector: &str) -> fantoccini::elements::Element {
-        self.client.find(Locator::Css(selector)).await.unwrap_or_else(|error| panic!("{selector}: {error}"))
-    }
-
-    /// As soon as it is there and can be clicked: a busy machine is slow to draw.
-    async fn click(&self, selector: &str) {
-        let end = clock::now() + SOON;
-        loop {
-            let clicked = match self.client.find(Locator::Css(selector)).await {
-                Ok(element) => element.click().await,
-                Err(error) => Err(error),
-            };
-            match clicked {
-                Ok(()) => return,
-                Err(error) => assert!(clock::now() < end, "{selector}: {error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// What the browser complains of from now on.
-    async fn mind(&self) {
-        let script = "window.complaints = []; \
-            addEventListener('error', (event) => complaints.push(event.message)); \
-            addEventListener('unhandledrejection', (event) => complaints.push(String(event.reason))); \
-            addEventListener('securitypolicyviolation', (event) => complaints.push(event.violatedDirective));";
-        self.client.execute(script, Vec::new()).await.unwrap();
-    }
-
-    async fn log_in(&self, name: &str, password: &str) {
-        for (field, text) in [("name", name), ("password", password)] {
-            let field = self.find(&format!("#login [name={field}]")).await;
-            field.clear().await.unwrap();
-            field.send_keys(text).await.unwrap();
-        }
-        self.click("#login button").await;
-    }
-
-    async fn wait_gone(&self, selector: &str) {
-        let end = clock::now() + SOON;
-        while self.count(selector).await > 0 {
-            assert!(clock::now() < end, "{selector} is still there");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// How many there are of something.
-    async fn count(&self, selector: &str) -> usize {
-        self.client.find_all(Locator::Css(selector)).await.unwrap().len()
-    }
-}
-
-impl Drop for Browser {
-    /// The browser ends with its driver.
-    fn drop(&mut self) {
-        let group = Pid::from_raw(i32::try_from(self.driver.id()).unwrap());
-        let _ = killpg(group, Signal::SIGKILL);
-        let _ = self.driver.wait();
-    }
-}
 
 #[test]
 fn the_page_shows_what_is_so_and_says_when_nobody_knows() {

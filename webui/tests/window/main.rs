@@ -5,6 +5,9 @@
 mod access;
 mod answers;
 mod browser;
+#[path = "../../../tests/browser/mod.rs"]
+#[allow(dead_code, reason = "stories of the lab use the rest")]
+mod chromium;
 #[path = "../../../avamgr/tests/operator/courier.rs"]
 mod courier;
 mod crowd;

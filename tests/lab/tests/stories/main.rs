@@ -2,6 +2,10 @@
 #![expect(clippy::expect_used, reason = "a story fails by panicking, its helpers too")]
 
 mod addresses;
+mod browser;
+#[path = "../../../browser/mod.rs"]
+#[allow(dead_code, reason = "tests of the page alone use the rest")]
+mod chromium;
 mod consent;
 mod diameter;
 mod etcd;
