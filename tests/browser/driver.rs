@@ -25,6 +25,15 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// One that likes dark pages.
+    pub(crate) async fn in_the_dark() -> Self {
+        Self::with(&["--blink-settings=preferredColorScheme=0"]).await
+    }
+
+    async fn with(more: &[&str]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .expect("the browser answers")
             .local_addr()
@@ -53,6 +62,7 @@ impl Browser {
         ]
         .map(str::to_owned)
         .to_vec();
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
         let wanted = json!({ "goog:chromeOptions": { "args": arguments } });
         let end = Instant::now() + 3 * SOON;
@@ -147,6 +157,14 @@ impl Browser {
             field.send_keys(text).await.expect("the browser answers");
         }
         self.click("#login button").await;
+    }
+
+    /// Presses keys where the keyboard is, and says where it is then: the text of the button, or the id of the element.
+    pub(crate) async fn press(&self, keys: &str) -> String {
+        self.client.active_element().await.expect("a place").send_keys(keys).await.expect("the browser answers");
+        let place = "const it = document.activeElement; return it.nodeName === 'BUTTON' ? it.textContent : it.id || it.nodeName";
+        let place = self.client.execute(place, Vec::new()).await.expect("the browser answers");
+        place.as_str().unwrap_or_default().to_owned()
     }
 
     pub(crate) async fn wait_gone(&self, selector: &str) {

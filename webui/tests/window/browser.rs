@@ -6,6 +6,7 @@ use avamgr::clock;
 use avamgr_core::cluster::Role;
 use avamgr_core::control::AlarmStatus;
 use fantoccini::Locator;
+use fantoccini::key::Key;
 
 use crate::chromium::Browser;
 use crate::house::House;
@@ -131,6 +132,47 @@ fn what_lost_a_conflict_is_settled_with_the_page() {
         browser.click("#order-close").await;
         house.tell_of_rules(watched(clock::now(), 0));
         browser.wait_gone("#rules table").await;
+        assert_eq!(browser.complaints().await, [""; 0]);
+    });
+}
+
+#[test]
+fn the_page_can_be_used_in_the_dark_on_a_phone_and_without_a_mouse() {
+    let house = House::asking(Duration::from_secs(600));
+    house.keep_fresh();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let browser = Browser::in_the_dark().await;
+        browser.client.set_window_size(400, 800).await.unwrap();
+        browser.client.goto(&format!("http://{}/", house.address())).await.unwrap();
+        browser.wait("#login", "Say who you are").await;
+        browser.mind().await;
+        assert_eq!(browser.barriers().await, [""; 0], "for whoever logs in");
+        browser.log_in("alice", "password of alice").await;
+        browser.wait("#groups", "Switch over").await;
+        browser.shoot("phone").await;
+        assert_eq!(browser.barriers().await, [""; 0], "for whoever looks");
+        let ground = "return getComputedStyle(document.body).backgroundColor";
+        assert_eq!(browser.client.execute(ground, Vec::new()).await.unwrap(), "rgb(13, 17, 23)", "it is dark");
+        let wide = "return document.documentElement.scrollWidth > document.documentElement.clientWidth";
+        assert_eq!(browser.client.execute(wide, Vec::new()).await.unwrap(), false, "nothing is beside the screen");
+
+        let (tab, enter) = (String::from(char::from(Key::Tab)), String::from(char::from(Key::Enter)));
+        let mut place = String::new();
+        for _ in 0..9 {
+            place = browser.press(&tab).await;
+            if place.starts_with("Switch over") {
+                break;
+            }
+        }
+        assert!(place.starts_with("Switch over"), "{place}");
+        browser.press(&enter).await;
+        browser.wait("#order-steps", "move it").await;
+        assert_eq!(browser.barriers().await, [""; 0], "for whoever is asked");
+        browser.press(&enter).await;
+        browser.wait("#order-answer", "Done: moved for alice").await;
+        assert!(browser.press(&String::from(char::from(Key::Escape))).await.starts_with("Switch over"), "where he was");
+        assert_eq!(browser.count("dialog[open]").await, 0);
         assert_eq!(browser.complaints().await, [""; 0]);
     });
 }
