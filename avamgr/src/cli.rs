@@ -131,7 +131,7 @@ fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
         Verb::Keygen(args) => documents::keygen(session, args),
         Verb::User(args) => user::run(session, args),
         Verb::Config { verb } => documents::config(session, verb),
-        Verb::Completion { shell } => documents::completion(*shell),
+        Verb::Completion(args) => documents::completion(*args),
         Verb::Man { directory } => documents::man(directory),
         Verb::Demo { .. } => {
             Err(CliError::Failed("the demo needs a process of its own: leave and run `avamgr demo`".to_owned()))

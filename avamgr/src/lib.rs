@@ -28,6 +28,7 @@ pub mod interrupt;
 pub mod journal;
 pub mod keys;
 pub mod links;
+pub mod manual;
 pub mod neighbours;
 pub mod netlink;
 pub mod pid_file;

@@ -471,10 +471,19 @@ fn wrong_words_are_a_usage_error_and_help_names_the_exit_codes() {
 fn completion_scripts_and_manual_pages_are_made() {
     let script = nowhere(&["completion", "bash"]);
     assert!(script.code == Some(0) && script.out.contains("switchover"), "{}", script.err);
+    for program in ["avamgrd", "avamgr-witness"] {
+        let script = nowhere(&["completion", "bash", "--program", program]);
+        assert!(
+            script.code == Some(0) && script.out.contains(&format!("_{program}()")),
+            "{}{}",
+            script.out,
+            script.err
+        );
+    }
     let directory = tempfile::tempdir().unwrap();
     let made = nowhere(&["man", directory.path().to_str().unwrap()]);
     assert_eq!(made.code, Some(0), "{}", made.err);
-    for page in ["avamgr.1", "avamgr-switchover.1", "avamgrd.1"] {
+    for page in ["avamgr.1", "avamgr-switchover.1", "avamgrd.1", "avamgr-witness.1"] {
         assert!(directory.path().join(page).exists(), "{page}");
     }
 }

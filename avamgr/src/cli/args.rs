@@ -1,13 +1,14 @@
 //! The command line as types. Help texts are written here and nowhere else; the manual pages are made from them.
 
+mod documents;
 mod users;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
 
+pub use documents::{CompletionArgs, Program};
 pub use users::{UserArgs, UserVerb};
 
 /// Where the config file lives unless told otherwise.
@@ -147,11 +148,8 @@ pub enum Verb {
     /// The same verbs at a prompt, with completion and history
     Shell,
     /// Print the completion script of a shell
-    Completion {
-        /// The shell
-        shell: Shell,
-    },
-    /// Write the manual pages into a directory
+    Completion(CompletionArgs),
+    /// Write the manual pages of avamgr, avamgrd and avamgr-witness into a directory
     Man {
         /// The directory
         directory: PathBuf,

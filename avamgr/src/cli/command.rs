@@ -71,7 +71,7 @@ fn request(verb: &Verb) -> Option<Request> {
         | Verb::User(_)
         | Verb::Config { .. }
         | Verb::Shell
-        | Verb::Completion { .. }
+        | Verb::Completion(_)
         | Verb::Man { .. }
         | Verb::Demo { .. } => return None,
     };

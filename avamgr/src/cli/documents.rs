@@ -1,17 +1,16 @@
 //! Verbs that make documents: key file, config as JSON, completion scripts, manual pages.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use clap::CommandFactory;
-use clap_complete::Shell;
 
-use crate::cli::args::{Cli, ConfigVerb, DaemonArgs, KeygenArgs};
+use crate::cli::args::{Cli, CompletionArgs, ConfigVerb, DaemonArgs, KeygenArgs, Program};
 use crate::cli::seams::KeyOrder;
 use crate::cli::session::Session;
 use crate::cli::{CliError, seams};
 use crate::exit::Exit;
-use crate::witness;
+use crate::{manual, witness};
 
 pub(super) fn keygen(session: &Session, args: &KeygenArgs) -> Result<Exit, CliError> {
     let file = match &args.file {
@@ -40,19 +39,18 @@ pub(super) fn config(session: &Session, verb: &ConfigVerb) -> Result<Exit, CliEr
     }
 }
 
-pub(super) fn completion(shell: Shell) -> Result<Exit, CliError> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "avamgr", &mut script);
-    io::stdout().lock().write_all(&script)?;
+pub(super) fn completion(args: CompletionArgs) -> Result<Exit, CliError> {
+    let program = match args.program {
+        Program::Avamgr => Cli::command(),
+        Program::Avamgrd => DaemonArgs::command(),
+        Program::AvamgrWitness => witness::Args::command(),
+    };
+    manual::print_completion(program, args.shell)?;
     Ok(Exit::Done)
 }
 
 pub(super) fn man(directory: &Path) -> Result<Exit, CliError> {
-    let cannot =
-        |error: io::Error| CliError::Failed(format!("cannot write manual pages to {}: {error}", directory.display()));
-    std::fs::create_dir_all(directory).map_err(cannot)?;
-    clap_mangen::generate_to(Cli::command(), directory).map_err(cannot)?;
-    clap_mangen::generate_to(DaemonArgs::command(), directory).map_err(cannot)?;
-    clap_mangen::generate_to(witness::Args::command(), directory).map_err(cannot)?;
+    let programs = [Cli::command(), DaemonArgs::command(), witness::Args::command()];
+    manual::write_pages(programs, directory).map_err(|error| CliError::Failed(error.to_string()))?;
     Ok(Exit::Done)
 }

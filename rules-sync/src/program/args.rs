@@ -1,9 +1,9 @@
 //! The command line: options, manual pages and completion come from here.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use avamgr::manual;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -140,14 +140,10 @@ impl Args {
 
 /// Writes the manual pages.
 pub(super) fn man(directory: &Path) -> Result<()> {
-    let cannot = || format!("cannot write manual pages to {}", directory.display());
-    std::fs::create_dir_all(directory).with_context(cannot)?;
-    clap_mangen::generate_to(Args::command(), directory).with_context(cannot)
+    Ok(manual::write_pages([Args::command()], directory)?)
 }
 
 /// Prints a completion script.
 pub(super) fn completion(shell: Shell) -> Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "rules-sync", &mut script);
-    Ok(std::io::stdout().lock().write_all(&script)?)
+    Ok(manual::print_completion(Args::command(), shell)?)
 }
