@@ -13,6 +13,7 @@ mod history;
 mod offline;
 pub(crate) mod output;
 pub mod render;
+mod report;
 mod resource;
 mod seams;
 mod session;
@@ -128,6 +129,7 @@ fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
         Verb::Resource(args) => resource::run(session, args),
         Verb::Check(args) => check::run(session, args),
         Verb::Fence(args) => fence::run(session, args),
+        Verb::Report(args) => report::run(session, args),
         Verb::Keygen(args) => documents::keygen(session, args),
         Verb::User(args) => user::run(session, args),
         Verb::Config { verb } => documents::config(session, verb),

@@ -37,6 +37,7 @@ pub mod private_file;
 pub mod process;
 pub mod realtime;
 pub mod reload;
+pub mod report;
 pub mod resources;
 pub mod right;
 pub mod scribe;

@@ -80,13 +80,13 @@ pub struct Access {
 ///
 /// # Errors
 /// When the system refuses; the file is as it was then.
-pub fn replace(path: &Path, text: &str, access: Access, is_new: bool) -> io::Result<()> {
+pub fn replace(path: &Path, bytes: impl AsRef<[u8]>, access: Access, is_new: bool) -> io::Result<()> {
     // A link to the file stays a link.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut beside = target.as_os_str().to_owned();
     beside.push(format!(".{}.new", std::process::id()));
     let beside = PathBuf::from(beside);
-    let written = write_beside(&target, &beside, text, access, is_new);
+    let written = write_beside(&target, &beside, bytes.as_ref(), access, is_new);
     if written.is_err() {
         // It holds secrets; if it cannot even be removed, the error below is the one that matters.
         let _ = std::fs::remove_file(&beside);
@@ -94,14 +94,14 @@ pub fn replace(path: &Path, text: &str, access: Access, is_new: bool) -> io::Res
     written
 }
 
-fn write_beside(path: &Path, beside: &Path, text: &str, access: Access, is_new: bool) -> io::Result<()> {
+fn write_beside(path: &Path, beside: &Path, bytes: &[u8], access: Access, is_new: bool) -> io::Result<()> {
     // Closed until it is who it should be.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
     if let Some((uid, gid)) = access.owner {
         std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
     }
     file.set_permissions(Permissions::from_mode(access.mode))?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     if is_new {
         std::fs::hard_link(beside, path)?;

@@ -483,7 +483,7 @@ fn completion_scripts_and_manual_pages_are_made() {
     let directory = tempfile::tempdir().unwrap();
     let made = nowhere(&["man", directory.path().to_str().unwrap()]);
     assert_eq!(made.code, Some(0), "{}", made.err);
-    for page in ["avamgr.1", "avamgr-switchover.1", "avamgrd.1", "avamgr-witness.1"] {
+    for page in ["avamgr.1", "avamgr-switchover.1", "avamgr-report.1", "avamgrd.1", "avamgr-witness.1"] {
         assert!(directory.path().join(page).exists(), "{page}");
     }
 }

@@ -1,6 +1,7 @@
 //! The command line as types. Help texts are written here and nowhere else; the manual pages are made from them.
 
 mod documents;
+mod report;
 mod users;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use documents::{CompletionArgs, Program};
+pub use report::ReportArgs;
 pub use users::{UserArgs, UserVerb};
 
 /// Where the config file lives unless told otherwise.
@@ -145,6 +147,10 @@ pub enum Verb {
         #[command(subcommand)]
         verb: ConfigVerb,
     },
+    /// Put what this node knows into one archive for support, without secrets
+    ///
+    /// Config, history, status, check, versions, network, journal. Works without a daemon; needs root to see everything.
+    Report(ReportArgs),
     /// The same verbs at a prompt, with completion and history
     Shell,
     /// Print the completion script of a shell

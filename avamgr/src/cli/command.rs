@@ -68,6 +68,7 @@ fn request(verb: &Verb) -> Option<Request> {
         | Verb::Check(_)
         | Verb::Fence(_)
         | Verb::Keygen(_)
+        | Verb::Report(_)
         | Verb::User(_)
         | Verb::Config { .. }
         | Verb::Shell
