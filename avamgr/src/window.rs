@@ -1,5 +1,5 @@
 //! The window (`avamgr-webui`) as a companion of the daemon: it runs on every node whose config has `[web]`, whatever the
-//! node's role.
+//! node's role, unless a unit of its own starts it.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Window {
         let pen = scribe.clone();
         let tell = move |severity, text| pen.write(Event { at: clock::now(), fact: Fact::Web { severity, text } });
         let companion = Companion::start(PROGRAM, mark, Box::new(tell));
-        let need = async |config: &Config| config.web.clone();
+        let need = async |config: &Config| config.web.clone().filter(|web| web.start);
         let follows = tokio::spawn(follow(config, companion.orders(), need, move |web| program(&briefing, web)));
         Self { companion, follows }
     }
@@ -85,7 +85,7 @@ mod tests {
         let briefing = Briefing { file, node: NodeId(0), socket, log };
         let (listen, user) = ("127.0.0.1:8080".parse().unwrap(), "nobody".to_owned());
         let (names, idle_time) = (vec!["dre.example".to_owned()], Duration::from_secs(300));
-        let web = WebConfig { listen, user, names, users: None, idle_time, certificate: None };
+        let web = WebConfig { start: true, listen, user, names, users: None, idle_time, certificate: None };
         assert_eq!(
             program(&briefing, &web).command.join(" "),
             "avamgr-webui --socket /run/avamgr/other.sock --listen 127.0.0.1:8080 --user nobody --name dre.example \

@@ -553,7 +553,7 @@ fn page_of_the_stranger() -> config::WebConfig {
     let (names, idle_time) = (Vec::new(), Duration::from_secs(60));
     let listen = "127.0.0.1:1".parse().unwrap();
     let users = Some(PathBuf::from("/etc/avamgr/users"));
-    config::WebConfig { listen, user: stranger.name, names, users, idle_time, certificate: None }
+    config::WebConfig { start: true, listen, user: stranger.name, names, users, idle_time, certificate: None }
 }
 
 /// What the page says for one of its users.

@@ -401,7 +401,7 @@ fn what_the_page_needs_of_a_host() {
     let with = |change: fn(&mut Web)| {
         let mut web = Web {
             listen: "127.0.0.1:8080".parse().unwrap(),
-            door: Door::Free,
+            door: Some(Door::Free),
             program: Ok(PathBuf::from("/usr/sbin/avamgr-webui")),
             account: Ok("avamgr-web (uid 990, gid 990)".to_owned()),
             users: Some(Ok((3, 1))),
@@ -412,6 +412,8 @@ fn what_the_page_needs_of_a_host() {
     let good = judge(&fixture::pair(), ME, &with(|_| ()));
     assert!(good.iter().all(|finding| finding.level == Level::Ok), "{good:?}");
     assert!(good.iter().any(|finding| finding.text == "3 may look, 1 of them steer"), "{good:?}");
+    let of_a_unit = judge(&fixture::pair(), ME, &with(|it| it.door = None));
+    assert!(of_a_unit.iter().any(|finding| finding.text == "is of the unit that starts it"), "{of_a_unit:?}");
     let fault = |change| only_fault(&fixture::pair(), &with(change));
     for (said, words) in [
         (
@@ -422,10 +424,13 @@ fn what_the_page_needs_of_a_host() {
         (fault(|it| it.users = Some(Err("mode 0644".into()))), "Error users of the page: mode 0644 -> avamgr user add"),
         (fault(|it| it.users = Some(Ok((0, 0)))), "Warning users of the page: nobody may look"),
         (
-            fault(|it| it.door = Door::Taken),
+            fault(|it| it.door = Some(Door::Taken)),
             "Error port of the page 127.0.0.1:8080: is used by another program -> stop",
         ),
-        (fault(|it| it.door = Door::Closed("no".into())), "Error port of the page 127.0.0.1:8080: cannot be had: no"),
+        (
+            fault(|it| it.door = Some(Door::Closed("no".into()))),
+            "Error port of the page 127.0.0.1:8080: cannot be had: no",
+        ),
     ] {
         assert!(said.starts_with(words), "{said}");
     }

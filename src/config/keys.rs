@@ -456,6 +456,7 @@ pub(super) const RULES: Section = Section {
 pub(super) const WEB: Section = Section {
     path: "web",
     keys: &[
+        key("start", Takes::Flag, Preset::Value("true")),
         key("listen", Takes::Text(Grammar::Socket), Preset::Value("127.0.0.1:8080")),
         key("user", Takes::Text(Grammar::Account), Preset::Value("nobody")),
         key("names", Takes::List(Grammar::Host, WEB_NAMES_MAX), Preset::Optional),

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 /// Where the page is, who makes it, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WebConfig {
+    /// Whether the daemon starts it; else a unit of its own does, which says on its command line what stands here otherwise.
+    pub start: bool,
     /// An address of the node, and a port; loopback as long as there are no `users`.
     pub listen: SocketAddr,
     /// Account to run as: with `users` one of its own, which steers in their name.

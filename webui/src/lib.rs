@@ -14,6 +14,7 @@ pub mod daemon;
 mod host;
 mod orders;
 mod page;
+mod passed;
 mod problem;
 pub mod program;
 mod questions;

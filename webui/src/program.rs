@@ -10,7 +10,9 @@ use avamgr::account::Account;
 use avamgr::cli::args::duration;
 use avamgr::exit::Exit;
 use avamgr::journal::{self, Settings as Log, service};
-use clap::Parser;
+use avamgr::manual;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Uid;
 use tokio::net::TcpListener;
@@ -18,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Settings;
 use crate::daemon::Feed;
+use crate::passed::listeners;
 use crate::routes::router;
 use crate::serve::serve;
 use crate::tls;
@@ -34,9 +37,9 @@ struct Args {
     /// The daemon's control socket
     #[arg(long, value_name = "PATH", default_value = "/run/avamgr/avamgr.sock")]
     socket: PathBuf,
-    /// Where to listen; without --users it must be a loopback address
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
+    /// Where to listen; without --users it must be a loopback address [default: 127.0.0.1:8080, or the sockets that systemd passes on]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
     /// Account to run as, where it is started by root
     #[arg(long, value_name = "USER", default_value = "nobody")]
     user: String,
@@ -58,11 +61,34 @@ struct Args {
     /// How much is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// What it does instead.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Write the manual page into a directory
+    Man {
+        /// The directory
+        directory: PathBuf,
+    },
+    /// Print a completion script
+    Completion {
+        /// For this shell
+        shell: Shell,
+    },
 }
 
 /// The program: arguments of the process in, exit code out.
 pub fn main() -> ExitCode {
-    match run(Args::parse()) {
+    let args = Args::parse();
+    let done = match &args.verb {
+        None => run(args),
+        Some(Verb::Man { directory }) => manual::write_pages([Args::command()], directory).map_err(Into::into),
+        Some(Verb::Completion { shell }) => manual::print_completion(Args::command(), *shell).map_err(Into::into),
+    };
+    match done {
         Ok(()) => ExitCode::from(Exit::Done.code()),
         Err(error) => {
             avamgr::complain(&format!("avamgr-webui: {error:#}"));
@@ -74,15 +100,11 @@ pub fn main() -> ExitCode {
 fn run(args: Args) -> Result<()> {
     let variable = std::env::var(journal::VARIABLE).ok();
     let log = Log::choose(variable.as_deref(), args.log_target.as_deref(), args.log_level.as_deref())?;
-    if !args.listen.ip().is_loopback() && args.users.is_none() {
-        bail!("--listen {}: without --users it must be a loopback address: nobody is asked who he is", args.listen);
-    }
+    let (listeners, addresses) = open(&args)?;
     let host = hostname::get().ok().and_then(|name| name.into_string().ok());
     let names: Vec<String> = args.names.into_iter().chain(host).collect();
     // Only root may read the key, and make it.
-    let tls = args.certificate.as_deref().map(|path| tls::acceptor(path, args.listen, &names)).transpose()?;
-    let listener = StdListener::bind(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
-    listener.set_nonblocking(true)?;
+    let tls = args.certificate.as_deref().map(|path| tls::acceptor(path, &addresses, &names)).transpose()?;
     let account = if Uid::effective().is_root() { Account::named(&args.user) } else { Account::own() };
     let account = account.context("--user")?;
     account.become_it().with_context(|| format!("cannot become {account}"))?;
@@ -92,23 +114,40 @@ fn run(args: Args) -> Result<()> {
     setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY).context("cannot bound the memory")?;
     let journal = journal::init(&log, "avamgr-webui")?;
     let secure = tls.is_some();
-    let settings = Settings { users: args.users, idle_time: args.idle_time, secure, port: args.listen.port() };
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    let settings = Settings { users: args.users, idle_time: args.idle_time, secure, port };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = TcpListener::from_std(listener)?;
+        let listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>()?;
         let scheme = if secure { "https" } else { "http" };
-        tracing::info!(
-            "{scheme}://{}/ shows what the daemon on {} says, as {account}",
-            args.listen,
-            args.socket.display()
-        );
+        for address in &addresses {
+            tracing::info!(
+                "{scheme}://{address}/ shows what the daemon on {} says, as {account}",
+                args.socket.display()
+            );
+        }
         service::ready();
         let routes = router(Feed::start(args.socket), names, settings);
-        serve(listener, tls, routes, stop()).await;
+        serve(listeners, tls, routes, stop()).await;
         anyhow::Ok(())
     })?;
     journal.flush(LOG_FLUSH);
     Ok(())
+}
+
+/// Opens what it listens on; never for others where nobody is asked who he is.
+fn open(args: &Args) -> Result<(Vec<StdListener>, Vec<SocketAddr>)> {
+    let open = |address: &SocketAddr| args.users.is_none() && !address.ip().is_loopback();
+    let refused =
+        |address| format!("{address}: without --users it must be a loopback address: nobody is asked who he is");
+    if let Some(address) = args.listen.filter(open) {
+        bail!("--listen {}", refused(address));
+    }
+    let (listeners, addresses): (Vec<_>, Vec<_>) = listeners(args.listen)?.into_iter().unzip();
+    match addresses.iter().find(|address| open(address)) {
+        Some(address) => bail!("the socket that was passed on listens on {}", refused(*address)),
+        None => Ok((listeners, addresses)),
+    }
 }
 
 /// Until somebody wants it to end.
@@ -123,4 +162,19 @@ async fn stop() {
         _ = ends.1.recv() => {}
     }
     service::stopping(LOG_FLUSH);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_gives_the_program_options_it_has() {
+        Args::command().debug_assert();
+        let unit = include_str!("../../etc/systemd/avamgr-web.service");
+        let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+        let args = Args::try_parse_from(start.split_whitespace()).unwrap();
+        // Where it listens is said by the unit of the socket; elsewhere than on loopback, so there must be users.
+        assert!(args.listen.is_none() && args.users.is_some() && args.certificate.is_some(), "{args:?}");
+    }
 }

@@ -16,6 +16,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -40,26 +41,45 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
     connection: close\r\ncontent-length: 102\r\n\r\n\
     {\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections, close some and try again\"}";
 
+/// What every listener has in common.
+#[derive(Clone)]
+struct House {
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    seats: Arc<Semaphore>,
+    door: Arc<Semaphore>,
+}
+
 /// Serves until `stop`; encrypted where there is something that encrypts.
-pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: impl Future<Output = ()>) {
+pub async fn serve(
+    listeners: impl IntoIterator<Item = TcpListener>,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
     let (seats, door) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(LEAVING)));
-    let mut stop = std::pin::pin!(stop);
+    let house = House { tls, router, seats, door };
+    // Dropped with this: then nobody is let in any more.
+    let mut doormen = JoinSet::new();
+    for listener in listeners {
+        doormen.spawn(let_in(listener, house.clone()));
+    }
+    stop.await;
+}
+
+async fn let_in(listener: TcpListener, house: House) {
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = &mut stop => return,
-        };
-        match accepted {
-            Ok((stream, address)) => match Arc::clone(&seats).try_acquire_owned() {
+        match listener.accept().await {
+            Ok((stream, address)) => match Arc::clone(&house.seats).try_acquire_owned() {
                 Ok(seat) => {
-                    let client = client(stream, address.ip(), tls.clone(), router.clone());
+                    let client = client(stream, address.ip(), house.tls.clone(), house.router.clone());
                     tokio::spawn(async move {
                         // Every way out is an end of the connection; there is nothing to add.
                         let _ = client.await;
                         drop(seat);
                     });
                 }
-                Err(_) => turn_away(stream, &door),
+                Err(_) => turn_away(stream, &house.door),
             },
             Err(error) => {
                 tracing::warn!("a client could not be accepted: {error}");

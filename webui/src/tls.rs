@@ -23,7 +23,7 @@ const MODE: u32 = 0o600;
 ///
 /// # Errors
 /// When the file cannot be read or made, others can read it, or there is no certificate with its key in it.
-pub fn acceptor(path: &Path, listen: SocketAddr, names: &[String]) -> Result<TlsAcceptor> {
+pub fn acceptor(path: &Path, listen: &[SocketAddr], names: &[String]) -> Result<TlsAcceptor> {
     let about = || format!("certificate {}", path.display());
     if fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         let pem = self_signed(listen, names).with_context(about)?;
@@ -43,9 +43,13 @@ pub fn acceptor(path: &Path, listen: SocketAddr, names: &[String]) -> Result<Tls
 }
 
 /// Certificate and key, for the names and addresses that the node is known to have.
-fn self_signed(listen: SocketAddr, names: &[String]) -> Result<String> {
-    let address = Some(listen.ip()).filter(|address| !address.is_unspecified()).map(|address| address.to_string());
-    let called = names.iter().cloned().chain(["localhost".to_owned(), "127.0.0.1".to_owned()]).chain(address);
+fn self_signed(listen: &[SocketAddr], names: &[String]) -> Result<String> {
+    let addresses = listen.iter().map(SocketAddr::ip).filter(|address| !address.is_unspecified());
+    let called = names
+        .iter()
+        .cloned()
+        .chain(["localhost".to_owned(), "127.0.0.1".to_owned()])
+        .chain(addresses.map(|it| it.to_string()));
     let mut called: Vec<String> = called.collect();
     called.sort_unstable();
     called.dedup();

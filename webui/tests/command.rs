@@ -104,3 +104,21 @@ fn it_makes_a_certificate_that_only_root_may_read_and_goes_on_with_it() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     refused(&["--listen", "127.0.0.1:0", "--certificate", file.to_str().unwrap()], "there is none in it");
 }
+
+#[test]
+fn the_manual_page_and_the_completion_come_from_the_program_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |words: &[&str]| Command::new(env!("CARGO_BIN_EXE_avamgr-webui")).args(words).output().unwrap();
+    let made = run(&["man", directory.path().to_str().unwrap()]);
+    assert!(made.status.success(), "{made:?}");
+    let page = std::fs::read_to_string(directory.path().join("avamgr-webui.1")).unwrap();
+    for option in ["listen", "users", "idle\\-time", "certificate"] {
+        assert!(page.contains(option), "{option} is not on the page\n{page}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let made = run(&["completion", shell]);
+        let script = String::from_utf8_lossy(&made.stdout).into_owned();
+        assert!(made.status.success() && script.contains("avamgr-webui") && script.contains("certificate"), "{made:?}");
+    }
+    assert!(!run(&["man", "/dev/null/x"]).status.success());
+}

@@ -21,8 +21,8 @@ use crate::window::PROGRAM;
 pub struct Web {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Whether it can.
-    pub door: Door,
+    /// Whether it can; `None` = that is the business of the unit that starts it.
+    pub door: Option<Door>,
     /// Where the program is.
     pub program: Result<PathBuf, String>,
     /// Its account; `Err` = why there is none.
@@ -33,13 +33,13 @@ pub struct Web {
 
 /// Looks around, if there is to be a page. `runs`: the daemon does, and its page with it.
 pub(super) fn gather(config: &Config, runs: bool) -> Option<Web> {
-    let WebConfig { listen, user, users, .. } = config.web.as_ref()?;
+    let WebConfig { start, listen, user, users, .. } = config.web.as_ref()?;
     let own = env::current_exe().ok();
     let program = own.and_then(|own| beside(PROGRAM, &own)).map_or_else(|| find_program(PROGRAM), Ok);
     let account = Account::named(user).map_err(|error| error.to_string());
     let users = users.as_ref().map(|path| look(path, account.as_ref().ok()));
     let account = account.map(|account| account.to_string());
-    Some(Web { listen: *listen, door: door(*listen, || runs), program, account, users })
+    Some(Web { listen: *listen, door: start.then(|| door(*listen, || runs)), program, account, users })
 }
 
 /// Everybody in the file, where the page can read it.
@@ -89,10 +89,11 @@ pub(super) fn judge(found: &Web) -> Vec<Finding> {
     }));
     let subject = format!("port of the page {}", found.listen);
     findings.push(match &found.door {
-        Door::Free => Finding::ok(subject, "is free"),
-        Door::Ours => Finding::ok(subject, "is in use, and the daemon runs"),
-        Door::Taken => Finding::error(subject, "is used by another program", "stop that, or set web.listen"),
-        Door::Closed(why) => Finding::error(subject, format!("cannot be had: {why}"), "set web.listen"),
+        None => Finding::ok("port of the page", "is of the unit that starts it"),
+        Some(Door::Free) => Finding::ok(subject, "is free"),
+        Some(Door::Ours) => Finding::ok(subject, "is in use, and the daemon runs"),
+        Some(Door::Taken) => Finding::error(subject, "is used by another program", "stop that, or set web.listen"),
+        Some(Door::Closed(why)) => Finding::error(subject, format!("cannot be had: {why}"), "set web.listen"),
     });
     findings
 }

@@ -12,7 +12,18 @@ use super::parsed;
 /// Whoever is refused elsewhere runs as this account: it is nobody's own.
 const NOBODY: &str = "nobody";
 
+/// What the program is told by whoever starts it.
+const TOLD: [&str; 5] = ["listen", "names", "idle_time", "tls", "certificate"];
+
 pub(super) fn read(table: &Table<'_>) -> WebConfig {
+    let start = table.flag("start").is_none_or(|start| start.value);
+    for key in TOLD.into_iter().filter(|key| !start && table.has(key)) {
+        let finding = Finding::conflict(
+            &table.place_of(key),
+            "must not be there with start = false: the daemon tells the program nothing",
+        );
+        table.findings.put(finding.hint("say it in the unit that starts avamgr-webui, as its option"));
+    }
     let listen: Option<Placed<SocketAddr>> = parsed(table.text("listen"));
     let users = table.text("users");
     let user = table.text("user");
@@ -31,6 +42,7 @@ pub(super) fn read(table: &Table<'_>) -> WebConfig {
     let tls = table.flag("tls").map_or(elsewhere.is_some(), |tls| tls.value);
     let certificate = table.text("certificate").filter(|_| tls);
     WebConfig {
+        start,
         user: user.map(|user| user.value).unwrap_or_default(),
         names: table.list("names").into_iter().map(|name| name.value).collect(),
         users: users.map(|users| PathBuf::from(users.value)),

@@ -26,6 +26,20 @@ fn every_key_of_the_page_arrives() {
 }
 
 #[test]
+fn a_page_that_a_unit_starts_is_told_nothing_by_the_daemon() {
+    let lines = "[web]\nstart = false\nuser = \"web\"\nusers = \"/etc/users\"\n";
+    let web = good(&changed("", lines)).web.unwrap();
+    assert_eq!((web.start, web.relay()), (false, Some("web")));
+    assert!(good(&changed("", "[web]")).web.unwrap().start);
+    for line in
+        ["listen = \"127.0.0.1:81\"", "names = \"dre\"", "idle_time = \"5m\"", "tls = true", "certificate = \"/x\""]
+    {
+        let errors = bad(&changed("", &format!("{lines}{line}"))).to_string();
+        assert!(errors.contains("start = false") && errors.contains("in the unit"), "{line}: {errors}");
+    }
+}
+
+#[test]
 fn nodes_agree_whatever_page_each_of_them_has() {
     let digest = |lines: &str| good(&changed("", lines)).digest;
     assert_eq!(digest("[web]"), good(PAIR).digest);

@@ -287,7 +287,7 @@ fn open_window(
         runtime.block_on(async move {
             let listener = TcpListener::from_std(listener).unwrap();
             let routes = router(Feed::start(socket), vec!["hadev1".to_owned()], settings);
-            serve(listener, None, routes, async move { drop(stopped.await) }).await;
+            serve([listener], None, routes, async move { drop(stopped.await) }).await;
         });
     });
     (address, (stop, thread))
