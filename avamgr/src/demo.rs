@@ -11,6 +11,7 @@ mod by_hand;
 mod cluster;
 mod config;
 mod expect;
+mod page;
 mod panel;
 mod program;
 mod report;
@@ -27,6 +28,7 @@ use avamgr_lab::{LabError, VIP, VIP6, enter_user_namespace, explain};
 
 use crate::demo::cluster::Cluster;
 use crate::demo::expect::Moment;
+use crate::demo::page::Pages;
 pub use crate::demo::program::called_by_name;
 use crate::demo::report::Outcome;
 use crate::demo::screen::Screen;
@@ -51,13 +53,18 @@ pub fn run(options: Options) -> Result<bool> {
 }
 
 fn play(options: Options) -> Result<bool> {
+    let mut pages = Pages::open();
     enter_user_namespace()?;
     let begin = Moment::now();
     let mut screen = Screen::open(!options.no_keys)?;
     let cluster = Cluster::build()?;
+    for node in cluster.nodes() {
+        pages.show(node.host.name(), &node.socket())?;
+    }
     screen.print(&headline())?;
     let mut stage = Stage::new(screen, cluster);
-    stage.say(&[Line::faint(format!("  hosts and cables were there after {}", millis(begin.elapsed())))])?;
+    let built = Line::faint(format!("  hosts and cables were there after {}", millis(begin.elapsed())));
+    stage.say(&[built, pages.line()])?;
     if stage.screen.is_live() {
         stage.foot = vec![Line::strong("keys    ").then(Line::active("q")).then(Line::faint(" ends the demo"))];
     }

@@ -66,6 +66,7 @@ pub use plan::{ARBITRATOR, Cidr, HostKind, HostPlan, NetworkPlan, NicPlan, Plan,
 pub use power::PowerOff;
 pub use probe::{Pace, Probe};
 pub use process::{HostCommand, Process};
+pub use scratch::Scratch;
 pub use steady::on_a_steady_machine;
 pub use story::story;
 pub use usage::Usage;

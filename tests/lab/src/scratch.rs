@@ -20,14 +20,17 @@ const LOCK: &str = "lock";
 
 /// A directory that every host may enter.
 #[derive(Debug)]
-pub(crate) struct Scratch {
+pub struct Scratch {
     dir: TempDir,
     _lock: Flock<File>,
 }
 
 impl Scratch {
     /// Makes one below `dir`, and removes those whose lab is gone.
-    pub(crate) fn below(dir: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn below(dir: &Path) -> Result<Self> {
         sweep(dir);
         let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(dir);
         let made = made.on("lab", format!("make a scratch directory in {}", dir.display()))?;
@@ -38,7 +41,9 @@ impl Scratch {
         Ok(Self { dir: made, _lock: lock })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         self.dir.path()
     }
 }
