@@ -474,7 +474,7 @@ fn completion_scripts_and_manual_pages_are_made() {
     for program in ["avamgrd", "avamgr-witness"] {
         let script = nowhere(&["completion", "bash", "--program", program]);
         assert!(
-            script.code == Some(0) && script.out.contains(&format!("_{program}()")),
+            script.code == Some(0) && script.out.contains(&format!(" default {program}\n")),
             "{}{}",
             script.out,
             script.err
