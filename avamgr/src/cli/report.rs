@@ -29,9 +29,11 @@ struct Document<'a> {
 pub(super) fn run(session: &Session, args: &ReportArgs) -> Result<Exit, CliError> {
     let site = site(session, args)?;
     let file = args.output.clone().unwrap_or_else(|| file_name(&site.stem()).into());
-    let cannot = |error: io::Error| match error.kind() {
-        ErrorKind::AlreadyExists => CliError::Refused(format!("{} is there already: name another one", file.display())),
-        _ => CliError::Failed(format!("cannot write {}: {error}", file.display())),
+    let cannot = |error: io::Error| {
+        if error.kind() == ErrorKind::AlreadyExists {
+            return CliError::Refused(format!("{} is there already: name another one", file.display()));
+        }
+        CliError::Failed(format!("cannot write {}: {error}", file.display()))
     };
     // Said before the work, and seen to again after it.
     if file.symlink_metadata().is_ok() {

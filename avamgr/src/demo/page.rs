@@ -64,8 +64,8 @@ impl Pages {
 
     /// From now on the page of this node shows what the daemon at this socket says.
     pub(super) fn show(&self, node: &str, socket: &Path) -> io::Result<()> {
-        let pages = self.0.iter().flatten().filter(|page| page.node == node);
-        pages.map(|page| symlink(socket, page.place.path().join(PLACE))).collect()
+        let mut pages = self.0.iter().flatten().filter(|page| page.node == node);
+        pages.try_for_each(|page| symlink(socket, page.place.path().join(PLACE)))
     }
 
     /// Where they are.
