@@ -8,6 +8,7 @@ macro_rules! index {
     ($(#[$doc:meta])* $name:ident($raw:ty)) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[serde(transparent)]
         pub struct $name(pub $raw);
 
@@ -39,6 +40,7 @@ index! {
 
 /// A resource: the group it belongs to and its place in that group's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ResourceId {
     /// The group that owns it.
     pub group: GroupId,
@@ -58,6 +60,7 @@ impl LinkId {
 
 /// A number that grows with every takeover of a group; the older term always yields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct Term(pub u64);
 
@@ -90,6 +93,7 @@ pub struct Incarnation(pub u64);
 
 /// What a group is on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Owns nothing, ready to take over unless held.
@@ -123,6 +127,7 @@ impl fmt::Display for Role {
 
 /// What the config of a cluster can guarantee about two ACTIVE nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SafetyClass {
     /// One node without peer or arbitrator.

@@ -21,6 +21,7 @@ use crate::time::Instant;
 
 /// The last word on a command.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", tag = "answer")]
 pub enum Answer {
     /// Done.
@@ -127,6 +128,7 @@ pub enum Reply {
 
 /// An event with what a reader needs besides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HistoryEntry {
     /// Wall clock when it was recorded, RFC 3339 in UTC with milliseconds.
     pub time: String,
@@ -142,6 +144,7 @@ pub struct HistoryEntry {
 
 /// Everything an operator can see of a node, with the moment each thing was last seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Status {
     /// The moment of this snapshot, on the same clock as every other instant in it: age = `now` − instant.
     pub now: Instant,
@@ -178,6 +181,7 @@ pub struct Status {
 
 /// Another node as seen from here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PeerStatus {
     /// Its name.
     pub node: String,
@@ -197,6 +201,7 @@ pub struct PeerStatus {
 
 /// What a peer last said of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PeerGroupStatus {
     /// The group.
     pub group: String,
@@ -210,6 +215,7 @@ pub struct PeerGroupStatus {
 
 /// One link to one peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LinkStatus {
     /// The link.
     pub link: String,
@@ -243,6 +249,7 @@ pub struct LinkStatus {
 
 /// The arbitrator as seen from here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ArbitratorStatus {
     /// `reachable`, `unreachable` or `unknown`.
     pub state: String,
@@ -254,6 +261,7 @@ pub struct ArbitratorStatus {
 
 /// The voter that is no node, as seen from here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct WitnessStatus {
     /// `witness` or `etcd`.
     pub voter: String,
@@ -271,6 +279,7 @@ pub struct WitnessStatus {
 
 /// A group's lease as seen from here: who has promised what to whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LeaseStatus {
     /// Until when this node has it; `None` = it does not.
     pub held_until: Option<Instant>,
@@ -282,6 +291,7 @@ pub struct LeaseStatus {
 
 /// One vote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct VoteStatus {
     /// Whose it is: a node, `witness` or `etcd`.
     pub voter: String,
@@ -295,8 +305,10 @@ pub struct VoteStatus {
 
 /// One address of the arbitrator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ArbitratorAddressStatus {
     /// The address.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "ip"))]
     pub address: IpAddr,
     /// When it last answered.
     pub answered: Option<Instant>,
@@ -306,6 +318,7 @@ pub struct ArbitratorAddressStatus {
 
 /// A group here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct GroupStatus {
     /// Its name.
     pub group: String,
@@ -337,6 +350,7 @@ pub struct GroupStatus {
 
 /// A resource here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ResourceStatus {
     /// Its name.
     pub resource: String,
@@ -363,6 +377,7 @@ pub struct ResourceStatus {
 
 /// A ready check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CheckStatus {
     /// Its name.
     pub check: String,
@@ -376,6 +391,7 @@ pub struct CheckStatus {
 
 /// A hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HoldStatus {
     /// Which.
     pub hold: HoldKind,
@@ -389,6 +405,7 @@ pub struct HoldStatus {
 
 /// Something that needs a human.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AlarmStatus {
     /// Since when.
     pub since: Instant,
@@ -398,6 +415,7 @@ pub struct AlarmStatus {
 
 /// Facts of the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DriverStatus {
     /// Version of the daemon.
     pub version: String,

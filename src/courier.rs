@@ -129,6 +129,8 @@ impl Reply {
 
 /// How everything stands. Instants are of the machine's clock since it was started: age = `now` − instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = RulesStatus))]
 pub struct Status {
     /// The moment of this snapshot.
     pub now: Instant,
@@ -172,6 +174,7 @@ impl Status {
 
 /// The courier as the daemon of its node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Watched {
     /// Process number; `None` = the daemon does not have it running.
     pub pid: Option<i32>,
@@ -187,6 +190,7 @@ pub struct Watched {
 
 /// One directory of the config.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DirectoryStatus {
     /// Its name.
     pub name: String,
@@ -211,6 +215,8 @@ impl DirectoryStatus {
 
 /// Another node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = RulesPeerStatus))]
 pub struct PeerStatus {
     /// Its name.
     pub node: String,
@@ -223,6 +229,7 @@ pub struct PeerStatus {
     /// Paths that it has not confirmed.
     pub owed: u64,
     /// How long the first of them waits.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::time::DurationSchema>))]
     pub lag: Option<Duration>,
     /// What was sent last.
     pub last_sent: Option<Transfer>,
@@ -245,6 +252,7 @@ impl PeerStatus {
 
 /// A batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Transfer {
     /// When.
     pub at: Instant,
@@ -253,11 +261,13 @@ pub struct Transfer {
     /// Bytes of contents.
     pub bytes: u64,
     /// How long it took.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::time::DurationSchema))]
     pub took: Duration,
 }
 
 /// What cannot be replicated now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Trouble {
     /// The path.
     pub place: String,
@@ -269,6 +279,7 @@ pub struct Trouble {
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Notice {
     /// Grows by one from notice to notice of a run.
     pub number: u64,
@@ -305,6 +316,7 @@ pub enum DifferenceKind {
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct KeptStatus {
     /// The name it is kept under.
     pub name: String,

@@ -12,8 +12,20 @@ use serde::{Deserialize, Serialize};
 /// A point in time: nanoseconds of `CLOCK_BOOTTIME`, which goes on while the machine is suspended. A right measured on a
 /// clock that stops would stretch across a suspend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct Instant(u64);
+
+/// A `Duration` as it stands in a document.
+#[cfg(feature = "schema")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = Duration)]
+pub struct DurationSchema {
+    /// Whole seconds.
+    pub secs: u64,
+    /// Nanoseconds besides, less than a second.
+    pub nanos: u32,
+}
 
 impl Instant {
     /// The moment the machine was booted.

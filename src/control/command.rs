@@ -119,6 +119,7 @@ pub enum FenceVerb {
 
 /// What an operator can do to one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ResourceVerb {
     /// Start it, where its group is ACTIVE.

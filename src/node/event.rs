@@ -24,6 +24,7 @@ pub use voting::Voting;
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Part of normal life.
@@ -36,6 +37,7 @@ pub enum Severity {
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Event {
     /// When the node took note of it.
     pub at: Instant,
@@ -45,6 +47,7 @@ pub struct Event {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Fact {
     /// A group changed its role here.
@@ -86,6 +89,7 @@ pub enum Fact {
         /// The peer.
         peer: NodeId,
         /// Silence so far.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::time::DurationSchema))]
         silence: Duration,
     },
     /// A link to a peer is down.
@@ -224,6 +228,7 @@ pub enum Fact {
     /// Our own loop did not run for a while: nobody is blamed for the silence of that time.
     Stalled {
         /// How long.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::time::DurationSchema))]
         duration: Duration,
     },
     /// An operator's command was accepted or refused.
@@ -313,6 +318,7 @@ pub enum Fact {
 
 /// Why a link went down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LinkDownCause {
     /// No frame within the dead time.
@@ -331,6 +337,7 @@ pub enum LinkDownCause {
 
 /// What changed about a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", tag = "change")]
 pub enum ResourceChange {
     /// Up.
@@ -360,6 +367,7 @@ pub enum ResourceChange {
     /// Will be restarted in place.
     Restarting {
         /// After this long.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::time::DurationSchema))]
         after: Duration,
         /// Which attempt in the window.
         attempt: u32,
@@ -384,6 +392,7 @@ pub enum ResourceChange {
 
 /// Why a node may not become ACTIVE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum HoldKind {
     /// An operator took it out.

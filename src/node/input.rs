@@ -159,8 +159,10 @@ impl BadDatagram {
 
 /// Who answered a VIP probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct VipOwner {
     /// The address asked for.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "ip"))]
     pub address: IpAddr,
     /// The MAC address that answered, as text.
     pub mac: String,

@@ -17,6 +17,7 @@ use serde::Serialize;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 /// The daemon says every two seconds that it is still at it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,7 +61,7 @@ impl Errand {
 }
 
 /// How far something is that says so itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Progress {
     /// Done until now.
     done: u64,
@@ -71,7 +72,7 @@ pub(crate) struct Progress {
 }
 
 /// How an order stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Order {
     /// Its name, which whoever gave it may choose: the same one twice is one order.
     pub(crate) id: String,

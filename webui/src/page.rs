@@ -1,9 +1,11 @@
 //! The page: files that are part of the program.
 
+use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 
 use crate::problem::Problem;
 
@@ -20,11 +22,16 @@ const FILES: [(&str, &str, &[u8]); 9] = [
     ("icon.svg", "image/svg+xml", include_bytes!("../assets/icon.svg")),
 ];
 
-pub(crate) async fn index() -> impl IntoResponse {
+/// Where they are.
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/", get(index)).route("/assets/{name}", get(asset))
+}
+
+async fn index() -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/html; charset=utf-8")], include_str!("../assets/index.html"))
 }
 
-pub(crate) async fn asset(Path(name): Path<String>) -> Response {
+async fn asset(Path(name): Path<String>) -> Response {
     match FILES.iter().find(|(file, _, _)| *file == name) {
         Some((_, kind, content)) => ([(CONTENT_TYPE, *kind)], *content).into_response(),
         None => Problem::new(StatusCode::NOT_FOUND, format!("there is no file {name:?}")).into_response(),

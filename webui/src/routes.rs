@@ -5,6 +5,7 @@ mod events;
 mod health;
 mod history;
 mod metrics;
+mod openapi;
 mod rules;
 mod session;
 mod status;
@@ -14,7 +15,8 @@ use axum::extract::{FromRef, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::access::{Access, Settings};
 use crate::daemon::Feed;
@@ -22,6 +24,7 @@ use crate::orders::Orders;
 use crate::problem::Problem;
 use crate::questions::Questions;
 use crate::{host, page};
+use openapi::Description;
 pub(crate) use session::From;
 
 /// What answers are made of.
@@ -31,6 +34,7 @@ struct Desk {
     access: Access,
     orders: Orders,
     questions: Questions,
+    description: Description,
 }
 
 impl FromRef<Desk> for Questions {
@@ -57,37 +61,46 @@ impl FromRef<Desk> for Orders {
     }
 }
 
+impl FromRef<Desk> for Description {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.description.clone()
+    }
+}
+
 /// Everything that can be asked. `names`: what we may be called by besides addresses and `localhost`.
 pub fn router(feed: Feed, names: Vec<String>, settings: Settings) -> Router {
     let (access, orders) = (Access::new(settings), Orders::to(feed.socket().to_owned()));
     let questions = Questions::to(feed.socket().to_owned());
-    let desk = Desk { feed, access, orders, questions };
-    let streams = Router::new()
-        .route("/api/v1/events", get(events::events))
-        .with_state(events::Streams::over(desk.feed.clone(), desk.access.clone()));
-    let closed = Router::new()
-        .route("/api/v1/status", get(status::status))
-        .route("/api/v1/history", get(history::history))
-        .route("/api/v1/commands", post(commands::give))
-        .route("/api/v1/commands/{id}", get(commands::follow))
-        .route("/api/v1/rules/conflicts", get(rules::conflicts))
-        .route("/metrics", get(metrics::metrics))
-        .route("/api/v1/session", axum::routing::delete(session::end))
+    let streams = OpenApiRouter::new()
+        .routes(routes!(events::events))
+        .with_state(events::Streams::over(feed.clone(), access.clone()));
+    let mut closed = OpenApiRouter::new()
+        .routes(routes!(status::status))
+        .routes(routes!(history::history))
+        .routes(routes!(commands::give))
+        .routes(routes!(commands::follow))
+        .routes(routes!(rules::conflicts))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(session::end))
         .merge(streams)
-        .layer(from_fn_with_state(desk.access.clone(), guard));
-    let names: host::Names = names.into();
-    Router::new()
-        .route("/", get(page::index))
-        .route("/assets/{name}", get(page::asset))
-        .route("/api/v1/session", get(session::show).post(session::begin))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/active/{group}", get(health::active))
+        .layer(from_fn_with_state(access.clone(), guard));
+    openapi::guarded(closed.get_openapi_mut());
+    let (router, api) = OpenApiRouter::with_openapi(openapi::empty())
+        .routes(routes!(session::show, session::begin))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::active))
+        .routes(routes!(openapi::document))
         .merge(closed)
+        .split_for_parts();
+    let description = openapi::finish(api, access.cookie());
+    let names: host::Names = names.into();
+    router
+        .merge(page::routes())
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(from_fn_with_state(names, host::check))
-        .with_state(desk)
+        .with_state(Desk { feed, access, orders, questions, description })
 }
 
 /// Lets in who may look, and lets change something who knows the word of his session.

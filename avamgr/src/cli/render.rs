@@ -30,6 +30,7 @@ pub fn is_stale(status: &Status, now: Instant) -> bool {
 /// `status --json`: the status with its age, or why there is none. A stale one is under another key, so that no script takes
 /// it for the truth.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StatusDocument<'a> {
     /// `known`, `stale` or `unknown`.
     pub state: &'static str,

@@ -9,6 +9,7 @@ use crate::node::event::HoldKind;
 
 /// Why a role changed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", tag = "cause")]
 pub enum Cause {
     /// The daemon started: leftovers are removed first.
@@ -27,6 +28,7 @@ pub enum Cause {
     /// The peers are silent, the arbitrator answers and nobody answers for the VIPs.
     PeerSilent {
         /// How long the last peer has been silent.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::time::DurationSchema))]
         silence: Duration,
         /// The hold time was not needed: every path was asked.
         asked_all: bool,
@@ -34,6 +36,7 @@ pub enum Cause {
     /// A majority of the voters has to give us the lease, and nobody is heard who has it.
     Lease {
         /// How long the last peer has been silent, if one is.
+        #[cfg_attr(feature = "schema", schema(value_type = Option<crate::time::DurationSchema>))]
         silence: Option<Duration>,
     },
     /// The lease ran out: no majority has acknowledged its renewal in time.

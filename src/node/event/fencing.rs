@@ -9,6 +9,7 @@ use crate::node::event::{AlarmKey, Fact, Severity};
 
 /// What is to be told of fencing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", tag = "fencing")]
 pub enum Fencing {
     /// Its fence devices are told to turn a node off.
@@ -60,6 +61,7 @@ pub enum Fencing {
         /// What.
         resource: ResourceId,
         /// The time that the watchdog takes.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::time::DurationSchema))]
         within: Duration,
     },
     /// It could be stopped after all, before the reset.

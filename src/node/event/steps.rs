@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Steps of a switchover.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum SwitchoverStep {
     /// Accepted by the ACTIVE node.
@@ -25,6 +26,7 @@ pub enum SwitchoverStep {
 
 /// Steps of an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum UpgradeStep {
     /// The other nodes are being told.
@@ -32,6 +34,7 @@ pub enum UpgradeStep {
         /// The new program, unless it is the daemon's own file.
         binary: Option<String>,
         /// For how long this node may be silent.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::time::DurationSchema))]
         absence: Duration,
     },
     /// Something came in between: nothing has changed.
@@ -48,6 +51,7 @@ pub enum UpgradeStep {
         /// Version of this one.
         to: String,
         /// How long this node was silent.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::time::DurationSchema))]
         silence: Duration,
         /// Something was not as it had been left, or had to be brought down.
         moved: bool,

@@ -7,6 +7,7 @@ use crate::node::event::{AlarmKey, Fact, Severity};
 
 /// What is to be told of the voters and their terms.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", tag = "voting")]
 pub enum Voting {
     /// A peer counts other voters than this node.

@@ -12,6 +12,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 use super::session::From;
 use crate::access::{Access, Who};
@@ -26,7 +27,7 @@ const KEY_MAX: usize = 64;
 const WAIT_MAX: u64 = 60;
 
 /// What may be ordered.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "command", deny_unknown_fields)]
 pub(super) enum Wish {
     /// Move a group to another node.
@@ -42,6 +43,7 @@ pub(super) enum Wish {
     /// Take this node out.
     Offline {
         /// For so many seconds; until `online` unless given.
+        #[schema(maximum = 4_294_967_295_u32)]
         seconds: Option<u32>,
     },
     /// Let this node take part again.
@@ -91,13 +93,41 @@ impl Wish {
 }
 
 /// How long to wait for the end.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wait {
-    /// Seconds; 0 unless given.
+    /// For so many seconds the answer waits for the end: 0 unless given, and never more than 60.
     wait: Option<u64>,
 }
 
+/// Give an order
+///
+/// To whoever may steer. Names of nodes, groups and resources are looked at by the daemon: what it refuses is `refused` in `answer`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/commands",
+    params(
+        Wait,
+        (
+            "idempotency-key" = Option<String>,
+            Header,
+            description = "A name for the order: the same one twice is carried out once",
+            pattern = "^[A-Za-z0-9_-]{1,64}$"
+        )
+    ),
+    request_body = Wish,
+    responses(
+        (status = 200, description = "Its end", body = Order),
+        (status = 202, description = "It is under way", body = Order),
+        (status = 400, description = "That is no JSON, or no name of an order, or no time"),
+        (status = 403, description = "You may look, and not steer; or the word of your session is missing"),
+        (status = 409, description = "There was another order of this name"),
+        (status = 415, description = "The body is not said to be JSON"),
+        (status = 422, description = "That is no order"),
+        (status = 429, description = "Many orders are under way"),
+    )
+)]
 pub(super) async fn give(
     State(access): State<Access>,
     State(orders): State<Orders>,
@@ -125,6 +155,18 @@ pub(super) async fn give(
     Ok(told(order, wait).await)
 }
 
+/// How an order stands
+#[utoipa::path(
+    get,
+    path = "/api/v1/commands/{id}",
+    params(("id" = String, Path, description = "Its name"), Wait),
+    responses(
+        (status = 200, description = "Its end", body = Order),
+        (status = 202, description = "It is under way", body = Order),
+        (status = 400, description = "That is no text, or no time"),
+        (status = 404, description = "There is no order of this name, or no more"),
+    )
+)]
 pub(super) async fn follow(
     State(orders): State<Orders>,
     id: Result<Path<String>, PathRejection>,

@@ -46,6 +46,18 @@ impl Streams {
     }
 }
 
+/// Everything as it happens
+///
+/// Server-sent events, without end. `status`: a `StatusDocument`, at the beginning and at least once a second. `history`: a list of
+/// `HistoryEntry`, the last ones, at the beginning and after a loss. `entry`: a `HistoryEntry`, each new one.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    responses(
+        (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
+        (status = 503, description = "Too many look already"),
+    )
+)]
 pub(super) async fn events(
     State(streams): State<Streams>,
     headers: HeaderMap,

@@ -16,17 +16,39 @@ use crate::problem::Problem;
 /// A daemon that is well says every second how it stands: who is ACTIVE is not believed for longer than this without it.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// This program answers.
+/// This program answers
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It does", body = String)))]
 pub(super) async fn alive() -> &'static str {
     "alive\n"
 }
 
-/// The daemon answers and its decision goes on.
+/// The daemon answers and its decision goes on
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    responses(
+        (status = 200, description = "It does", body = String),
+        (status = 503, description = "It does not, or it is not known"),
+    )
+)]
 pub(super) async fn ready(State(feed): State<Feed>) -> Result<&'static str, Problem> {
     known(&feed.said()).map(|_| "ready\n")
 }
 
-/// This node is ACTIVE in the group, as of now: nobody is told so who asks a daemon that is not known to be well.
+/// This node is ACTIVE in the group, as of now
+///
+/// For load balancers. Nobody is told so who asks a daemon that is not known to be well.
+#[utoipa::path(
+    get,
+    path = "/active/{group}",
+    params(("group" = String, Path, description = "The group")),
+    responses(
+        (status = 200, description = "It is", body = String),
+        (status = 400, description = "That is no text"),
+        (status = 404, description = "There is no such group"),
+        (status = 503, description = "It is not, or it is not known"),
+    )
+)]
 pub(super) async fn active(
     State(feed): State<Feed>,
     group: Result<Path<String>, PathRejection>,

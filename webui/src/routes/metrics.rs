@@ -16,6 +16,14 @@ use figures::Figures;
 /// As [OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/) wants it.
 const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Figures for Prometheus
+///
+/// While the daemon is not known to be well there is only `avamgr_up 0`.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses((status = 200, description = "OpenMetrics", body = String, content_type = KIND))
+)]
 pub(super) async fn metrics(State(feed): State<Feed>) -> Response {
     match text(feed.said()) {
         Ok(text) => ([(CONTENT_TYPE, KIND)], text).into_response(),

@@ -6,12 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::problem::Problem;
 use crate::questions::Questions;
 
 /// Versions that lost when two nodes changed the same rule at once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Conflicts {
     /// The oldest first.
     conflicts: Vec<KeptStatus>,
@@ -19,6 +20,18 @@ pub(super) struct Conflicts {
     omitted: u64,
 }
 
+/// Versions of rules that lost when two nodes changed the same one at once
+///
+/// The youngest 50 of those that wait for a word: `rules_restore` or `rules_settle`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/rules/conflicts",
+    responses(
+        (status = 200, description = "What lost, the oldest first", body = Conflicts),
+        (status = 502, description = "The daemon is of another version"),
+        (status = 503, description = "The daemon or rules-sync does not answer, or no rules are replicated"),
+    )
+)]
 pub(super) async fn conflicts(State(questions): State<Questions>) -> Result<Json<Conflicts>, Problem> {
     let order = courier::Request::Kept { conflicts: true };
     match questions.ask(&Request::Rules { order }).await?.next().await? {

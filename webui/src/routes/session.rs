@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::access::{Access, Session, Who};
 use crate::problem::Problem;
@@ -19,7 +20,8 @@ use crate::problem::Problem;
 pub(crate) struct From(pub(crate) IpAddr);
 
 /// Who asks, as far as it is known.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
 struct Document<'a> {
     /// Somebody has to say who he is before he may look.
     asks: bool,
@@ -32,14 +34,19 @@ struct Document<'a> {
 }
 
 /// What is said to log in.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Login {
+    /// Who.
     name: String,
+    /// Known to nobody else.
     password: String,
 }
 
-/// Who asks. It counts as a sign of life of whoever sits before the page.
+/// Who asks
+///
+/// It counts as a sign of life of whoever sits before the page.
+#[utoipa::path(get, path = "/api/v1/session", responses((status = 200, description = "As far as it is known", body = Document)))]
 pub(super) async fn show(State(access): State<Access>, headers: HeaderMap) -> Response {
     match access.identify(&headers) {
         Ok(who) => {
@@ -53,6 +60,23 @@ pub(super) async fn show(State(access): State<Access>, headers: HeaderMap) -> Re
     }
 }
 
+/// Log in
+///
+/// The answer has the session as a cookie. Programs have a token instead, and send it each time.
+#[utoipa::path(
+    post,
+    path = "/api/v1/session",
+    request_body = Login,
+    responses(
+        (status = 204, description = "In", headers(("set-cookie" = String, description = "The session"))),
+        (status = 400, description = "That is no JSON"),
+        (status = 401, description = "Wrong name or password"),
+        (status = 404, description = "Nobody is asked who he is here"),
+        (status = 415, description = "The body is not said to be JSON"),
+        (status = 422, description = "That is not how one logs in"),
+        (status = 429, description = "Too many wrong passwords, or too many at once"),
+    )
+)]
 pub(super) async fn begin(
     State(access): State<Access>,
     Extension(From(address)): Extension<From>,
@@ -65,6 +89,15 @@ pub(super) async fn begin(
     Ok(response)
 }
 
+/// Log out
+#[utoipa::path(
+    delete,
+    path = "/api/v1/session",
+    responses(
+        (status = 204, description = "Out", headers(("set-cookie" = String, description = "Takes the session away"))),
+        (status = 403, description = "The word of the session is missing, or another site's page wants it"),
+    )
+)]
 pub(super) async fn end(State(access): State<Access>, Extension(who): Extension<Who>) -> Result<Response, Problem> {
     if let Some(session) = &who.session {
         access.log_out(session);

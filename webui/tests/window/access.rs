@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::house::{Answer, House, SOON};
 
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
-const SWITCHOVER: &str = r#"{"command":"switchover","group":"dre"}"#;
+pub(crate) const SWITCHOVER: &str = r#"{"command":"switchover","group":"dre"}"#;
 
 /// A request with these headers, each with its end of line.
-fn send(house: &House, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+pub(crate) fn send(house: &House, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
     let length = body.len();
     house.ask(&format!(
@@ -27,8 +27,8 @@ fn log_in(house: &House, name: &str, password: &str) -> Answer {
 
 /// The headers of somebody who is in.
 pub(crate) struct Visitor {
-    cookie: String,
-    csrf: String,
+    pub(crate) cookie: String,
+    pub(crate) csrf: String,
 }
 
 impl Visitor {

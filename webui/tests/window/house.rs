@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use avamgr::control::{Answers, ControlServer, Outbox, Policy, Ports, Serving, outbox};
@@ -14,7 +14,7 @@ use avamgr::users::{Kind, Right, User, Users};
 use avamgr::{clock, hooks, inputs};
 use avamgr_core::cluster::{GroupId, NodeId, ResourceId};
 use avamgr_core::config::{self, Config};
-use avamgr_core::control::{self, Command, Status};
+use avamgr_core::control::{self, Command, HistoryEntry, Status};
 use avamgr_core::courier::Watched;
 use avamgr_core::node::Input;
 use avamgr_core::node::event::{Event, Fact, ResourceChange, Severity};
@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::contract::Contract;
 use crate::{courier, status};
 
 /// Long enough for anything that is expected to happen.
@@ -114,7 +115,17 @@ impl House {
         let (address, window) = open_window(socket, settings);
         let (history, window) = (Arc::new(History::in_memory()), Some(window));
         let (stands, serving, rules) = (Arc::default(), None, watch::Sender::new(None));
-        Self { stands, users, directory, history, status, config, rules, serving, address, window }
+        let house = Self { stands, users, directory, history, status, config, rules, serving, address, window };
+        house.contract();
+        house
+    }
+
+    /// What a window promises: the same in every house.
+    pub(crate) fn contract(&self) -> &'static Contract {
+        static CONTRACT: OnceLock<Contract> = OnceLock::new();
+        let ask =
+            || self.ask_alone("GET /api/v1/openapi.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        CONTRACT.get_or_init(|| Contract::new(ask().json()))
     }
 
     fn socket(&self) -> PathBuf {
@@ -191,6 +202,11 @@ impl House {
         self.history.record(status::entry(Fact::ArbitratorReachable, Severity::Info, text));
     }
 
+    /// This has happened.
+    pub(crate) fn remember(&self, entry: HistoryEntry) {
+        self.history.record(entry);
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -208,8 +224,17 @@ impl House {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
     }
 
-    /// Sends this and reads until the other side has said everything.
+    /// Sends this, reads until the other side has said everything, and holds that against what was promised.
     pub(crate) fn ask(&self, request: &str) -> Answer {
+        let answer = self.ask_alone(request);
+        let mut words = request.split(' ');
+        if let (Some(method), Some(path)) = (words.next(), words.next()) {
+            self.contract().hold(method, path, &answer);
+        }
+        answer
+    }
+
+    fn ask_alone(&self, request: &str) -> Answer {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();
         let mut said = String::new();
@@ -227,7 +252,7 @@ impl House {
     pub(crate) fn events(&self) -> Events {
         let mut stream = self.connect();
         stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
-        Events(BufReader::new(stream))
+        Events(BufReader::new(stream), self.contract())
     }
 
     pub(crate) fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
@@ -316,7 +341,7 @@ impl Answer {
 }
 
 /// A stream of events.
-pub(crate) struct Events(BufReader<TcpStream>);
+pub(crate) struct Events(BufReader<TcpStream>, &'static Contract);
 
 impl Events {
     /// The next event: its name and its document.
@@ -328,8 +353,20 @@ impl Events {
             if let Some(found) = line.strip_prefix("event: ") {
                 found.trim_end().clone_into(&mut name);
             } else if let Some(data) = line.strip_prefix("data: ") {
-                return (name, serde_json::from_str(data).unwrap());
+                let document: Value = serde_json::from_str(data).unwrap();
+                self.hold(&name, &document);
+                return (name, document);
             }
+        }
+    }
+
+    /// It is what is promised of an event of this name.
+    fn hold(&self, name: &str, document: &Value) {
+        match name {
+            "status" => self.1.hold_document("StatusDocument", document),
+            "entry" => self.1.hold_document("HistoryEntry", document),
+            "history" => document.as_array().unwrap().iter().for_each(|it| self.1.hold_document("HistoryEntry", it)),
+            other => panic!("nobody has heard of {other:?}"),
         }
     }
 

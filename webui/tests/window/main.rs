@@ -4,15 +4,18 @@
 
 mod access;
 mod answers;
+mod api;
 mod browser;
 #[path = "../../../tests/browser/mod.rs"]
 #[allow(dead_code, reason = "stories of the lab use the rest")]
 mod chromium;
+mod contract;
 #[path = "../../../avamgr/tests/operator/courier.rs"]
 mod courier;
 mod crowd;
 mod house;
 mod live;
 mod rules;
+mod samples;
 #[path = "../../../avamgr/tests/operator/status.rs"]
 mod status;
