@@ -60,7 +60,7 @@ pub enum Fact {
         to: Role,
         /// The term now.
         term: Term,
-        /// Our place in the order of succession now, see [`crate::control::GroupStatus::position`].
+        /// Our place in the order of succession now, as in the status.
         #[serde(default)]
         position: u8,
         /// Why.

@@ -43,7 +43,7 @@ pub(super) enum Wish {
     /// Take this node out.
     Offline {
         /// For so many seconds; until `online` unless given.
-        #[schema(maximum = 4_294_967_295_u32)]
+        #[schema(maximum = 4_294_967_295_u32, format = Int64)]
         seconds: Option<u32>,
     },
     /// Let this node take part again.
@@ -107,6 +107,7 @@ pub(super) struct Wait {
 #[utoipa::path(
     post,
     path = "/api/v1/commands",
+    operation_id = "give_order",
     params(
         Wait,
         (
@@ -159,6 +160,7 @@ pub(super) async fn give(
 #[utoipa::path(
     get,
     path = "/api/v1/commands/{id}",
+    operation_id = "follow_order",
     params(("id" = String, Path, description = "Its name"), Wait),
     responses(
         (status = 200, description = "Its end", body = Order),

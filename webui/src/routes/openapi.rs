@@ -92,8 +92,8 @@ pub(super) fn finish(mut api: OpenApi, cookie: &str) -> Description {
         .schemas
         .insert(problem::Document::name().into_owned(), <problem::Document<'_> as utoipa::PartialSchema>::schema());
     components.security_schemes.extend(securities(cookie));
-    // A document of strings and numbers always has a text.
-    Description(api.to_json().unwrap_or_default().into())
+    // A document of strings and numbers always has a text. What Rust calls `None` is called otherwise there.
+    Description(api.to_json().unwrap_or_default().replace("`None`", "`null`").into())
 }
 
 fn securities(cookie: &str) -> impl Iterator<Item = (String, RefOr<SecurityScheme>)> {

@@ -46,7 +46,7 @@ pub(super) struct Login {
 /// Who asks
 ///
 /// It counts as a sign of life of whoever sits before the page.
-#[utoipa::path(get, path = "/api/v1/session", responses((status = 200, description = "As far as it is known", body = Document)))]
+#[utoipa::path(get, path = "/api/v1/session", operation_id = "who_asks", responses((status = 200, description = "As far as it is known", body = Document)))]
 pub(super) async fn show(State(access): State<Access>, headers: HeaderMap) -> Response {
     match access.identify(&headers) {
         Ok(who) => {
@@ -66,6 +66,7 @@ pub(super) async fn show(State(access): State<Access>, headers: HeaderMap) -> Re
 #[utoipa::path(
     post,
     path = "/api/v1/session",
+    operation_id = "log_in",
     request_body = Login,
     responses(
         (status = 204, description = "In", headers(("set-cookie" = String, description = "The session"))),
@@ -93,6 +94,7 @@ pub(super) async fn begin(
 #[utoipa::path(
     delete,
     path = "/api/v1/session",
+    operation_id = "log_out",
     responses(
         (status = 204, description = "Out", headers(("set-cookie" = String, description = "Takes the session away"))),
         (status = 403, description = "The word of the session is missing, or another site's page wants it"),
