@@ -103,7 +103,8 @@ pub(super) struct Wait {
 
 /// Give an order
 ///
-/// To whoever may steer. Names of nodes, groups and resources are looked at by the daemon: what it refuses is `refused` in `answer`.
+/// To whoever may steer. Names of nodes, groups and resources are looked at by the daemon: what it refuses is `refused` in
+/// `answer`.
 #[utoipa::path(
     post,
     path = "/api/v1/commands",

@@ -48,8 +48,8 @@ impl Streams {
 
 /// Everything as it happens
 ///
-/// Server-sent events, without end. `status`: a `StatusDocument`, at the beginning and at least once a second. `history`: a list of
-/// `HistoryEntry`, the last ones, at the beginning and after a loss. `entry`: a `HistoryEntry`, each new one.
+/// Server-sent events, without end. `status`: a `StatusDocument`, at the beginning and at least once a second. `history`: a list
+/// of `HistoryEntry`, the last ones, at the beginning and after a loss. `entry`: a `HistoryEntry`, each new one.
 #[utoipa::path(
     get,
     path = "/api/v1/events",

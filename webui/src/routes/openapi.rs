@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::IntoResponse;
-use utoipa::ToSchema as _;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::AdditionalProperties;
@@ -17,6 +16,7 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{
     Components, Content, Header, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, Schema,
 };
+use utoipa::{PartialSchema as _, ToSchema as _};
 
 use super::commands::Wish;
 use crate::access::CSRF;
@@ -37,7 +37,11 @@ pub(super) struct Description(Arc<str>);
 /// This document
 ///
 /// It is open to whoever may load the page: it says nothing about this node but the name of its cookie.
-#[utoipa::path(get, path = "/api/v1/openapi.json", responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/openapi.json",
+    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value))
+)]
 pub(super) async fn document(State(Description(text)): State<Description>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], text.to_string())
 }
@@ -88,9 +92,7 @@ pub(super) fn finish(mut api: OpenApi, cookie: &str) -> Description {
     if let Some(RefOr::T(Schema::OneOf(wishes))) = components.schemas.get_mut(&*Wish::name()) {
         wishes.items.iter_mut().for_each(has_nothing_else);
     }
-    components
-        .schemas
-        .insert(problem::Document::name().into_owned(), <problem::Document<'_> as utoipa::PartialSchema>::schema());
+    components.schemas.insert(problem::Document::name().into_owned(), problem::Document::schema());
     components.security_schemes.extend(securities(cookie));
     // A document of strings and numbers always has a text. What Rust calls `None` is called otherwise there.
     Description(api.to_json().unwrap_or_default().replace("`None`", "`null`").into())

@@ -46,7 +46,12 @@ pub(super) struct Login {
 /// Who asks
 ///
 /// It counts as a sign of life of whoever sits before the page.
-#[utoipa::path(get, path = "/api/v1/session", operation_id = "who_asks", responses((status = 200, description = "As far as it is known", body = Document)))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/session",
+    operation_id = "who_asks",
+    responses((status = 200, description = "As far as it is known", body = Document))
+)]
 pub(super) async fn show(State(access): State<Access>, headers: HeaderMap) -> Response {
     match access.identify(&headers) {
         Ok(who) => {

@@ -10,7 +10,7 @@ use crate::house::Answer;
 /// All that is promised.
 pub(crate) struct Contract {
     document: Value,
-    closed: Value,
+    events: BTreeMap<&'static str, Validator>,
     operations: BTreeMap<(String, String), BTreeMap<u16, BTreeMap<String, Validator>>>,
 }
 
@@ -29,7 +29,9 @@ impl Contract {
                 operations.insert((method.to_uppercase(), path.clone()), responses.collect());
             }
         }
-        Self { document, closed, operations }
+        let of = |name: &str| validator(&closed, json!({ "$ref": format!("#/components/schemas/{name}") }));
+        let events = ["StatusDocument", "HistoryEntry"].map(|name| (name, of(name))).into();
+        Self { document, events, operations }
     }
 
     /// Method and path of each operation.
@@ -44,7 +46,7 @@ impl Contract {
 
     /// The operation a request is meant for, if it is one.
     pub(crate) fn find(&self, method: &str, path: &str) -> Option<(String, String)> {
-        let path = path.split('?').next().unwrap();
+        let path = path.split('?').next()?;
         let fits = |(known, template): &&(String, String)| known == method && is_at(template, path);
         self.operations.keys().find(fits).cloned()
     }
@@ -68,10 +70,9 @@ impl Contract {
         }
     }
 
-    /// A document is one of this name.
-    pub(crate) fn hold_document(&self, name: &str, document: &Value) {
-        let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
-        hold(&validator(&self.closed, schema), document, name);
+    /// A document of the stream is one of this name.
+    pub(crate) fn hold_event(&self, name: &str, document: &Value) {
+        hold(&self.events[name], document, name);
     }
 }
 

@@ -363,9 +363,9 @@ impl Events {
     /// It is what is promised of an event of this name.
     fn hold(&self, name: &str, document: &Value) {
         match name {
-            "status" => self.1.hold_document("StatusDocument", document),
-            "entry" => self.1.hold_document("HistoryEntry", document),
-            "history" => document.as_array().unwrap().iter().for_each(|it| self.1.hold_document("HistoryEntry", it)),
+            "status" => self.1.hold_event("StatusDocument", document),
+            "entry" => self.1.hold_event("HistoryEntry", document),
+            "history" => document.as_array().unwrap().iter().for_each(|it| self.1.hold_event("HistoryEntry", it)),
             other => panic!("nobody has heard of {other:?}"),
         }
     }
