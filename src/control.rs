@@ -4,6 +4,7 @@
 
 mod command;
 pub mod frame;
+mod history;
 pub mod sentence;
 pub mod words;
 
@@ -13,10 +14,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use command::{Command, FenceVerb, ResourceVerb};
+pub use history::{Filter, HistoryEntry};
 
 use crate::cluster::{Role, SafetyClass, Term};
 use crate::courier;
-use crate::node::event::{Event, HoldKind};
+use crate::node::event::HoldKind;
 use crate::time::Instant;
 
 /// The last word on a command.
@@ -60,6 +62,12 @@ pub enum Request {
         last: usize,
         /// Go on.
         follow: bool,
+        /// Only those with smaller numbers: so one goes back from page to page.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<u64>,
+        /// Only those that fit, also of the new ones.
+        #[serde(default, skip_serializing_if = "Filter::is_everything")]
+        filter: Filter,
     },
     /// A command; answered by `Reply::Answer`, events of it before that.
     Command(Command),
@@ -81,6 +89,18 @@ pub enum Request {
     Reload,
     /// The config in force, as JSON.
     Config,
+}
+
+impl Request {
+    /// The last events.
+    pub fn last(last: usize) -> Self {
+        Self::History { last, follow: false, before: None, filter: Filter::default() }
+    }
+
+    /// The last events, and each new one as it happens.
+    pub fn follow(last: usize) -> Self {
+        Self::History { last, follow: true, before: None, filter: Filter::default() }
+    }
 }
 
 /// What the daemon sends back, one a line.
@@ -124,22 +144,6 @@ pub enum Reply {
         /// Why.
         reason: String,
     },
-}
-
-/// An event with what a reader needs besides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct HistoryEntry {
-    /// Wall clock when it was recorded, RFC 3339 in UTC with milliseconds.
-    pub time: String,
-    /// The node that recorded it.
-    pub node: String,
-    /// The event as data.
-    pub event: Event,
-    /// Its severity.
-    pub severity: crate::node::event::Severity,
-    /// The sentence.
-    pub text: String,
 }
 
 /// Everything an operator can see of a node, with the moment each thing was last seen.

@@ -1,8 +1,11 @@
 //! The hard end of a daemon that cannot do its work any more. Its silence is understood by the peers, the right of what it
 //! has started ends, and addresses run out; half a daemon that goes on would be none of that.
 
-use std::panic;
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::abort;
+use std::sync::Once;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -22,6 +25,34 @@ pub(crate) fn of_any_panic() {
     panic::set_hook(Box::new(|panic| die(&format!("a defect ends the daemon: {panic}"))));
 }
 
+thread_local! {
+    /// A panic of this thread is answered by whoever called [`spare`].
+    static SPARED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does what may panic over a damaged file, and only over that: the panic is an error like any other. What `work` has changed is
+/// in doubt then, and must not be used again.
+pub(crate) fn spare<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !SPARED.get() {
+                before(panic);
+            }
+        }));
+    });
+    let outer = SPARED.replace(true);
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    SPARED.set(outer);
+    done.map_err(|panic| words(panic.as_ref()))
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
@@ -36,6 +67,7 @@ mod tests {
     fn a_task_that_panics_ends_the_process() {
         if std::env::var_os(VICTIM).is_some() {
             of_any_panic();
+            assert_eq!(spare(|| panic!("a damaged file")).map(|()| 0), Err("a damaged file".to_owned()));
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             drop(runtime.block_on(async { tokio::spawn(async { panic!("on purpose") }).await }));
             return;

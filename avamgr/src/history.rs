@@ -1,13 +1,20 @@
 //! HISTORY: every event, kept on disk within bounds and told live.
 //!
-//! Two files of JSON lines, the older one dropped when the newer is full; the last events are also held in memory, where
-//! queries find them. A thread of its own does the writing: a disk that hangs or is full costs nobody anything but the
-//! file, and is reported once.
+//! ```text
+//! record ─▶ held (the last ones, in memory) ─▶ followers
+//!        └▶ queue ─▶ writer's thread ─▶ store ◀─ reader's thread ◀─ questions beyond what is held
+//! ```
+//!
+//! Each entry has a number, one more than the one before it, also over restarts. Recording and following wait for nothing: a
+//! disk that hangs or is full, or a file that is damaged, costs nobody anything but the file, and is reported once.
 
-pub mod files;
+mod held;
+mod legacy;
+mod reader;
+pub mod store;
+mod telling;
 mod writer;
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,82 +22,105 @@ use std::time::Duration;
 use avamgr_core::control::HistoryEntry;
 use tokio::sync::broadcast;
 
-use crate::history::files::Files;
+use crate::history::held::Held;
+use crate::history::reader::Reader;
 use crate::history::writer::Writer;
 
-/// Entries held in memory, about half a KiB each: more than an operator reads, far less than the daemon may weigh.
-pub const HELD_MAX: usize = 1024;
+pub use held::HELD_MAX;
+pub use telling::Telling;
 
 /// Live entries a slow follower may be behind before it misses some.
 const LIVE_DEPTH: usize = 1024;
 
-/// Size of each of the two files unless told otherwise.
-pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How long all entries on disk are together unless told otherwise: some 20,000, for months of a quiet cluster.
+pub const BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// The history of this node. Shared by reference; recording and asking wait for nothing.
+/// How long the store may take to be opened before recording begins without it. The numbers are in it.
+const OPENING: Duration = Duration::from_secs(1);
+
+/// The history of this node. Shared by reference; recording and following wait for nothing.
 #[derive(Debug)]
 pub struct History {
-    held: Mutex<VecDeque<Arc<HistoryEntry>>>,
+    held: Arc<Mutex<Held>>,
     live: broadcast::Sender<Arc<HistoryEntry>>,
-    writer: Option<Writer>,
+    disk: Option<Disk>,
+}
+
+#[derive(Debug)]
+struct Disk {
+    writer: Writer,
+    reader: Reader,
 }
 
 impl History {
-    /// Takes up the history of `directory`. Never fails: without its files it goes on in memory and
+    /// Takes up the history of `directory`. Never fails: without its store it goes on in memory and
     /// [`trouble`](Self::trouble) says why.
-    pub fn open(directory: &Path, file_bytes_max: u64) -> Self {
-        let held: VecDeque<_> = files::last(directory, HELD_MAX).into_iter().map(Arc::new).collect();
-        let writer = Writer::spawn(Files::new(directory, file_bytes_max));
-        Self { held: Mutex::new(held), live: broadcast::Sender::new(LIVE_DEPTH), writer: Some(writer) }
+    pub fn open(directory: &Path, bytes_max: u64) -> Self {
+        // Where there is nothing yet it begins with 1, whether a store can be made or not.
+        let begins = !directory.join(store::FILE).exists() && !legacy::is_there(directory);
+        let held = Arc::new(Mutex::new(Held::from(begins.then_some(1))));
+        let writer = Writer::spawn(directory, bytes_max, Arc::clone(&held), OPENING);
+        let reader = Reader::spawn(writer.shelf());
+        Self { held, live: broadcast::Sender::new(LIVE_DEPTH), disk: Some(Disk { writer, reader }) }
     }
 
-    /// A history without files.
+    /// A history without a store.
     pub fn in_memory() -> Self {
-        Self { held: Mutex::default(), live: broadcast::Sender::new(LIVE_DEPTH), writer: None }
+        let held = Arc::new(Mutex::new(Held::from(Some(1))));
+        Self { held, live: broadcast::Sender::new(LIVE_DEPTH), disk: None }
     }
 
-    /// Keeps an entry and tells it to all followers.
+    /// Gives an entry its number, keeps it and tells it to all followers.
     pub fn record(&self, entry: HistoryEntry) {
-        if let Some(writer) = &self.writer {
-            writer.offer(&entry);
+        let mut held = lock(&self.held);
+        let entry = held.record(entry);
+        if let Some(disk) = self.disk.as_ref().filter(|_| held.is_numbered()) {
+            disk.writer.offer(&entry);
         }
-        let entry = Arc::new(entry);
-        let mut held = self.lock();
-        if held.len() == HELD_MAX {
-            held.pop_front();
-        }
-        held.push_back(Arc::clone(&entry));
-        // Told under the lock: a follower that joins now has it in its past or hears it, never both.
-        let _nobody_listens = self.live.send(entry);
+        // Under the lock, so that `follow` sees each entry once. Nobody listening is no error.
+        let _ = self.live.send(entry);
     }
 
-    /// At most `count` of the last entries held in memory, oldest first.
+    /// Keeps an entry of another history, with the number it has there, and tells it to all followers.
+    pub fn repeat(&self, entry: HistoryEntry) {
+        let mut held = lock(&self.held);
+        let entry = held.keep(entry);
+        let _ = self.live.send(entry);
+    }
+
+    /// At most `count` of the last entries that are held, oldest first.
     pub fn last(&self, count: usize) -> Vec<Arc<HistoryEntry>> {
         self.follow(count).0
     }
 
     /// The same, and every entry after them.
     pub fn follow(&self, count: usize) -> (Vec<Arc<HistoryEntry>>, broadcast::Receiver<Arc<HistoryEntry>>) {
-        let held = self.lock();
-        let skip = held.len().saturating_sub(count);
-        (held.iter().skip(skip).cloned().collect(), self.live.subscribe())
+        let held = lock(&self.held);
+        (held.last(count), self.live.subscribe())
     }
 
-    /// Why the files are not written at present, for an alarm.
+    /// Why the store is not written at present, for an alarm.
     pub fn trouble(&self) -> Option<String> {
-        self.writer.as_ref().and_then(Writer::trouble)
+        self.disk.as_ref().and_then(|disk| disk.writer.trouble())
     }
 
-    /// Waits until everything recorded so far is on disk, at most this long. For the end of the daemon.
+    /// Waits until everything recorded so far is on disk, at most this long.
     pub fn flush(&self, within: Duration) {
-        if let Some(writer) = &self.writer {
-            writer.flush(within);
+        if let Some(disk) = &self.disk {
+            disk.writer.flush(within);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<HistoryEntry>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The same for the end of the daemon: whoever opens the store next need not mend it.
+    pub fn close(&self, within: Duration) {
+        if let Some(disk) = &self.disk {
+            disk.writer.close(within);
+        }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use crate::fencing::Fencer;
 use crate::fencing::watchdog::{Keeper, Watchdog};
 use crate::guard::{self, Guard, Handle};
 use crate::hands::{Hands, serve_fences, serve_probes};
-use crate::history::History;
+use crate::history::{BYTES_MAX, History};
 use crate::inputs::{self, Inputs};
 use crate::journal::Settings;
 use crate::journal::service::{self, Pulse};
@@ -55,8 +55,6 @@ use crate::{chance, checks, clock, die, hooks, realtime};
 use companions::Companions;
 use end::LastWords;
 
-/// Size of one history file; two are kept.
-const HISTORY_BYTES: u64 = 4 * 1024 * 1024;
 /// Reloads that may wait.
 const RELOADS: usize = 4;
 /// How long the last words may take to be written at the end.
@@ -151,7 +149,7 @@ async fn serve(start: &Start) -> Result<()> {
         upgrader: Arc::new(Upgrader::new(tunes.clone(), outbox.clone())),
         reloader: Arc::new(reloader(start, &config, tunes, outbox.clone())),
         inputs: inputs.clone(),
-        history: Arc::new(History::open(&state_dir, HISTORY_BYTES)),
+        history: Arc::new(History::open(&state_dir, BYTES_MAX)),
         answers: Answers::default(),
     };
     let scribe = Scribe::new(start.node, shared.reloader.config(), Arc::clone(&shared.history));
@@ -317,7 +315,7 @@ async fn hand_over(shared: &Shared, companions: Companions, state: &[u8]) -> any
     for _ in 0..LAST_TURNS {
         tokio::task::yield_now().await;
     }
-    shared.history.flush(FAREWELL);
+    shared.history.close(FAREWELL);
     let error = shared.upgrader.become_next(state);
     anyhow::Error::from(error).context("no program can be run that goes on with this daemon")
 }

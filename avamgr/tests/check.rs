@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::Command as Process;
 use std::time::Duration;
 
-use avamgr::history::{FILE_BYTES_MAX, History};
+use avamgr::history::{BYTES_MAX, History};
 use avamgr_core::node::event::{Fact, Severity};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -194,7 +194,7 @@ fn keys_are_made_added_changed_and_removed() {
 #[test]
 fn the_files_of_a_dead_daemon_tell_its_last_events() {
     let host = Host::new();
-    let history = History::open(&host.path("state"), FILE_BYTES_MAX);
+    let history = History::open(&host.path("state"), BYTES_MAX);
     for number in 1..=3 {
         history.record(status::entry(Fact::Isolated, Severity::Alarm, &format!("event {number}")));
     }
@@ -208,7 +208,7 @@ fn the_files_of_a_dead_daemon_tell_its_last_events() {
 #[test]
 fn why_and_history_of_a_daemon_that_hangs_come_from_its_files() {
     let host = Host::new();
-    let history = History::open(&host.path("state"), FILE_BYTES_MAX);
+    let history = History::open(&host.path("state"), BYTES_MAX);
     history.record(status::entry(Fact::Isolated, Severity::Alarm, "isolated"));
     history.flush(Duration::from_secs(5));
     // Whoever calls is heard by nobody.

@@ -267,7 +267,7 @@ fn why_tells_the_cause_and_the_events_that_matter() {
 fn history_is_told_by_the_daemon_or_by_its_files() {
     let daemon = healthy();
     let text = daemon.avamgr(&["history", "-n", "3"]);
-    assert_eq!(daemon.request(), Request::History { last: 3, follow: false });
+    assert_eq!(daemon.request(), Request::last(3));
     assert_eq!(text.out.lines().count(), 3, "{}", text.out);
     assert!(
         text.out.starts_with("2026-03-01 03:12:45.123Z  ALARM    hadev2 is silent on every path\n"),

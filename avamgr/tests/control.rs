@@ -202,7 +202,7 @@ impl Client {
 
 fn follow(daemon: &Daemon) -> Client {
     let mut client = daemon.client();
-    client.send(&Request::History { last: 0, follow: true });
+    client.send(&Request::follow(0));
     assert_eq!(client.reply(), Some(Reply::EndOfHistory));
     client
 }
@@ -218,7 +218,7 @@ fn status_config_and_history_are_told() {
     client.send(&Request::Config);
     let Some(Reply::Config { config }) = client.reply() else { panic!("no config") };
     assert_eq!(config.nodes, ["hadev1", "hadev2"]);
-    client.send(&Request::History { last: 2, follow: false });
+    client.send(&Request::last(2));
     assert_eq!((client.event(), client.event()), ("event 2".to_owned(), "event 3".to_owned()));
     assert_eq!(client.reply(), Some(Reply::EndOfHistory));
     // A follower gets its next request answered too.

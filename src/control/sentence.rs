@@ -32,6 +32,7 @@ pub fn describe_cause(cause: &Cause, group: GroupId, config: &Config, me: NodeId
 /// The event with what a reader needs besides; `time` is the wall clock in RFC 3339.
 pub fn entry(event: Event, time: String, config: &Config, me: NodeId) -> HistoryEntry {
     HistoryEntry {
+        number: 0,
         time,
         node: config.node_name(me).to_owned(),
         severity: event.fact.severity(),

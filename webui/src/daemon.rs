@@ -140,7 +140,7 @@ async fn follow_on(
 ) -> io::Result<Infallible> {
     let mut stream = UnixStream::connect(socket).await?;
     let mut lines = Lines::new(MAX_REPLY_BYTES);
-    let request = Request::History { last: HELD_MAX, follow: true };
+    let request = Request::follow(HELD_MAX);
     let mut past = Vec::new();
     let mut reply = timeout(PATIENCE, exchange(&mut stream, &mut lines, &request)).await??;
     while let Reply::Event { entry } = reply {
@@ -149,12 +149,12 @@ async fn follow_on(
     }
     let Reply::EndOfHistory = reply else { return Err(refused(reply)) };
     let known = history.last(HELD_MAX);
-    unknown(past, &known).into_iter().for_each(|entry| history.record(entry));
+    unknown(past, &known).into_iter().for_each(|entry| history.repeat(entry));
     trouble.send_replace(None);
     loop {
         let reply = next(&mut stream, &mut lines).await?;
         let Reply::Event { entry } = reply else { return Err(refused(reply)) };
-        history.record(entry);
+        history.repeat(entry);
         news.notify_one();
     }
 }
@@ -208,6 +208,7 @@ mod tests {
     fn entry(number: u64) -> HistoryEntry {
         let fact = Fact::Rules { severity: Severity::Info, text: number.to_string() };
         HistoryEntry {
+            number: 0,
             time: "2026-01-02T03:04:05.678Z".to_owned(),
             node: "a".to_owned(),
             event: Event { at: Instant::from_millis(number), fact },

@@ -11,7 +11,8 @@ use crate::cli::output::{Columns, Styled};
 use crate::cli::session::{Session, unexpected};
 use crate::control::connection::{Connection, Heard, PATIENCE, Unreachable};
 use crate::exit::Exit;
-use crate::history::{HELD_MAX, files};
+use crate::history::HELD_MAX;
+use crate::history::store::Store;
 use crate::interrupt::{Interrupt, pause};
 
 /// Time between two tries to reach a daemon that went away.
@@ -25,16 +26,13 @@ pub(super) fn run(session: &Session, args: &HistoryArgs) -> Result<Exit, CliErro
         Err(CliError::Unreachable(error)) => from_files(session, args.last, error)?,
         told => told?,
     };
-    // The daemon holds the last ones only; its files go further back.
-    let older = args.last > HELD_MAX && entries.len() >= HELD_MAX;
-    let entries = if older { longer(files::last(&session.state_dir(), args.last), entries) } else { entries };
     show(session, &entries)?;
     Ok(Exit::Done)
 }
 
 /// The last events the daemon holds.
 pub(super) fn last(session: &Session, count: usize) -> Result<Vec<HistoryEntry>, CliError> {
-    past(&mut session.ask(&Request::History { last: count, follow: false })?)
+    past(&mut session.ask(&Request::last(count))?)
 }
 
 /// Goes on over a restart of the daemon: what happened meanwhile is told when it is back.
@@ -59,7 +57,7 @@ fn follow(session: &Session, last: usize) -> Result<Exit, CliError> {
 }
 
 fn ask_to_follow(session: &Session, last: usize) -> Result<(Connection, Vec<HistoryEntry>), CliError> {
-    let mut connection = session.ask(&Request::History { last, follow: true })?;
+    let mut connection = session.ask(&Request::follow(last))?;
     let told = past(&mut connection)?;
     Ok((connection, told))
 }
@@ -121,7 +119,7 @@ fn past(connection: &mut Connection) -> Result<Vec<HistoryEntry>, CliError> {
 /// A daemon that died or hangs has left its last events; their file says more than that it is gone.
 fn from_files(session: &Session, count: usize, error: Unreachable) -> Result<Vec<HistoryEntry>, CliError> {
     let directory = session.state_dir();
-    let entries = files::last(&directory, count);
+    let entries = on_disk(session, count);
     let note = Styled::notable("note");
     if entries.is_empty() {
         anstream::eprintln!("{note}: there are no events in {} either", directory.display());
@@ -131,8 +129,16 @@ fn from_files(session: &Session, count: usize, error: Unreachable) -> Result<Vec
     Ok(entries)
 }
 
-fn longer(one: Vec<HistoryEntry>, other: Vec<HistoryEntry>) -> Vec<HistoryEntry> {
-    if one.len() > other.len() { one } else { other }
+/// The last events in the store, whatever has become of the daemon.
+pub(super) fn on_disk(session: &Session, count: usize) -> Vec<HistoryEntry> {
+    let store = Store::copy(&session.state_dir());
+    match store.and_then(|store| store.map_or(Ok(Vec::new()), |store| store.last(count))) {
+        Ok(entries) => entries,
+        Err(error) => {
+            anstream::eprintln!("{}: the history on disk cannot be read: {error}", Styled::notable("note"));
+            Vec::new()
+        }
+    }
 }
 
 fn show(session: &Session, entries: &[HistoryEntry]) -> Result<(), CliError> {

@@ -65,7 +65,7 @@ fn outcome(session: &Session, begun: Instant) -> Result<Answer, CliError> {
 }
 
 fn told(session: &Session, begun: Instant) -> Result<Option<Answer>, CliError> {
-    let mut connection = session.ask(&Request::History { last: SEARCHED, follow: false })?;
+    let mut connection = session.ask(&Request::last(SEARCHED))?;
     let mut answer = None;
     loop {
         match connection.receive(PATIENCE)? {

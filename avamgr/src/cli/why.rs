@@ -12,7 +12,6 @@ use crate::cli::session::Session;
 use crate::cli::{CliError, advise, history, render, status};
 use crate::clock;
 use crate::exit::Exit;
-use crate::history::files;
 
 /// Events that are searched for relevant ones.
 const SEARCHED: usize = 500;
@@ -67,7 +66,7 @@ pub(super) fn run(session: &Session, group: Option<&str>) -> Result<Exit, CliErr
 /// Why nothing is known, and what happened before: the files of a dead daemon still say that.
 fn unknown(session: &Session, error: &CliError) -> Result<Exit, CliError> {
     let mut text = status::unknown(session, error);
-    let entries = if session.json() { Vec::new() } else { files::last(&session.state_dir(), SHOWN) };
+    let entries = if session.json() { Vec::new() } else { history::on_disk(session, SHOWN) };
     if !entries.is_empty() {
         text.push_str(&format!("  last {} before that:\n", plural(entries.len(), "event")));
         text.push_str(&indented(&entries));

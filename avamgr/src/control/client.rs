@@ -1,5 +1,6 @@
 //! One client: its requests, one after the other.
 
+mod past;
 mod rules;
 
 use std::io;
@@ -17,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
@@ -28,6 +29,7 @@ use crate::control::shelf::{self, Line, Shelf};
 use crate::control::wording;
 use crate::control::{Ports, Reload};
 use crate::upgrade;
+use past::Wanted;
 
 /// A client that takes no byte for this long is dropped.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
@@ -119,7 +121,9 @@ impl Client {
                 let config = Arc::clone(&self.ports.config.borrow());
                 self.send_shared(self.shelf.config(&config, self.seat.is_viewer())).await
             }
-            Request::History { last, follow } => self.history(last, follow).await,
+            Request::History { last, follow, before, filter } => {
+                self.history(Wanted { last, before, filter }, follow).await
+            }
             Request::Command(what) => {
                 let who = self.caller.who.clone();
                 self.steer(Order { who, what, may: self.is_operator() }).await
@@ -198,32 +202,6 @@ impl Client {
         let reason = format!("not permitted: {verb} needs {operators}, you are {}", self.caller.who);
         self.send(&Reply::Error { reason }).await?;
         Ok(false)
-    }
-
-    async fn history(&mut self, last: usize, follow: bool) -> Result<(), Gone> {
-        let (past, mut live) = self.ports.history.follow(last);
-        for entry in past {
-            self.send_event(&entry).await?;
-        }
-        self.send(&Reply::EndOfHistory).await?;
-        if follow { self.follow(&mut live).await } else { Ok(()) }
-    }
-
-    /// Tells each event as it happens, until the client leaves or asks something else.
-    async fn follow(&mut self, live: &mut Receiver<Arc<HistoryEntry>>) -> Result<(), Gone> {
-        loop {
-            tokio::select! {
-                next = live.recv() => match next {
-                    Ok(entry) => self.send_event(&entry).await?,
-                    Err(RecvError::Lagged(missed)) => {
-                        let reason = format!("too slow: {missed} events went by unread, ask again for the history");
-                        return self.dismiss(&reason).await.map(|never| match never {});
-                    }
-                    Err(RecvError::Closed) => return Err(Gone),
-                },
-                read = self.read() => return read,
-            }
-        }
     }
 
     /// Why the program of an upgrade cannot go on with this daemon.

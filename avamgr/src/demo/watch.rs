@@ -171,7 +171,7 @@ fn follow_status(link: &Link) {
 fn follow_history(link: &Link) {
     link.again(|link| {
         let mut talk = Talk::open(&link.socket)?;
-        talk.send(&Request::History { last: CAUGHT_UP, follow: true })?;
+        talk.send(&Request::follow(CAUGHT_UP))?;
         let (mut past, mut is_past) = (Vec::new(), true);
         while !link.ends() {
             match talk.next()? {
@@ -264,7 +264,14 @@ mod tests {
     fn entry(number: u64) -> HistoryEntry {
         let event = Event { at: Instant::from_nanos(number), fact: Fact::ArbitratorReachable };
         let text = format!("event {number}");
-        HistoryEntry { time: String::new(), node: "hadev1".to_owned(), event, severity: Severity::Info, text }
+        HistoryEntry {
+            number: 0,
+            time: String::new(),
+            node: "hadev1".to_owned(),
+            event,
+            severity: Severity::Info,
+            text,
+        }
     }
 
     fn texts(seen: &Seen) -> Vec<String> {

@@ -33,7 +33,7 @@ impl LastWords {
         if tokio::time::timeout(LAST_HOOKS, self.runner).await.is_err() {
             tracing::warn!("hooks are not done within {} s: they end with the daemon", LAST_HOOKS.as_secs());
         }
-        shared.history.flush(LAST_WORDS);
+        shared.history.close(LAST_WORDS);
         Ok(())
     }
 }

@@ -75,6 +75,7 @@ pub(crate) fn active() -> Status {
 /// An entry of the history with this text.
 pub(crate) fn entry(fact: Fact, severity: Severity, text: &str) -> HistoryEntry {
     HistoryEntry {
+        number: 0,
         time: "2026-03-01T03:12:45.123Z".to_owned(),
         node: "hadev1".to_owned(),
         event: Event { at: clock::now(), fact },

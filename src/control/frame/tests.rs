@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::{Answer, Command, Reply, Request, ResourceVerb};
+use crate::control::{Answer, Command, Filter, Reply, Request, ResourceVerb};
 
 fn any_command() -> impl Strategy<Value = Command> {
     let name = proptest::option::of(".{0,40}");
@@ -29,7 +29,12 @@ fn any_verb() -> impl Strategy<Value = ResourceVerb> {
 fn any_request() -> impl Strategy<Value = Request> {
     prop_oneof![
         Just(Request::Status),
-        (any::<usize>(), any::<bool>()).prop_map(|(last, follow)| Request::History { last, follow }),
+        (any::<usize>(), any::<bool>(), any::<Option<u64>>(), any::<Option<String>>()).prop_map(
+            |(last, follow, before, text)| {
+                let filter = Filter { text, ..Filter::default() };
+                Request::History { last, follow, before, filter }
+            }
+        ),
         any_command().prop_map(Request::Command),
         Just(Request::Reload),
         Just(Request::Config),
