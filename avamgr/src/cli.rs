@@ -116,7 +116,7 @@ fn perform(session: &Session, verb: &Verb) -> Exit {
 fn dispatch(session: &Session, verb: &Verb) -> Result<Exit, CliError> {
     match verb {
         Verb::Status(args) => status::run(session, args),
-        Verb::Why { group } => why::run(session, group.as_deref()),
+        Verb::Why { what } => why::run(session, what.as_deref()),
         Verb::History(args) => history::run(session, args),
         Verb::Switchover(_)
         | Verb::Offline { .. }
@@ -158,9 +158,9 @@ fn complain(error: &CliError) -> Exit {
 fn advise(error: &CliError) {
     let CliError::Unreachable(error) = error else { return };
     let advice = if error.is_stopped() {
-        "`service dre start` starts it; `avamgr history` shows the last events from its files"
+        "`service dre start` starts it; `avamgr history` shows the last events from its store"
     } else {
-        "`avamgr history` shows the last events from its files; its log says more"
+        "`avamgr history` shows the last events from its store; its log says more"
     };
     anstream::eprintln!("  {}", Styled::faint(advice));
 }

@@ -13,6 +13,7 @@ mod legacy;
 mod reader;
 pub mod store;
 mod telling;
+pub mod why;
 mod writer;
 
 use std::path::Path;

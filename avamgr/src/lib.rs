@@ -29,6 +29,7 @@ pub mod journal;
 pub mod keys;
 pub mod links;
 pub mod manual;
+pub mod moment;
 pub mod neighbours;
 pub mod netlink;
 pub mod pid_file;

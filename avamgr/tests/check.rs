@@ -15,7 +15,9 @@ use std::process::Command as Process;
 use std::time::Duration;
 
 use avamgr::history::{BYTES_MAX, History};
-use avamgr_core::node::event::{Fact, Severity};
+use avamgr_core::cluster::{CheckId, LinkId, NodeId};
+use avamgr_core::control::HistoryEntry;
+use avamgr_core::node::event::{Fact, LinkDownCause, Severity};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -201,7 +203,10 @@ fn the_files_of_a_dead_daemon_tell_its_last_events() {
     history.flush(Duration::from_secs(10));
     let run = host.avamgr(&["history", "-n", "2"]);
     assert_eq!(run.code, Some(0), "{}", run.err);
-    assert_eq!(run.out, "2026-03-01 03:12:45.123Z  ALARM    event 2\n2026-03-01 03:12:45.123Z  ALARM    event 3\n");
+    assert_eq!(
+        run.out,
+        "2  2026-03-01 03:12:45.123Z  ALARM    event 2\n3  2026-03-01 03:12:45.123Z  ALARM    event 3\n"
+    );
     assert!(run.err.contains("avamgrd is not running") && run.err.contains("these are the events in"), "{}", run.err);
 }
 
@@ -213,7 +218,7 @@ fn why_and_history_of_a_daemon_that_hangs_come_from_its_files() {
     history.flush(Duration::from_secs(5));
     // Whoever calls is heard by nobody.
     let _hung = UnixListener::bind(host.path("sock")).unwrap();
-    let event = "2026-03-01 03:12:45.123Z  ALARM    isolated\n";
+    let event = "1  2026-03-01 03:12:45.123Z  ALARM    isolated\n";
     let run = host.avamgr(&["history"]);
     assert_eq!((run.code, run.out.as_str()), (Some(0), event), "{}", run.err);
     assert!(run.err.contains("does not answer") && run.err.contains("these are the events in"), "{}", run.err);
@@ -221,6 +226,44 @@ fn why_and_history_of_a_daemon_that_hangs_come_from_its_files() {
     assert_eq!(run.code, Some(4), "{}", run.out);
     assert!(run.out.contains(": UNKNOWN: avamgrd does not answer"), "{}", run.out);
     assert!(run.out.ends_with(&format!("  last 1 event before that:\n    {event}")), "{}", run.out);
+}
+
+#[test]
+fn the_store_of_a_dead_daemon_is_searched_and_exported_and_says_what_led_to_an_event() {
+    let host = Host::new();
+    let history = History::open(&host.path("state"), BYTES_MAX);
+    let link = |number| Fact::LinkDown { link: LinkId(number), peer: NodeId(1), cause: LinkDownCause::NoCarrier };
+    for number in 1..=1500 {
+        history.record(status::entry(Fact::ArbitratorReachable, Severity::Info, &format!("event {number}")));
+        if number % 500 == 0 {
+            history.flush(Duration::from_secs(10));
+        }
+    }
+    history.record(status::entry(link(0), Severity::Warning, "primary down"));
+    history.record(status::entry(Fact::CheckReady { check: CheckId(0) }, Severity::Info, "a check is well"));
+    history.record(status::entry(Fact::PeerSilent { peer: NodeId(1) }, Severity::Alarm, "hadev2 is silent"));
+    history.close(Duration::from_secs(10));
+    let told = |args: &[&str]| {
+        let run = host.avamgr(args);
+        assert_eq!(run.code, Some(0), "{args:?}: {}", run.err);
+        run.out
+    };
+    let export = told(&["history", "--last", "all", "--json"]);
+    assert_eq!(export.lines().count(), 1503);
+    assert!(export.lines().all(|line| serde_json::from_str::<HistoryEntry>(line).is_ok()));
+    assert!(told(&["history", "--text", "Event 7", "-n", "1"]).ends_with("event 799\n"));
+    assert!(told(&["history", "-n", "1", "--before", "800"]).starts_with("799  "));
+    assert_eq!(told(&["history", "--severity", "warning"]).lines().count(), 2);
+    assert_eq!(told(&["history", "--since", "2026-03-01T03:12:45.123Z"]).lines().count(), 1503);
+    let why = told(&["why", "1503"]);
+    let lines: Vec<&str> = why.lines().collect();
+    assert!(lines.len() == 3 && lines[0] == "what led to event 1503, the last line:", "{why}");
+    assert!(lines[1].ends_with("primary down") && lines[2].ends_with("hadev2 is silent"), "{why}");
+    let json: Value = serde_json::from_str(&told(&["why", "1503", "--json"])).unwrap();
+    assert_eq!((&json["chain"][0]["entry"]["number"], &json["chain"][0]["led_to"]), (&1501.into(), &1503.into()));
+    assert!(told(&["why", "1501"]).starts_with("nothing that this node has noted led to event 1501:\n"));
+    let unknown = host.avamgr(&["why", "1600"]);
+    assert!(unknown.code == Some(3) && unknown.err.contains("no event 1600"), "{}", unknown.err);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use avamgr::clock;
 use avamgr_core::cluster::{GroupId, NodeId, ResourceId};
-use avamgr_core::control::{Answer, Command, HistoryEntry, Reply, Request, ResourceVerb};
+use avamgr_core::control::{Answer, Command, Filter, HistoryEntry, Reply, Request, ResourceVerb};
 use avamgr_core::node::event::{Fact, ResourceChange, Severity, SwitchoverStep};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -122,11 +122,13 @@ fn events() -> Vec<HistoryEntry> {
         resource: ResourceId { group: GroupId(group), index: 0 },
         change: ResourceChange::Started,
     };
-    vec![
+    let numbered = |(number, entry): (u64, HistoryEntry)| HistoryEntry { number, ..entry };
+    let events = vec![
         status::entry(Fact::PeerSilent { peer: NodeId(1) }, Severity::Alarm, "hadev2 is silent on every path"),
         status::entry(change(0), Severity::Info, "dre/traffic: started"),
         status::entry(change(1), Severity::Info, "mysql/db: started"),
-    ]
+    ];
+    (1..).zip(events).map(numbered).collect()
 }
 
 fn process(socket: &std::path::Path, args: &[&str]) -> Process {
@@ -270,13 +272,26 @@ fn history_is_told_by_the_daemon_or_by_its_files() {
     assert_eq!(daemon.request(), Request::last(3));
     assert_eq!(text.out.lines().count(), 3, "{}", text.out);
     assert!(
-        text.out.starts_with("2026-03-01 03:12:45.123Z  ALARM    hadev2 is silent on every path\n"),
+        text.out.starts_with("1  2026-03-01 03:12:45.123Z  ALARM    hadev2 is silent on every path\n"),
         "{}",
         text.out
     );
     let json = daemon.avamgr(&["history", "--json"]);
     let first: Value = serde_json::from_str(json.out.lines().next().unwrap()).unwrap();
     assert_eq!((&first["severity"], &first["event"]["fact"]["kind"]), (&"alarm".into(), &"peer_silent".into()));
+    let asked = ["--since", "2026-03-01T04:00:00+01:00", "--severity", "warning", "--group", "dre", "--before", "7"];
+    daemon.request();
+    daemon.avamgr(&[&["history", "--text", "silent"], &asked[..]].concat());
+    let filter = Filter {
+        since: Some("2026-03-01T03:00:00.000Z".to_owned()),
+        until: None,
+        severity: Some(Severity::Warning),
+        group: Some("dre".to_owned()),
+        text: Some("silent".to_owned()),
+    };
+    let expected = Request::History { last: usize::MAX, follow: false, before: Some(7), filter };
+    assert_eq!(daemon.request(), expected, "all since then");
+    assert_eq!(daemon.avamgr(&["history", "--last", "some"]).code, Some(2));
     let none = nowhere(&["history"]);
     assert!(none.code == Some(4) && none.err.contains("there are no events in /var/lib/avamgr"), "{}", none.err);
 }
@@ -293,7 +308,7 @@ fn events_are_followed_as_they_happen() {
     });
     let mut child =
         Running(daemon.process(&["history", "-n", "0", "--follow"]).stdout(Stdio::piped()).spawn().unwrap());
-    assert_eq!(child.lines(3).last().unwrap(), "2026-03-01 03:12:45.123Z  info     mysql/db: started");
+    assert_eq!(child.lines(3).last().unwrap(), "3  2026-03-01 03:12:45.123Z  info     mysql/db: started");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use avamgr::history::History;
 use avamgr::scribe::Scribe;
 use avamgr::{clock, hooks, inputs};
 use avamgr_core::cluster::NodeId;
-use avamgr_core::control::{Answer, Command, Reply, Request, Status};
+use avamgr_core::control::{Answer, Command, Filter, Reply, Request, Status};
 use avamgr_core::courier as courier_words;
 use avamgr_core::node::Input;
 use avamgr_core::node::event::{Event, Fact, ResourceChange, Severity};
@@ -205,6 +205,36 @@ fn follow(daemon: &Daemon) -> Client {
     client.send(&Request::follow(0));
     assert_eq!(client.reply(), Some(Reply::EndOfHistory));
     client
+}
+
+#[test]
+fn the_history_is_told_from_page_to_page_and_as_it_is_wanted() {
+    let daemon = Daemon::start();
+    (1..=9).for_each(|number| daemon.record(&format!("event {number}")));
+    let ask = |last, before, filter: Filter| {
+        let mut client = daemon.client();
+        client.send(&Request::History { last, follow: false, before, filter });
+        let mut numbers = Vec::new();
+        while let Some(Reply::Event { entry }) = client.reply() {
+            numbers.push(entry.number);
+        }
+        numbers
+    };
+    assert_eq!(ask(3, None, Filter::default()), [7, 8, 9]);
+    assert_eq!(ask(3, Some(7), Filter::default()), [4, 5, 6]);
+    assert_eq!(ask(usize::MAX, Some(4), Filter::default()), [1, 2, 3]);
+    let seven = Filter { text: Some("event 7".to_owned()), ..Filter::default() };
+    assert_eq!(ask(3, None, seven.clone()), [7]);
+    assert_eq!(ask(3, None, Filter { group: Some("dre".to_owned()), ..Filter::default() }), [0; 0]);
+    let unknown = Filter { group: Some("dra".to_owned()), ..Filter::default() };
+    let answer = daemon.ask(&Request::History { last: 3, follow: false, before: None, filter: unknown });
+    assert_eq!(answer, Reply::Error { reason: "there is no group `dra`".to_owned() });
+    let mut client = daemon.client();
+    client.send(&Request::History { last: 0, follow: true, before: None, filter: seven });
+    assert_eq!(client.reply(), Some(Reply::EndOfHistory));
+    ["event 8", "event 71"].iter().for_each(|text| daemon.record(text));
+    let Some(Reply::Event { entry }) = client.reply() else { panic!("no event") };
+    assert_eq!((entry.number, entry.text.as_str()), (11, "event 71"));
 }
 
 #[test]

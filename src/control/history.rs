@@ -52,10 +52,10 @@ impl Filter {
         *self == Self::default()
     }
 
-    /// Whether an entry is wanted. `config` knows the names of the groups.
-    pub fn fits(&self, entry: &HistoryEntry, config: &Config) -> bool {
+    /// Whether an entry is wanted. `config` knows the names of the groups; without it none has one.
+    pub fn fits(&self, entry: &HistoryEntry, config: Option<&Config>) -> bool {
         let Self { since, until, severity, group, text } = self;
-        let about = || entry.event.fact.group().map(|group| config.group_name(group));
+        let about = || Some(config?.group_name(entry.event.fact.group()?));
         // Moments are all written in the same way, so their order is that of their letters.
         since.as_ref().is_none_or(|since| *since <= entry.time)
             && until.as_ref().is_none_or(|until| entry.time <= *until)
@@ -91,7 +91,7 @@ mod tests {
         let config = crate::config::parse(CONFIG, "test").unwrap();
         let flap = entry(Fact::FlapLimit { group: GroupId(0), count: 3 });
         let named = |name: &str| Some(name.to_owned());
-        let fits = |filter: Filter| filter.fits(&flap, &config);
+        let fits = |filter: Filter| filter.fits(&flap, Some(&config));
         assert!(fits(Filter::default()));
         for (moment, since, until) in [
             ("2026-03-01T03:12:45.122Z", true, false),
@@ -102,10 +102,10 @@ mod tests {
             assert_eq!(fits(Filter { until: named(moment), ..Filter::default() }), until);
         }
         let matters = Filter { severity: Some(Severity::Warning), ..Filter::default() };
-        assert!(fits(matters.clone()) && !matters.fits(&entry(Fact::ArbitratorReachable), &config));
+        assert!(fits(matters.clone()) && !matters.fits(&entry(Fact::ArbitratorReachable), Some(&config)));
         let group = config.group_name(GroupId(0));
         let about = Filter { group: named(group), ..Filter::default() };
-        assert!(fits(about.clone()) && !about.fits(&entry(Fact::Isolated), &config));
+        assert!(fits(about.clone()) && !about.fits(&entry(Fact::Isolated), Some(&config)) && !about.fits(&flap, None));
         assert!(!fits(Filter { group: named("other"), ..Filter::default() }));
         assert!(fits(Filter { text: named("Too Many"), ..Filter::default() }));
         assert!(!fits(Filter { text: named("Too Many"), group: named("other"), ..Filter::default() }));

@@ -3,6 +3,7 @@
 //! The journal, `avamgr history`, the web page and the tests all read the same events; their sentences are made here.
 
 mod cause;
+pub mod chain;
 mod fencing;
 mod severity;
 pub(super) mod standing;

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "stories are files; the seed comes from the environment")]
 
 mod alarms;
+mod chains;
 mod checked;
 mod choices;
 mod chronicle;

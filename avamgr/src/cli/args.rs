@@ -1,6 +1,7 @@
 //! The command line as types. Help texts are written here and nowhere else; the manual pages are made from them.
 
 mod documents;
+mod history;
 mod report;
 mod users;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use documents::{CompletionArgs, Program};
+pub use history::{HistoryArgs, severity};
 pub use report::ReportArgs;
 pub use users::{UserArgs, UserVerb};
 
@@ -69,14 +71,16 @@ pub enum Verb {
     /// Show roles, peers, links, arbitrator, resources, holds and alarms of this node
     #[command(visible_alias = "stat")]
     Status(StatusArgs),
-    /// Say why this node is ACTIVE or not, what stands in the way, and what happened last
+    /// Say why this node is ACTIVE or not, what stands in the way, and what happened last; or what led to an event
     Why {
-        /// Group; all unless given
-        group: Option<String>,
+        /// Group, or the number of an event in the history; all groups unless given
+        what: Option<String>,
     },
     /// Show past events
     ///
-    /// Times are UTC, the same on every node. When the daemon is not running, the events are read from its files.
+    /// Times are UTC, the same on every node; the number before each can be asked about: `avamgr why NUMBER`. When the daemon is
+    /// not running or hangs, the events are read from its store. `avamgr history --last all --json` exports all of it as JSON
+    /// lines.
     History(HistoryArgs),
     /// Move a group to another node in an orderly way
     ///
@@ -200,17 +204,6 @@ pub struct StatusArgs {
     /// One line only: node and role of each group
     #[arg(long, short)]
     pub short: bool,
-}
-
-/// Options of `history`.
-#[derive(Clone, Debug, Args)]
-pub struct HistoryArgs {
-    /// How many of the last events
-    #[arg(short = 'n', long = "last", value_name = "COUNT", default_value_t = 50)]
-    pub last: usize,
-    /// Go on with each new event as it happens
-    #[arg(long, short)]
-    pub follow: bool,
 }
 
 /// Options of `switchover`.

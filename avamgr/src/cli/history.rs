@@ -1,6 +1,7 @@
-//! `avamgr history`: from the daemon, or from its files when it cannot be asked or does not hold enough.
+//! `avamgr history`: from the daemon, or from its store when it cannot be asked.
 
 use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use avamgr_core::control::{HistoryEntry, Reply, Request};
@@ -12,7 +13,7 @@ use crate::cli::session::{Session, unexpected};
 use crate::control::connection::{Connection, Heard, PATIENCE, Unreachable};
 use crate::exit::Exit;
 use crate::history::HELD_MAX;
-use crate::history::store::Store;
+use crate::history::store::{Query, Store};
 use crate::interrupt::{Interrupt, pause};
 
 /// Time between two tries to reach a daemon that went away.
@@ -20,26 +21,32 @@ const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) fn run(session: &Session, args: &HistoryArgs) -> Result<Exit, CliError> {
     if args.follow {
-        return follow(session, args.last);
+        return follow(session, args);
     }
-    let entries = match last(session, args.last) {
-        Err(CliError::Unreachable(error)) => from_files(session, args.last, error)?,
+    let request = request(args.last(), false, args);
+    let entries = match ask(session, &request) {
+        Err(CliError::Unreachable(error)) => from_store(session, args, error)?,
         told => told?,
     };
     show(session, &entries)?;
     Ok(Exit::Done)
 }
 
-/// The last events the daemon holds.
-pub(super) fn last(session: &Session, count: usize) -> Result<Vec<HistoryEntry>, CliError> {
-    past(&mut session.ask(&Request::last(count))?)
+fn request(last: usize, follow: bool, args: &HistoryArgs) -> Request {
+    Request::History { last, follow, before: args.before, filter: args.filter() }
+}
+
+/// What the daemon has to say to a question about the past.
+pub(super) fn ask(session: &Session, request: &Request) -> Result<Vec<HistoryEntry>, CliError> {
+    past(&mut session.ask(request)?)
 }
 
 /// Goes on over a restart of the daemon: what happened meanwhile is told when it is back.
-fn follow(session: &Session, last: usize) -> Result<Exit, CliError> {
+fn follow(session: &Session, args: &HistoryArgs) -> Result<Exit, CliError> {
     let interrupt = Interrupt::catch();
+    let last = args.last();
     // At least one, even where none is shown: it marks where to go on.
-    let (mut connection, told) = ask_to_follow(session, last.max(1))?;
+    let (mut connection, told) = ask_to_follow(session, &request(last.max(1), true, args))?;
     show(session, &told[told.len().saturating_sub(last)..])?;
     let mut mark = told.last().cloned();
     loop {
@@ -48,7 +55,9 @@ fn follow(session: &Session, last: usize) -> Result<Exit, CliError> {
             ended => return ended,
         };
         anstream::eprintln!("{}: {error}; waiting for it", Styled::notable("note"));
-        let Some((again, told)) = reconnect(session, interrupt.as_ref())? else { return Ok(Exit::Unreachable) };
+        let Some((again, told)) = reconnect(session, interrupt.as_ref(), &request(HELD_MAX, true, args))? else {
+            return Ok(Exit::Unreachable);
+        };
         let news = after(&told, mark.as_ref());
         show(session, news)?;
         mark = news.last().cloned().or(mark);
@@ -56,8 +65,8 @@ fn follow(session: &Session, last: usize) -> Result<Exit, CliError> {
     }
 }
 
-fn ask_to_follow(session: &Session, last: usize) -> Result<(Connection, Vec<HistoryEntry>), CliError> {
-    let mut connection = session.ask(&Request::follow(last))?;
+fn ask_to_follow(session: &Session, request: &Request) -> Result<(Connection, Vec<HistoryEntry>), CliError> {
+    let mut connection = session.ask(request)?;
     let told = past(&mut connection)?;
     Ok((connection, told))
 }
@@ -87,9 +96,10 @@ fn live(
 fn reconnect(
     session: &Session,
     interrupt: Option<&Interrupt>,
+    request: &Request,
 ) -> Result<Option<(Connection, Vec<HistoryEntry>)>, CliError> {
     while !pause(interrupt, RETRY) {
-        match ask_to_follow(session, HELD_MAX) {
+        match ask_to_follow(session, request) {
             Err(CliError::Unreachable(error)) if error.may_pass() => {}
             told => return told.map(Some),
         }
@@ -116,10 +126,25 @@ fn past(connection: &mut Connection) -> Result<Vec<HistoryEntry>, CliError> {
     }
 }
 
-/// A daemon that died or hangs has left its last events; their file says more than that it is gone.
-fn from_files(session: &Session, count: usize, error: Unreachable) -> Result<Vec<HistoryEntry>, CliError> {
+/// A daemon that died or hangs has left its last events; its store says more than that it is gone.
+fn from_store(session: &Session, args: &HistoryArgs, error: Unreachable) -> Result<Vec<HistoryEntry>, CliError> {
+    let config = match &args.group {
+        // Who knows which group is meant.
+        Some(_) => Some(Arc::new(session.config()?)),
+        None => None,
+    };
+    let query = Query { last: args.last(), before: args.before.unwrap_or(u64::MAX), filter: args.filter(), config };
+    told_from_store(session, &query, error)
+}
+
+/// The same for a question without names.
+pub(super) fn told_from_store(
+    session: &Session,
+    query: &Query,
+    error: Unreachable,
+) -> Result<Vec<HistoryEntry>, CliError> {
     let directory = session.state_dir();
-    let entries = on_disk(session, count);
+    let entries = on_disk(session, query);
     let note = Styled::notable("note");
     if entries.is_empty() {
         anstream::eprintln!("{note}: there are no events in {} either", directory.display());
@@ -129,10 +154,10 @@ fn from_files(session: &Session, count: usize, error: Unreachable) -> Result<Vec
     Ok(entries)
 }
 
-/// The last events in the store, whatever has become of the daemon.
-pub(super) fn on_disk(session: &Session, count: usize) -> Vec<HistoryEntry> {
+/// What the store has to say, whatever has become of the daemon.
+pub(super) fn on_disk(session: &Session, query: &Query) -> Vec<HistoryEntry> {
     let store = Store::copy(&session.state_dir());
-    match store.and_then(|store| store.map_or(Ok(Vec::new()), |store| store.last(count))) {
+    match store.and_then(|store| store.map_or(Ok(Vec::new()), |store| store.answer(query))) {
         Ok(entries) => entries,
         Err(error) => {
             anstream::eprintln!("{}: the history on disk cannot be read: {error}", Styled::notable("note"));
@@ -152,13 +177,15 @@ fn show(session: &Session, entries: &[HistoryEntry]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Events for a screen: time, severity, sentence.
+/// Events for a screen: number, time, severity, sentence.
 pub(super) fn lines(entries: &[HistoryEntry]) -> String {
     let mut columns = Columns::default();
     for entry in entries {
         // As wide as the widest word, so that lines which come one by one stand under each other too.
         let severity = Styled::severity(entry.severity);
-        columns.row([entry.time.replace('T', " ").into(), severity.padded(7), entry.text.clone().into()]);
+        let number = if entry.number > 0 { entry.number.to_string() } else { "-".to_owned() };
+        let time = entry.time.replace('T', " ");
+        columns.row([number.into(), time.into(), severity.padded(7), entry.text.clone().into()]);
     }
     columns.lines(0)
 }

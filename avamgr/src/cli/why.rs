@@ -1,8 +1,10 @@
 //! `avamgr why`: the role, its cause, what stands in the way, and what happened last.
 
+mod event;
+
 use avamgr_core::cluster::{GroupId, Role};
 use avamgr_core::control::words::duration;
-use avamgr_core::control::{GroupStatus, HistoryEntry, Status};
+use avamgr_core::control::{GroupStatus, HistoryEntry, Request, Status};
 use avamgr_core::node::event::{Fact, Severity};
 use avamgr_core::time::Instant;
 use serde::Serialize;
@@ -12,6 +14,7 @@ use crate::cli::session::Session;
 use crate::cli::{CliError, advise, history, render, status};
 use crate::clock;
 use crate::exit::Exit;
+use crate::history::store::Query;
 
 /// Events that are searched for relevant ones.
 const SEARCHED: usize = 500;
@@ -37,13 +40,20 @@ struct Explanation<'a> {
     events: Vec<&'a HistoryEntry>,
 }
 
-pub(super) fn run(session: &Session, group: Option<&str>) -> Result<Exit, CliError> {
+pub(super) fn run(session: &Session, what: Option<&str>) -> Result<Exit, CliError> {
+    match what.map(str::parse) {
+        Some(Ok(number)) => event::run(session, number),
+        Some(Err(_)) | None => groups(session, what),
+    }
+}
+
+fn groups(session: &Session, group: Option<&str>) -> Result<Exit, CliError> {
     let status = match session.status() {
         Ok(status) => status,
         Err(error) => return unknown(session, &error),
     };
     let now = clock::now();
-    let entries = history::last(session, SEARCHED)?;
+    let entries = history::ask(session, &Request::last(SEARCHED))?;
     let chosen: Vec<(GroupId, &GroupStatus)> = (0..)
         .map(GroupId)
         .zip(&status.groups)
@@ -63,10 +73,10 @@ pub(super) fn run(session: &Session, group: Option<&str>) -> Result<Exit, CliErr
     Ok(if render::is_stale(&status, now) { Exit::Unreachable } else { Exit::Done })
 }
 
-/// Why nothing is known, and what happened before: the files of a dead daemon still say that.
+/// Why nothing is known, and what happened before: the store of a dead daemon still says that.
 fn unknown(session: &Session, error: &CliError) -> Result<Exit, CliError> {
     let mut text = status::unknown(session, error);
-    let entries = if session.json() { Vec::new() } else { history::on_disk(session, SHOWN) };
+    let entries = if session.json() { Vec::new() } else { history::on_disk(session, &Query::last(SHOWN)) };
     if !entries.is_empty() {
         text.push_str(&format!("  last {} before that:\n", plural(entries.len(), "event")));
         text.push_str(&indented(&entries));

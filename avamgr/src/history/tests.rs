@@ -43,7 +43,7 @@ fn on_disk(directory: &Path) -> Vec<(u64, u64)> {
 }
 
 fn query(last: usize, before: u64, text: Option<&str>) -> Query {
-    let config = Arc::new(avamgr_core::config::parse(CONFIG, "test").unwrap());
+    let config = Some(Arc::new(avamgr_core::config::parse(CONFIG, "test").unwrap()));
     Query { last, before, filter: Filter { text: text.map(str::to_owned), ..Filter::default() }, config }
 }
 

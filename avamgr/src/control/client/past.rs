@@ -27,7 +27,7 @@ impl Client {
         }
         let history = Arc::clone(&self.ports.history);
         let (held, mut live) = history.follow(HELD_MAX);
-        let query = Query { last, before: before.unwrap_or(u64::MAX), filter: filter.clone(), config };
+        let query = Query { last, before: before.unwrap_or(u64::MAX), filter: filter.clone(), config: Some(config) };
         let mut telling = Telling::of(&history, query, &held);
         drop(held);
         loop {
@@ -52,7 +52,7 @@ impl Client {
                 next = live.recv() => match next {
                     Ok(entry) => {
                         let config = Arc::clone(&self.ports.config.borrow());
-                        if filter.fits(&entry, &config) {
+                        if filter.fits(&entry, Some(&config)) {
                             self.send_event(&entry).await?;
                         }
                     }

@@ -28,16 +28,17 @@ fn is_damage(error: &io::Error) -> bool {
 
 impl From<redb::Error> for StoreError {
     fn from(error: redb::Error) -> Self {
-        let passes = match &error {
-            redb::Error::Io(error) => !is_damage(error),
-            other => matches!(
-                other,
+        let passes = if let redb::Error::Io(error) = &error {
+            !is_damage(error)
+        } else {
+            matches!(
+                error,
                 redb::Error::DatabaseAlreadyOpen
                     | redb::Error::PreviousIo
                     | redb::Error::DatabaseClosed
                     | redb::Error::LockPoisoned(_)
                     | redb::Error::Unsupported
-            ),
+            )
         };
         if passes { Self::Unusable(error.to_string()) } else { Self::Damaged(error.to_string()) }
     }

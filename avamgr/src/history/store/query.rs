@@ -22,8 +22,8 @@ pub struct Query {
     pub before: u64,
     /// Only those that fit.
     pub filter: Filter,
-    /// Who knows the names.
-    pub config: Arc<Config>,
+    /// Who knows the names of groups; without it none has one.
+    pub config: Option<Arc<Config>>,
 }
 
 /// A piece of the answer.
@@ -36,13 +36,18 @@ pub struct Page {
 }
 
 impl Query {
+    /// The last events.
+    pub fn last(last: usize) -> Self {
+        Self { last, before: u64::MAX, filter: Filter::default(), config: None }
+    }
+
     /// Whether an entry belongs to the answer, unless there are too many.
     pub fn wants(&self, entry: &HistoryEntry) -> bool {
-        entry.number < self.before && self.filter.fits(entry, &self.config)
+        entry.number < self.before && self.filter.fits(entry, self.config.as_deref())
     }
 
     fn fitting(&self, number: u64, value: &[u8]) -> Option<HistoryEntry> {
-        decode(number, value).filter(|entry| self.filter.fits(entry, &self.config))
+        decode(number, value).filter(|entry| self.filter.fits(entry, self.config.as_deref()))
     }
 }
 
