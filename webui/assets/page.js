@@ -4,6 +4,7 @@
 import { keep } from "./chart.js";
 import { learnConflicts, rules } from "./rules.js";
 import { learn, maySteer } from "./steer.js";
+import * as timeline from "./timeline.js";
 import * as view from "./view.js";
 
 /** From an answer to the next question, while nothing happens. */
@@ -12,17 +13,12 @@ const PACE = 500;
 const SILENCE = 3_000;
 /** Before a stream of events that has ended is opened again. */
 const REOPEN = 1_000;
-/** As many entries as the page keeps. */
-const ENTRIES = 500;
 
 /** The last answer, and when it was asked for: it is at least as fresh as that, however long it was on its way. */
 let answer = null;
 let askedAt = performance.now();
 /** The last status that was told, whatever is known now; at which moment it was true, and by which clock on the wall. */
 let shown = null;
-let entries = [];
-/** What is seen of the history is of these entries and this filter. */
-let historyIsDrawn = false;
 let next = null;
 
 /** One question at a time: answers do not pile up on a slow way. */
@@ -59,10 +55,9 @@ function hear(told, asked) {
 /** Events tell at once what the next question would tell later. */
 function listen() {
   const stream = new EventSource("/api/v1/events");
-  stream.addEventListener("history", (event) => { entries = JSON.parse(event.data); redrawHistory(); });
+  stream.addEventListener("history", (event) => timeline.begin(JSON.parse(event.data)));
   stream.addEventListener("entry", (event) => {
-    entries = [...entries, JSON.parse(event.data)].slice(-ENTRIES);
-    redrawHistory();
+    timeline.add(JSON.parse(event.data));
     // While a question is on its way there is no next one yet.
     if (next !== null) ask();
   });
@@ -85,12 +80,6 @@ function redraw() {
   });
 }
 
-/** It is long, and changes only when something has happened or somebody looks for something. */
-function redrawHistory() {
-  historyIsDrawn = false;
-  redraw();
-}
-
 /** Why nothing is known, or null. */
 function trouble() {
   if (performance.now() - askedAt > SILENCE) return "This page has no answer: avamgr-webui is gone, or the way to it is cut.";
@@ -103,8 +92,7 @@ function draw() {
   view.show("unknown", why === null ? [] : view.unknown(why, shown));
   view.show("spoken", shown === null || why !== null ? [] : [view.summary(shown.status)]);
   document.title = why === null ? view.title(shown?.status) : "UNKNOWN – avamgr";
-  if (!historyIsDrawn) view.show("history", view.history(entries, text.value, notable.checked));
-  historyIsDrawn = true;
+  timeline.draw(shown === null ? [] : shown.status.groups.map((it) => it.group));
   if (shown === null) return;
   if (performance.getEntriesByName("first-view").length === 0) performance.mark("first-view");
   const { status } = shown;
@@ -117,12 +105,7 @@ function draw() {
   view.show("rules", rules(status, now, steers));
 }
 
-const text = document.getElementById("filter-text");
-const notable = document.getElementById("filter-notable");
-text.addEventListener("input", redrawHistory);
-notable.addEventListener("change", redrawHistory);
-document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());
-
+timeline.onChange(redraw);
 document.addEventListener("in", ask);
 learn().catch(() => {}).finally(() => { ask(); listen(); });
 setInterval(redraw, 1_000);

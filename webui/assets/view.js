@@ -194,12 +194,45 @@ export function resources(status, now, steers) {
     ]))));
 }
 
-export function history(entries, text, notable) {
-  const wanted = text.toLowerCase();
-  const rows = entries.filter((entry) => !notable || entry.severity === "warning" || entry.severity === "alarm")
-    .filter((entry) => entry.text.toLowerCase().includes(wanted));
-  if (rows.length === 0) return h("p.faint", entries.length === 0 ? "Nothing is known." : "Nothing fits.");
-  return table(["Time (UTC)", "What", ""], rows.toReversed().map((entry) => [
-    h("span.faint.time", entry.time.replace("T", " ").replace("Z", "")), entry.text, h(`span.${look(entry.severity)}`, entry.severity),
-  ]));
+/** What can be chosen of the groups. */
+export function choices(groups) {
+  const option = (text, value, id) => {
+    const element = h("option", text);
+    element.value = value;
+    if (id !== undefined) element.dataset.id = id;
+    return element;
+  };
+  return [option("all groups", ""), ...groups.map((name, id) => option(name, name, id))];
+}
+
+const time = (entry) => h("span.faint.time", entry.time.replace("T", " ").replace("Z", ""));
+
+/** What led to an event: a list, a word about what went wrong, or null while it is asked. */
+function reasons(chain) {
+  if (chain === undefined) return null;
+  if (chain === null) return h("p.faint", "…");
+  if (typeof chain === "string") return h("p.bad", chain);
+  if (chain.length === 0) return h("p.faint", "Nothing that this node has noted led to it.");
+  return h("ol.chain", chain.map(({ entry }) => h("li", time(entry), " ", h(`span.${look(entry.severity)}`, entry.text))));
+}
+
+function why(number, chain) {
+  // An older daemon gives no numbers.
+  if (!(number > 0)) return null;
+  const button = h("button.quiet.why", "Why?");
+  button.type = "button";
+  button.dataset.number = number;
+  button.setAttribute("aria-expanded", String(chain !== undefined));
+  button.setAttribute("aria-label", `Why? What led to event ${number}`);
+  return button;
+}
+
+/** `chains`: what led to which, by number, as far as somebody has asked. */
+export function history(entries, chains, isKnown) {
+  if (entries.length === 0) return h("p.faint", isKnown ? "Nothing fits." : "Nothing is known.");
+  return table(["Number", "Time (UTC)", "What", ""], entries.toReversed().map((entry) => {
+    const chain = chains.get(entry.number);
+    return [entry.number > 0 ? entry.number : "", time(entry), h("span", entry.text, " ", why(entry.number, chain), reasons(chain)),
+      h(`span.${look(entry.severity)}`, entry.severity)];
+  }));
 }

@@ -181,7 +181,7 @@ fn refused(reply: Reply) -> io::Error {
 }
 
 /// What stands where the status would be.
-fn words(socket: &Path, error: &io::Error) -> String {
+pub(crate) fn words(socket: &Path, error: &io::Error) -> String {
     let socket = socket.display();
     let known = [
         (io::ErrorKind::NotFound, "is not running (no control socket)"),

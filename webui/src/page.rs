@@ -13,6 +13,7 @@ use crate::problem::Problem;
 const FILES: [(&str, &str, &[u8]); 9] = [
     ("style.css", "text/css; charset=utf-8", include_bytes!("../assets/style.css")),
     ("page.js", "text/javascript; charset=utf-8", include_bytes!("../assets/page.js")),
+    ("timeline.js", "text/javascript; charset=utf-8", include_bytes!("../assets/timeline.js")),
     ("view.js", "text/javascript; charset=utf-8", include_bytes!("../assets/view.js")),
     ("steer.js", "text/javascript; charset=utf-8", include_bytes!("../assets/steer.js")),
     ("orders.js", "text/javascript; charset=utf-8", include_bytes!("../assets/orders.js")),

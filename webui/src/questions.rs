@@ -1,4 +1,5 @@
-//! What is asked of the daemon for one viewer alone, as opposed to what all of them see ([`crate::daemon`]).
+//! What is asked of the daemon for one viewer alone, as opposed to what all of them see ([`crate::daemon`]): each question on a
+//! connection of its own, and not many at once.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,84 +8,121 @@ use std::time::Duration;
 
 use avamgr::control::exchange::{exchange, next};
 use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES};
-use avamgr_core::control::{Reply, Request};
-use axum::http::StatusCode;
+use avamgr_core::control::{HistoryEntry, Reply, Request};
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::problem::Problem;
+use crate::daemon::words;
 
-/// Questions at once: the daemon has few places for viewers.
+/// Answers under way at once. One costs the daemon a connection and a tenth of a second at most, and us the memory for what its
+/// reader has not taken yet.
 const AT_ONCE: usize = 4;
-/// The daemon says every two seconds that it is still at it.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// For the next piece of an answer; a disk that hangs is told sooner than that.
+const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Whoever asks. Cheap to clone.
+/// Whom to ask, and room for answers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Questions {
     socket: Arc<Path>,
     room: Arc<Semaphore>,
 }
 
-/// A question that is being answered.
+/// Why there is no answer.
 #[derive(Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) enum NoAnswer {
+    /// Too many ask.
+    Full,
+    /// The daemon cannot be asked, in words.
+    Unknown(String),
+    /// It says no, in words.
+    Refused(String),
+}
+
+impl NoAnswer {
+    /// What came is no answer to what was asked.
+    pub(crate) fn other() -> Self {
+        Self::Unknown("the daemon answered something else than was asked".to_owned())
+    }
+}
+
+/// An answer, piece by piece.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    socket: Arc<Path>,
     stream: UnixStream,
     lines: Lines,
     first: Option<Reply>,
-    _room: SemaphorePermit<'a>,
+    /// Its place among those under way, until its reader has all of it.
+    pub(crate) room: Arc<OwnedSemaphorePermit>,
 }
 
 impl Questions {
-    pub(crate) fn to(socket: PathBuf) -> Self {
+    pub(crate) fn of(socket: PathBuf) -> Self {
         Self { socket: socket.into(), room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Asks, as soon as there is room for one more question.
-    ///
-    /// # Errors
-    /// When the daemon cannot be asked.
-    pub(crate) async fn ask(&self, request: &Request) -> Result<Asked<'_>, Problem> {
-        let room = timeout(PATIENCE, self.room.acquire()).await.map(Result::ok).ok().flatten();
-        let full = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "many ask at once: ask again").retry_after(2);
-        let room = room.ok_or_else(full)?;
-        let silent = |error: &io::Error| self.silent(error);
-        let mut stream = UnixStream::connect(&*self.socket).await.map_err(|error| silent(&error))?;
+    /// Asks. What the daemon refuses at once is an error already.
+    pub(crate) async fn ask(&self, request: &Request) -> Result<Answer, NoAnswer> {
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_full| NoAnswer::Full)?;
+        let unknown = |error: io::Error| NoAnswer::Unknown(words(&self.socket, &error));
+        let mut stream = UnixStream::connect(&self.socket).await.map_err(unknown)?;
         let mut lines = Lines::new(MAX_REPLY_BYTES);
         let first = timeout(PATIENCE, exchange(&mut stream, &mut lines, request)).await;
-        let first = first.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|error| silent(&error))?;
-        Ok(Asked { stream, lines, first: Some(first), _room: room })
+        let first = first.map_err(|elapsed| unknown(elapsed.into()))?.map_err(unknown)?;
+        if let Reply::Error { reason } = first {
+            return Err(NoAnswer::Refused(reason));
+        }
+        Ok(Answer { socket: Arc::clone(&self.socket), stream, lines, first: Some(first), room: Arc::new(room) })
     }
 
-    fn silent(&self, error: &io::Error) -> Problem {
-        let why = format!("avamgrd does not answer on {}: {error}", self.socket.display());
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)
+    /// Asks, and waits for all of the answer.
+    pub(crate) async fn ask_all(&self, request: &Request) -> Result<Vec<HistoryEntry>, NoAnswer> {
+        let mut answer = self.ask(request).await?;
+        let mut entries = Vec::new();
+        while let Some(entry) = answer.next().await? {
+            entries.push(entry);
+        }
+        Ok(entries)
     }
 }
 
-impl Asked<'_> {
-    /// The next thing it says, other than that it is still at it.
-    ///
-    /// # Errors
-    /// When it says nothing more, or refuses.
-    pub(crate) async fn next(&mut self) -> Result<Reply, Problem> {
+impl Answer {
+    /// The next thing the daemon says, other than that it is still at it.
+    pub(crate) async fn reply(&mut self) -> Result<Reply, NoAnswer> {
         loop {
             let reply = match self.first.take() {
-                Some(reply) => Ok(reply),
-                None => timeout(PATIENCE, next(&mut self.stream, &mut self.lines))
-                    .await
-                    .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())),
+                Some(reply) => reply,
+                None => {
+                    let unknown = |error: io::Error| NoAnswer::Unknown(words(&self.socket, &error));
+                    let reply = timeout(PATIENCE, next(&mut self.stream, &mut self.lines)).await;
+                    reply.map_err(|elapsed| unknown(elapsed.into()))?.map_err(unknown)?
+                }
             };
             match reply {
-                Ok(Reply::Pending { .. }) => {}
-                Ok(Reply::Error { reason }) => return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason)),
-                Ok(reply) => return Ok(reply),
-                Err(error) => {
-                    let why = format!("avamgrd has not said everything: {error}");
-                    return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
-                }
+                Reply::Pending { .. } => {}
+                Reply::Error { reason } => return Err(NoAnswer::Unknown(reason)),
+                Reply::Status { .. }
+                | Reply::Event { .. }
+                | Reply::EndOfHistory
+                | Reply::Answer { .. }
+                | Reply::Config { .. }
+                | Reply::Rules { .. } => return Ok(reply),
             }
+        }
+    }
+
+    /// The next entry of the history; `None` = that was all.
+    pub(crate) async fn next(&mut self) -> Result<Option<HistoryEntry>, NoAnswer> {
+        match self.reply().await? {
+            Reply::Event { entry } => Ok(Some(entry)),
+            Reply::EndOfHistory => Ok(None),
+            Reply::Status { .. }
+            | Reply::Pending { .. }
+            | Reply::Answer { .. }
+            | Reply::Config { .. }
+            | Reply::Rules { .. }
+            | Reply::Error { .. } => Err(NoAnswer::other()),
         }
     }
 }

@@ -77,6 +77,8 @@ pub fn router(feed: Feed, names: Vec<String>, settings: Settings) -> Router {
     let mut closed = OpenApiRouter::new()
         .routes(routes!(status::status))
         .routes(routes!(history::history))
+        .routes(routes!(history::export))
+        .routes(routes!(history::why))
         .routes(routes!(commands::give))
         .routes(routes!(commands::follow))
         .routes(routes!(rules::conflicts))

@@ -10,6 +10,7 @@ const REACH: usize = 1024;
 
 /// An event and what led to it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Explanation {
     /// The event.
     pub entry: HistoryEntry,
@@ -19,6 +20,7 @@ pub struct Explanation {
 
 /// One event of a chain.
 #[derive(Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Reason {
     /// The event.
     pub entry: HistoryEntry,

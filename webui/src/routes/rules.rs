@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::problem::Problem;
-use crate::questions::Questions;
+use crate::questions::{NoAnswer, Questions};
 
 /// Versions that lost when two nodes changed the same rule at once.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,16 +28,13 @@ pub(super) struct Conflicts {
     path = "/api/v1/rules/conflicts",
     responses(
         (status = 200, description = "What lost, the oldest first", body = Conflicts),
-        (status = 502, description = "The daemon is of another version"),
         (status = 503, description = "The daemon or rules-sync does not answer, or no rules are replicated"),
     )
 )]
 pub(super) async fn conflicts(State(questions): State<Questions>) -> Result<Json<Conflicts>, Problem> {
     let order = courier::Request::Kept { conflicts: true };
-    match questions.ask(&Request::Rules { order }).await?.next().await? {
-        Reply::Rules { said: courier::Reply::Kept { kept, omitted } } => {
-            Ok(Json(Conflicts { conflicts: kept, omitted }))
-        }
+    match questions.ask(&Request::Rules { order }).await?.reply().await? {
+        Reply::Rules { said: courier::Reply::Kept { kept, omitted } } => Ok(Json(Conflicts { conflicts: kept, omitted })),
         Reply::Rules { said: courier::Reply::Refused { reason } } => {
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason))
         }
@@ -54,8 +51,6 @@ pub(super) async fn conflicts(State(questions): State<Questions>) -> Result<Json
         | Reply::Pending { .. }
         | Reply::Answer { .. }
         | Reply::Config { .. }
-        | Reply::Error { .. } => {
-            Err(Problem::new(StatusCode::BAD_GATEWAY, "avamgrd answered something else than was asked"))
-        }
+        | Reply::Error { .. } => Err(NoAnswer::other().into()),
     }
 }

@@ -7,6 +7,8 @@ use avamgr_core::control::{
     AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, LeaseStatus, LinkStatus, Status, WitnessStatus,
 };
 
+use serde_json::Value;
+
 use crate::house::House;
 
 #[test]
@@ -117,6 +119,42 @@ fn the_history_is_told_up_to_what_was_asked() {
 }
 
 #[test]
+fn the_whole_history_is_searched_exported_and_explained() {
+    let house = House::start();
+    for number in 1..=1500 {
+        house.record(&format!("event {number}"));
+        if number % 500 == 0 {
+            house.flush();
+        }
+    }
+    house.record_silence();
+    let numbers = |path: &str| -> Vec<u64> {
+        let document = house.get(path).json();
+        let entries = document["entries"].as_array().unwrap_or_else(|| panic!("{path}: {document}"));
+        entries.iter().map(|entry| entry["number"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(numbers("/api/v1/history?last=2&before=100"), [98, 99]);
+    assert_eq!(numbers("/api/v1/history?text=Event%207&last=2"), [798, 799]);
+    assert_eq!(numbers("/api/v1/history?severity=warning&text=&group="), [1501, 1502]);
+    assert_eq!(numbers("/api/v1/history?since=2026-03-01T03:12:46Z"), [0; 0]);
+    for (wrong, why) in
+        [("severity=bad", "info, warning or alarm"), ("since=x", "as in 2h"), ("group=x", "no group `x`")]
+    {
+        let answer = house.get(&format!("/api/v1/history?{wrong}"));
+        assert!(answer.status == 400 && answer.body.contains(why), "{answer:?}");
+    }
+    let export = house.get("/api/v1/history/export");
+    assert!(export.head.contains("application/x-ndjson"), "{}", export.head);
+    let lines = export.body.lines().filter(|line| line.starts_with('{'));
+    let told: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((told.len(), &told[0]["number"], &told[1501]["number"]), (1502, &1.into(), &1502.into()));
+    assert_eq!(house.get("/api/v1/history/export?text=event%20799").body.matches("event 799").count(), 1);
+    let why = house.get("/api/v1/history/1502/why").json();
+    assert_eq!((&why["chain"][0]["entry"]["number"], &why["chain"][0]["led_to"]), (&1501.into(), &1502.into()));
+    assert_eq!((house.get("/api/v1/history/9999/why").status, house.get("/api/v1/history/x/why").status), (404, 400));
+}
+
+#[test]
 fn the_figures_are_what_prometheus_takes() {
     let mut house = House::start();
     house.tell(|status| {
@@ -207,7 +245,9 @@ fn the_page_comes_whole_and_with_its_protection() {
         assert!(page.body.contains(&format!("/assets/{file}")), "{file}");
     }
     let mut weight = page.body.len();
-    for file in ["style.css", "page.js", "view.js", "steer.js", "orders.js", "chart.js", "words.js", "icon.svg"] {
+    for file in
+        ["style.css", "page.js", "timeline.js", "view.js", "steer.js", "orders.js", "chart.js", "words.js", "icon.svg"]
+    {
         let asset = house.get(&format!("/assets/{file}"));
         assert_eq!(asset.status, 200, "{file}");
         weight += asset.body.len();

@@ -16,6 +16,8 @@ use crate::rules::watched;
 fn the_page_shows_what_is_so_and_says_when_nobody_knows() {
     let mut house = House::start();
     house.keep_fresh();
+    house.record("the first of all");
+    (0..1200).for_each(|number| house.record(&format!("noise {number}")));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let browser = Browser::start().await;
@@ -43,6 +45,23 @@ fn the_page_shows_what_is_so_and_says_when_nobody_knows() {
         house.record("something");
         browser.wait("#history", "something").await;
         assert!(!browser.text("#history").await.contains("<img"), "it does not fit");
+
+        // What is looked for is looked for in the whole history, and each event says what led to it.
+        field.clear().await.unwrap();
+        field.send_keys("first of all").await.unwrap();
+        browser.wait("#history", "the first of all").await;
+        browser.click("#filter-severity option[value=alarm]").await;
+        field.clear().await.unwrap();
+        field.send_keys(" ").await.unwrap();
+        house.record_silence();
+        browser.wait("#history", "hadev2 is silent on every path").await;
+        assert!(!browser.text("#history").await.contains("no carrier"), "it is a warning only");
+        browser.click("#history button[data-number]").await;
+        browser.wait("#history ol.chain", "primary to hadev2 down: no carrier").await;
+        browser.click("#filter-severity option[value=info]").await;
+        browser.click("#filter-group option[data-id]").await;
+        browser.wait("#history", "Nothing fits.").await;
+        browser.click("#filter-group option").await;
 
         house.lose_daemon();
         browser.wait("#unknown", "UNKNOWN").await;

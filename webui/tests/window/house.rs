@@ -7,17 +7,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use avamgr::control::{Answers, ControlServer, Outbox, Policy, Ports, Serving, outbox};
-use avamgr::history::History;
+use avamgr::history::{BYTES_MAX, History};
 use avamgr::scribe::Scribe;
 use avamgr::users::secret::{new_token, password_hash, token_hash};
 use avamgr::users::{Kind, Right, User, Users};
 use avamgr::{clock, hooks, inputs};
-use avamgr_core::cluster::{GroupId, NodeId, ResourceId};
+use avamgr_core::cluster::{GroupId, LinkId, NodeId, ResourceId};
 use avamgr_core::config::{self, Config};
 use avamgr_core::control::{self, Command, HistoryEntry, Status};
 use avamgr_core::courier::Watched;
 use avamgr_core::node::Input;
-use avamgr_core::node::event::{Event, Fact, ResourceChange, Severity};
+use avamgr_core::node::event::{Event, Fact, LinkDownCause, ResourceChange, Severity};
 use avamgr_webui::access::Settings;
 use avamgr_webui::daemon::Feed;
 use avamgr_webui::routes::router;
@@ -113,7 +113,7 @@ impl House {
         let (config, _) = watch::channel(Arc::new(config));
         let socket = directory.path().join("avamgr.sock");
         let (address, window) = open_window(socket, settings);
-        let (history, window) = (Arc::new(History::in_memory()), Some(window));
+        let (history, window) = (Arc::new(History::open(directory.path(), BYTES_MAX)), Some(window));
         let (stands, serving, rules) = (Arc::default(), None, watch::Sender::new(None));
         let house = Self { stands, users, directory, history, status, config, rules, serving, address, window };
         house.contract();
@@ -205,6 +205,20 @@ impl House {
     /// This has happened.
     pub(crate) fn remember(&self, entry: HistoryEntry) {
         self.history.record(entry);
+    }
+
+    /// A peer is silent, because its link is down.
+    pub(crate) fn record_silence(&self) {
+        let (link, peer) = (LinkId(0), NodeId(1));
+        let down = Fact::LinkDown { link, peer, cause: LinkDownCause::NoCarrier };
+        self.history.record(status::entry(down, Severity::Warning, "primary to hadev2 down: no carrier"));
+        let silent = Fact::PeerSilent { peer };
+        self.history.record(status::entry(silent, Severity::Alarm, "hadev2 is silent on every path"));
+    }
+
+    /// Waits until it is on disk.
+    pub(crate) fn flush(&self) {
+        self.history.flush(SOON);
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
