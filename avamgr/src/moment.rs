@@ -1,5 +1,7 @@
 //! Moments as people say them: by the clock on the wall, or how long ago.
 
+use avamgr_core::config::parse_duration;
+
 use crate::cli::args::duration;
 use crate::clock;
 
@@ -10,7 +12,8 @@ use crate::clock;
 pub fn moment(text: &str) -> Result<String, String> {
     let expected = || "expected a moment such as 2026-03-01T03:12:45Z, or how long ago, as in 2h or 30min".to_owned();
     let at = text.parse::<jiff::Timestamp>().or_else(|_| {
-        let ago = duration(text).map_err(|_| expected())?.as_nanos();
+        // The one knows days, the other more words.
+        let ago = parse_duration(text).or_else(|_| duration(text)).map_err(|_| expected())?.as_nanos();
         let nanos = i128::from(clock::wall_nanos()) - i128::try_from(ago).map_err(|_| expected())?;
         jiff::Timestamp::from_nanosecond(nanos).map_err(|_| expected())
     })?;

@@ -26,13 +26,11 @@ pub(super) fn take_over(directory: &Path, store: &Store) -> Result<(), StoreErro
         return Ok(());
     }
     let last = store.last(1)?.pop().map(|entry| entry.time);
-    let mut next = store.next()?;
     let lines = FILES.iter().flat_map(|name| lines_of(&directory.join(name)));
     let mut news: Vec<HistoryEntry> =
         lines.filter(|entry| last.as_ref().is_none_or(|last| entry.time > *last)).collect();
-    for entry in &mut news {
-        entry.number = next;
-        next += 1;
+    for (number, entry) in (store.next()?..).zip(&mut news) {
+        entry.number = number;
     }
     store.append(news.iter())?;
     for name in FILES {
