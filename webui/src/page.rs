@@ -10,7 +10,7 @@ use axum::routing::get;
 use crate::problem::Problem;
 
 /// Name, type and content of each file.
-const FILES: [(&str, &str, &[u8]); 9] = [
+const FILES: [(&str, &str, &[u8]); 10] = [
     ("style.css", "text/css; charset=utf-8", include_bytes!("../assets/style.css")),
     ("page.js", "text/javascript; charset=utf-8", include_bytes!("../assets/page.js")),
     ("timeline.js", "text/javascript; charset=utf-8", include_bytes!("../assets/timeline.js")),

@@ -58,7 +58,7 @@ pub(crate) struct Answer {
 }
 
 impl Questions {
-    pub(crate) fn of(socket: PathBuf) -> Self {
+    pub(crate) fn to(socket: PathBuf) -> Self {
         Self { socket: socket.into(), room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 

@@ -34,7 +34,9 @@ pub(super) struct Conflicts {
 pub(super) async fn conflicts(State(questions): State<Questions>) -> Result<Json<Conflicts>, Problem> {
     let order = courier::Request::Kept { conflicts: true };
     match questions.ask(&Request::Rules { order }).await?.reply().await? {
-        Reply::Rules { said: courier::Reply::Kept { kept, omitted } } => Ok(Json(Conflicts { conflicts: kept, omitted })),
+        Reply::Rules { said: courier::Reply::Kept { kept, omitted } } => {
+            Ok(Json(Conflicts { conflicts: kept, omitted }))
+        }
         Reply::Rules { said: courier::Reply::Refused { reason } } => {
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason))
         }
