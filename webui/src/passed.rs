@@ -1,4 +1,5 @@
-//! Where it listens: on an address it opens itself, or on sockets that whoever started it has opened and passed on, as systemd does.
+//! Where it listens: on an address it opens itself, or on sockets that whoever started it has opened and passed on, as
+//! systemd does.
 //!
 //! So systemd may own a port below 1024, and this program never has a privilege.
 
@@ -37,7 +38,8 @@ pub(crate) fn listeners(listen: Option<SocketAddr>) -> Result<Vec<(TcpListener, 
 
 /// A socket that was passed on, if it is one we can serve.
 fn passed(number: RawFd) -> Result<(TcpListener, SocketAddr)> {
-    // SAFETY: by the protocol of LISTEN_FDS the descriptor is there, for us alone; nothing else here has used it, and it is taken once.
+    // SAFETY: by the protocol of LISTEN_FDS the descriptor is there, for us alone; nothing else here has used it, and it is
+    // taken once.
     let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(number) });
     let about = || format!("descriptor {number}, which was passed on to listen on");
     let kind = socket.r#type().with_context(|| format!("{}: it is no socket", about()))?;

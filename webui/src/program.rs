@@ -37,7 +37,7 @@ struct Args {
     /// The daemon's control socket
     #[arg(long, value_name = "PATH", default_value = "/run/avamgr/avamgr.sock")]
     socket: PathBuf,
-    /// Where to listen; without --users it must be a loopback address [default: 127.0.0.1:8080, or the sockets that systemd passes on]
+    /// Where to listen; without --users it must be a loopback address [default: what systemd passes on, else 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// Account to run as, where it is started by root
