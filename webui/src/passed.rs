@@ -1,5 +1,4 @@
-//! Where it listens: on an address it opens itself, or on sockets that whoever started it has opened and passed on, as
-//! systemd does.
+//! Sockets that whoever started this program has opened and passed on, as systemd does.
 //!
 //! So systemd may own a port below 1024, and this program never has a privilege.
 
@@ -11,29 +10,14 @@ use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use anyhow::{Context as _, Result, bail, ensure};
 use socket2::{Protocol, Socket, Type};
 
-/// Where the page is unless somebody says otherwise.
-pub(crate) const LISTEN: &str = "127.0.0.1:8080";
-
-/// The sockets to serve, each with its address: those that were passed on, else one of our own.
+/// Those that were passed on, each with its address.
 ///
 /// # Errors
-/// When one of them cannot be used, or both were asked for.
-pub(crate) fn listeners(listen: Option<SocketAddr>) -> Result<Vec<(TcpListener, SocketAddr)>> {
+/// When one of them cannot be used.
+pub(crate) fn listeners() -> Result<Vec<(TcpListener, SocketAddr)>> {
     let numbers =
         sd_notify::listen_fds().context("LISTEN_FDS and LISTEN_PID, which name sockets that were passed on")?;
-    let passed: Vec<_> = numbers.map(passed).collect::<Result<_>>()?;
-    match (listen, passed.is_empty()) {
-        (Some(listen), false) => {
-            bail!("--listen {listen}: sockets were passed on, they say where to listen: leave one of both out")
-        }
-        (None, false) => Ok(passed),
-        (listen, true) => {
-            let listen = listen.map_or_else(|| LISTEN.parse().context("--listen"), Ok)?;
-            let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
-            listener.set_nonblocking(true)?;
-            Ok(vec![(listener, listen)])
-        }
-    }
+    numbers.map(passed).collect()
 }
 
 /// A socket that was passed on, if it is one we can serve.

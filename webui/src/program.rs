@@ -1,6 +1,6 @@
 //! The window as a program: its command line, and how it runs.
 
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,6 +25,8 @@ use crate::routes::router;
 use crate::serve::serve;
 use crate::tls;
 
+/// Where it listens unless somebody says otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Memory for what waits to be read: with more of it this ends, and is started again. What else runs on the node comes first.
 const MEMORY: u64 = 256 * 1024 * 1024;
 /// How long the log may take to be written at the end.
@@ -100,11 +102,12 @@ pub fn main() -> ExitCode {
 fn run(args: Args) -> Result<()> {
     let variable = std::env::var(journal::VARIABLE).ok();
     let log = Log::choose(variable.as_deref(), args.log_target.as_deref(), args.log_level.as_deref())?;
-    let (listeners, addresses) = open(&args)?;
+    let (passed, addresses) = doors(&args)?;
     let host = hostname::get().ok().and_then(|name| name.into_string().ok());
     let names: Vec<String> = args.names.into_iter().chain(host).collect();
     // Only root may read the key, and make it.
     let tls = args.certificate.as_deref().map(|path| tls::acceptor(path, &addresses, &names)).transpose()?;
+    let listeners = if passed.is_empty() { bind(&addresses)? } else { passed };
     let account = if Uid::effective().is_root() { Account::named(&args.user) } else { Account::own() };
     let account = account.context("--user")?;
     account.become_it().with_context(|| format!("cannot become {account}"))?;
@@ -135,19 +138,30 @@ fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Opens what it listens on; never for others where nobody is asked who he is.
-fn open(args: &Args) -> Result<(Vec<StdListener>, Vec<SocketAddr>)> {
+/// The sockets that were passed on, and every address it listens on; never for others where nobody is asked who he is.
+fn doors(args: &Args) -> Result<(Vec<StdListener>, Vec<SocketAddr>)> {
     let open = |address: &SocketAddr| args.users.is_none() && !address.ip().is_loopback();
     let refused =
         |address| format!("{address}: without --users it must be a loopback address: nobody is asked who he is");
-    if let Some(address) = args.listen.filter(open) {
-        bail!("--listen {}", refused(address));
+    let (passed, addresses): (Vec<_>, Vec<_>) = listeners()?.into_iter().unzip();
+    match (args.listen, addresses.iter().find(|address| open(address))) {
+        (Some(listen), _) if !passed.is_empty() => {
+            bail!("--listen {listen}: sockets were passed on, they say where to listen: leave one of both out")
+        }
+        (Some(listen), _) if open(&listen) => bail!("--listen {}", refused(listen)),
+        (_, Some(address)) => bail!("the socket that was passed on listens on {}", refused(*address)),
+        (None, None) if !passed.is_empty() => Ok((passed, addresses)),
+        (listen, None) => Ok((passed, vec![listen.unwrap_or(LISTEN)])),
     }
-    let (listeners, addresses): (Vec<_>, Vec<_>) = listeners(args.listen)?.into_iter().unzip();
-    match addresses.iter().find(|address| open(address)) {
-        Some(address) => bail!("the socket that was passed on listens on {}", refused(*address)),
-        None => Ok((listeners, addresses)),
-    }
+}
+
+fn bind(addresses: &[SocketAddr]) -> Result<Vec<StdListener>> {
+    let bind = |address: &SocketAddr| {
+        let listener = StdListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    addresses.iter().map(bind).collect()
 }
 
 /// Until somebody wants it to end.
