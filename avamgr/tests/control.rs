@@ -634,9 +634,10 @@ fn orders_about_the_rules_are_carried_there_and_back_and_are_in_the_history() {
 #[test]
 fn where_nobody_answers_for_the_rules_it_is_said() {
     let order = || about_rules(courier_words::Request::Resync { force: false });
-    let refused = |daemon: &Daemon| match daemon.ask(&order()) {
-        Reply::Rules { said: courier_words::Reply::Refused { reason } } => reason,
-        other => panic!("{other:?}"),
+    let refused = |daemon: &Daemon| {
+        let reply = daemon.ask(&order());
+        let Reply::Rules { said: courier_words::Reply::Refused { reason } } = reply else { panic!("{reply:?}") };
+        reason
     };
     assert_eq!(refused(&Daemon::start()), "no rules are replicated: the config has no [rules]");
     let mut config = fixture::pair();
