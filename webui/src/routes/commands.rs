@@ -98,6 +98,7 @@ impl Wish {
 #[serde(deny_unknown_fields)]
 pub(super) struct Wait {
     /// For so many seconds the answer waits for the end: 0 unless given, and never more than 60.
+    #[param(format = "uint64")]
     wait: Option<u64>,
 }
 
