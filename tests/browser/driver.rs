@@ -79,14 +79,20 @@ impl Browser {
         Self { driver, client, _profile: profile }
     }
 
+    /// What is in the element, as soon as it is there: the page may put another one into its place at any moment.
     pub(crate) async fn text(&self, selector: &str) -> String {
-        self.client
-            .find(Locator::Css(selector))
-            .await
-            .expect("the browser answers")
-            .text()
-            .await
-            .expect("the browser answers")
+        let end = Instant::now() + SOON;
+        loop {
+            let text = match self.client.find(Locator::Css(selector)).await {
+                Ok(element) => element.text().await,
+                Err(error) => Err(error),
+            };
+            match text {
+                Ok(text) => return text,
+                Err(error) => assert!(Instant::now() < end, "{selector}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub(crate) async fn wait(&self, selector: &str, words: &str) {

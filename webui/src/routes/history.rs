@@ -130,7 +130,7 @@ fn told(entries: &[HistoryEntry]) -> Response {
     path = "/api/v1/history/export",
     params(Order),
     responses(
-        (status = 200, description = "An entry in each line", body = String, content_type = "application/x-ndjson"),
+        (status = 200, description = "An entry in each line", body = HistoryEntry, content_type = "application/x-ndjson"),
         (status = 400, description = "That cannot be asked"),
         (status = 503, description = "The daemon does not answer, or too many search at once"),
     )

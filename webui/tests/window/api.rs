@@ -107,11 +107,20 @@ fn every_operation_answers_as_it_is_described() {
         ("GET", "/api/v1/history", 200),
         ("GET", "/api/v1/history?last=1", 200),
         ("GET", "/api/v1/history?last=x", 400),
+        ("GET", "/api/v1/history?since=x", 400),
+        ("GET", "/api/v1/history?text=switchover", 200),
+        ("GET", "/api/v1/history/export", 200),
+        ("GET", "/api/v1/history/1/why", 200),
+        ("GET", "/api/v1/history/999999/why", 404),
+        ("GET", "/api/v1/history/x/why", 400),
+        ("GET", "/api/v1/rules/conflicts", 200),
         ("GET", "/api/v1/commands/one", 202),
         ("GET", "/api/v1/commands/other", 404),
         ("GET", "/api/v1/commands/one?wait=x", 400),
         ("GET", "/metrics", 200),
     ];
+    ask(&house, &bob.cookie, "", &[("GET", "/api/v1/rules/conflicts", 503)]);
+    house.bring_courier();
     asked.extend(ask(&house, &alice.cookie, "", &closed));
     ask(&house, &alice.cookie, "", &[("DELETE", "/api/v1/session", 403)]);
     asked.extend(ask(&house, &words, "", &[("DELETE", "/api/v1/session", 204)]));
@@ -180,7 +189,10 @@ fn the_manual_tells_of_every_path() {
         row.split('`').nth(1).unwrap().split(['?', ' ']).find(|word| word.starts_with('/')).map(str::to_owned)
     };
     let told: BTreeSet<String> = rows.filter_map(place).collect();
-    let described =
-        paths(house.contract()).into_iter().map(|path| path.replace("{group}", "GROUP").replace("{id}", "ID"));
+    let described = paths(house.contract()).into_iter().map(|path| {
+        [("{group}", "GROUP"), ("{id}", "ID"), ("{number}", "NUMBER")]
+            .into_iter()
+            .fold(path, |path, (name, told)| path.replace(name, told))
+    });
     assert_eq!(told, described.collect());
 }

@@ -62,11 +62,11 @@ impl Contract {
         match kind.map(|kind| contents.get(kind).or_else(|| contents.get(kind.split(';').next().unwrap()))) {
             None => assert!(contents.is_empty() && answer.body.is_empty(), "{place}: without a body: {answer:?}"),
             Some(None) => panic!("{place}: {kind:?} is none of {:?}", contents.keys()),
-            Some(Some(validator)) => {
-                let is_json = kind.is_some_and(|kind| kind.ends_with("json"));
-                let body = if is_json { answer.json() } else { Value::String(answer.body.clone()) };
-                hold(validator, &body, &place);
-            }
+            Some(Some(validator)) => match kind.and_then(|kind| kind.split('/').next_back()) {
+                Some("x-ndjson") => answer.lines().iter().for_each(|line| hold(validator, line, &place)),
+                Some(kind) if kind.ends_with("json") => hold(validator, &answer.json(), &place),
+                Some(_) | None => hold(validator, &Value::String(answer.body.clone()), &place),
+            },
         }
     }
 

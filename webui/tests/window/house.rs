@@ -349,6 +349,12 @@ impl Answer {
         Self { status, head: head.to_lowercase(), body: body.to_owned(), sent: head.to_owned() }
     }
 
+    /// A document in each line; between them the sender says how long each piece is.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let lines = self.body.lines().filter(|line| line.starts_with('{'));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
