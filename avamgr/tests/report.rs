@@ -11,8 +11,10 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use avamgr::clock;
+use avamgr::history::{BYTES_MAX, History};
 use avamgr_core::node::event::{Fact, Severity};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -59,7 +61,7 @@ impl Host {
         host.write("avamgr.toml", &host.config(), 0o644);
         fs::create_dir_all(host.path("bin")).unwrap();
         fs::create_dir_all(host.path("state")).unwrap();
-        host.write("state/history.jsonl", &host.history(), 0o644);
+        host.remember();
         let said = host.path("said").display().to_string();
         host.write("said", &secrets().join("\n"), 0o600);
         host.program("ip", &format!("echo addresses; cat {said}"));
@@ -138,13 +140,13 @@ certificate = "{at}/web.pem"
     }
 
     /// Entries that repeat every secret, as an agent or a service may.
-    fn history(&self) -> String {
-        let line = |secret: &str| {
+    fn remember(&self) {
+        let history = History::open(&self.path("state"), BYTES_MAX);
+        for secret in secrets() {
             let fact = Fact::Web { severity: Severity::Info, text: secret.to_owned() };
-            let entry = status::entry(fact, Severity::Alarm, &format!("{secret} was said"));
-            serde_json::to_string(&entry).unwrap() + "\n"
-        };
-        secrets().into_iter().map(line).collect()
+            history.record(status::entry(fact, Severity::Alarm, &format!("{secret} was said")));
+        }
+        history.close(Duration::from_secs(10));
     }
 
     fn report(&self, words: &[&str]) -> Output {
@@ -221,7 +223,7 @@ fn the_archive_has_what_is_known_and_no_secret_of_it() {
 }
 
 #[test]
-fn without_a_daemon_the_history_comes_from_its_files_and_every_line_is_a_document() {
+fn without_a_daemon_the_history_comes_from_its_store_and_every_line_is_a_document() {
     let host = Host::new();
     assert!(host.report(&["--output", "r.tar.gz"]).status.success());
     let files = files(&host.path("r.tar.gz"));

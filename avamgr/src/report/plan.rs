@@ -8,7 +8,7 @@ use super::archive::stem;
 use crate::courier::keep::{self, beside};
 use crate::window;
 
-/// Lines of the journal of a day, and entries of the history: enough for what somebody can read.
+/// Lines of the journal of a day: enough for what somebody can read.
 const LINES_MAX: &str = "200000";
 /// Since when the journal is read.
 const SINCE: &str = "--since=-1day";
@@ -118,7 +118,7 @@ fn told(site: &Site) -> Vec<Part> {
         verb("check.txt", &["check"]),
         verb("check.json", &["check", "--json"]),
         verb("config/running.json", &["config", "show"]),
-        verb("history.jsonl", &["history", "--json", "--last", LINES_MAX]),
+        verb("history.jsonl", &["history", "--json", "--last", "all"]),
     ]
 }
 
