@@ -34,6 +34,7 @@ pub(super) struct Order {
     /// At most so many of the last; 100 unless given, and never more than 1024.
     last: Option<usize>,
     /// Only those with smaller numbers.
+    #[param(format = "uint64")]
     before: Option<u64>,
     /// Only from this moment on: RFC 3339, or how long ago.
     since: Option<String>,

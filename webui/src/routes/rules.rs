@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::daemon::Feed;
 use crate::problem::Problem;
 use crate::questions::{NoAnswer, Questions};
 
@@ -28,10 +29,17 @@ pub(super) struct Conflicts {
     path = "/api/v1/rules/conflicts",
     responses(
         (status = 200, description = "What lost, the oldest first", body = Conflicts),
-        (status = 503, description = "The daemon or rules-sync does not answer, or no rules are replicated"),
+        (status = 404, description = "No rules are replicated"),
+        (status = 503, description = "The daemon or rules-sync does not answer"),
     )
 )]
-pub(super) async fn conflicts(State(questions): State<Questions>) -> Result<Json<Conflicts>, Problem> {
+pub(super) async fn conflicts(
+    State(feed): State<Feed>,
+    State(questions): State<Questions>,
+) -> Result<Json<Conflicts>, Problem> {
+    if feed.said().document().status.is_some_and(|status| status.rules.is_none()) {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no rules are replicated here: the config has no [rules]"));
+    }
     let order = courier::Request::Kept { conflicts: true };
     match questions.ask(&Request::Rules { order }).await?.reply().await? {
         Reply::Rules { said: courier::Reply::Kept { kept, omitted } } => {

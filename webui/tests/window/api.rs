@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::access::{LONG, SWITCHOVER, Visitor, send};
 use crate::contract::Contract;
 use crate::house::House;
+use crate::rules::have_rules;
 use crate::samples::samples;
 
 /// All methods that change something or ask something.
@@ -119,6 +120,8 @@ fn every_operation_answers_as_it_is_described() {
         ("GET", "/api/v1/commands/one?wait=x", 400),
         ("GET", "/metrics", 200),
     ];
+    ask(&house, &bob.cookie, "", &[("GET", "/api/v1/rules/conflicts", 404)]);
+    have_rules(&house, &bob);
     ask(&house, &bob.cookie, "", &[("GET", "/api/v1/rules/conflicts", 503)]);
     house.bring_courier();
     asked.extend(ask(&house, &alice.cookie, "", &closed));

@@ -1,5 +1,6 @@
 //! The rules: what is told of them, and what can be ordered.
 
+use avamgr::clock;
 use avamgr_core::courier::{Status, Watched};
 use avamgr_core::time::Instant;
 
@@ -29,10 +30,20 @@ pub(crate) fn watched(now: Instant, conflicts: u64) -> Watched {
     Watched { pid: Some(7), since: now, trouble, answered, status }
 }
 
+/// As far as the daemon knows; it is there, and says nothing.
+pub(crate) fn have_rules(house: &House, viewer: &Visitor) {
+    house.tell_of_rules(watched(clock::now(), 0));
+    house.tell(|_| ());
+    house.wait("the rules", || viewer.get(house, "/api/v1/rules/conflicts").status != 404);
+}
+
 #[test]
 fn what_lost_is_listed_and_a_word_about_it_is_carried_out_in_the_name_of_whoever_says_it() {
     let house = House::asking(LONG);
     let (alice, bob) = (Visitor::new(&house, "alice"), Visitor::new(&house, "bob"));
+    let none = bob.get(&house, "/api/v1/rules/conflicts");
+    assert!(none.status == 404 && none.body.contains("no rules are replicated"), "{none:?}");
+    have_rules(&house, &bob);
     let nobody = bob.get(&house, "/api/v1/rules/conflicts");
     assert!(nobody.status == 503 && nobody.body.contains("rules-sync does not answer on "), "{nobody:?}");
     let refused = alice.order(&house, "", r#"{"command":"rules_resync"}"#).json();
