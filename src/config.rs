@@ -49,7 +49,7 @@ pub use hook::{HookConfig, HookStyle};
 pub use keys::{Key, Preset, SECTIONS, Section, Takes};
 pub use replication::{Direction, Replication, RulesConfig, parse_replication};
 pub use timers::{Limits, Timers};
-pub use value::{DurationError, Grammar, format_duration, parse_duration, split_variable};
+pub use value::{DurationError, Grammar, command_words, format_duration, parse_duration, split_variable};
 pub use web::WebConfig;
 
 /// Longest text that is looked at: a cluster with every limit reached fits several times.

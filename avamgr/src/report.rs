@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 
-pub use archive::file_name;
+pub use archive::{BROUGHT_MAX, Brought, file_name};
 pub use plan::Site;
 
 use clean::Cleaner;
@@ -59,12 +59,17 @@ pub struct Report {
     pub troubles: Vec<String>,
 }
 
-/// Gathers everything, each part within `patience`. `tell` hears of each part when it is over: how many are, of how many, and
-/// which one it was.
+/// Gathers everything, each part within `patience`, and puts `brought` beside it. `tell` hears of each part when it is over: how
+/// many are, of how many, and which one it was.
 ///
 /// # Errors
 /// When the system refuses what everything else needs: memory, a runtime.
-pub fn make(site: &Site, patience: Duration, tell: impl FnMut(usize, usize, &str)) -> std::io::Result<Report> {
+pub fn make(
+    site: &Site,
+    brought: Vec<Brought>,
+    patience: Duration,
+    tell: impl FnMut(usize, usize, &str),
+) -> std::io::Result<Report> {
     let known = Secrets::gather(site.config_text.as_deref(), patience);
     let parts = plan::parts(site);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -81,6 +86,11 @@ pub fn make(site: &Site, patience: Duration, tell: impl FnMut(usize, usize, &str
         let bytes = cleaner.clean(&bytes, part.is_cut);
         let (file, source, millis) = (part.file, part.source, part.took.as_millis());
         contents.push(Content { file: file.clone(), source, millis, bytes: bytes.len() });
+        files.push((file, bytes));
+    }
+    for Brought { name, bytes } in brought {
+        let (file, source) = (format!("with/{name}"), "brought by whoever made this".to_owned());
+        contents.push(Content { file: file.clone(), source, millis: 0, bytes: bytes.len() });
         files.push((file, bytes));
     }
     // The words of a program that failed may hold a secret too, also on the screen.

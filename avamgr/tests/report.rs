@@ -169,17 +169,21 @@ fn unpacked(path: &Path) -> Vec<u8> {
 }
 
 /// Every file of an archive by its name below the one directory.
-fn files(path: &Path) -> BTreeMap<String, String> {
+fn members(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let bytes = unpacked(path);
     let mut archive = tar::Archive::new(bytes.as_slice());
     let read = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {
         let mut entry = entry.unwrap();
         let name = entry.path().unwrap().display().to_string();
-        let mut text = String::new();
-        entry.read_to_string(&mut text).unwrap();
-        (name.split_once('/').unwrap().1.to_owned(), text)
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        (name.split_once('/').unwrap().1.to_owned(), bytes)
     };
     archive.entries().unwrap().map(read).collect()
+}
+
+fn files(path: &Path) -> BTreeMap<String, String> {
+    members(path).into_iter().map(|(name, bytes)| (name, String::from_utf8(bytes).unwrap())).collect()
 }
 
 fn assert_holds_no_secret(bytes: &[u8], what: &str) {
@@ -219,6 +223,24 @@ fn the_archive_has_what_is_known_and_no_secret_of_it() {
     has("manifest.json", "\"cluster\": \"hadev\"");
     for name in ["manifest.json", "status.json", "why.json"] {
         serde_json::from_str::<Value>(&files[name]).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
+fn the_report_of_another_node_comes_along_and_nothing_else_does() {
+    let host = Host::new();
+    assert!(host.report(&["--output", "other.tar.gz"]).status.success());
+    let made = host.report(&["--with", "other.tar.gz", "--output", "both.tar.gz"]);
+    assert!(made.status.success(), "{}", says(&made));
+    let both = members(&host.path("both.tar.gz"));
+    let (name, bytes) = both.iter().find(|(name, _)| name.starts_with("with/avamgr-report-hadev-")).unwrap();
+    assert!(name.ends_with(".tar.gz"), "{name}");
+    assert_eq!(*bytes, fs::read(host.path("other.tar.gz")).unwrap());
+    assert_holds_no_secret(&unpacked(&host.path("both.tar.gz")), "the archive");
+    for (path, why) in [("fence", "it is no report of avamgr"), ("no-such-file", "No such file"), ("/dev/zero", "")] {
+        let refused = host.report(&["--with", path, "--output", "none.tar.gz"]);
+        assert!(refused.status.code() == Some(3) && says(&refused).contains(why), "{path}: {}", says(&refused));
+        assert!(!host.path("none.tar.gz").exists());
     }
 }
 

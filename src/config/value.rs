@@ -8,6 +8,7 @@ mod directory;
 mod duration;
 mod net;
 
+pub use command::command_words;
 pub(super) use command::{check as check_command, split as split_command};
 pub(super) use directory::overlap;
 pub use directory::split_variable;

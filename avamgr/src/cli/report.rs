@@ -1,7 +1,8 @@
 //! `avamgr report`: everything somebody who is to help asks for, in one file.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use crate::cli::output::{Styled, plural};
 use crate::cli::session::Session;
 use crate::exit::Exit;
 use crate::private_file::{self, Access};
-use crate::report::{self, Report, Site, file_name};
+use crate::report::{self, BROUGHT_MAX, Brought, Report, Site, file_name};
 use crate::upgrade::own_file;
 
 /// For whoever runs it, who reads it before he sends it.
@@ -39,8 +40,9 @@ pub(super) fn run(session: &Session, args: &ReportArgs) -> Result<Exit, CliError
     if file.symlink_metadata().is_ok() {
         return Err(cannot(ErrorKind::AlreadyExists.into()));
     }
+    let brought = args.with.iter().map(|path| brought(path)).collect::<Result<Vec<_>, _>>()?;
     let progress = io::stderr().is_terminal() && !session.json();
-    let made = report::make(&site, args.patience, |done, total, name| {
+    let made = report::make(&site, brought, args.patience, |done, total, name| {
         if progress {
             // Whoever cannot be shown how far it is gets the report all the same.
             let _ = write!(anstream::stderr().lock(), "\r[{done:>2} of {total}] {name}\x1b[K");
@@ -53,6 +55,18 @@ pub(super) fn run(session: &Session, args: &ReportArgs) -> Result<Exit, CliError
     private_file::replace(&file, &made.bytes, Access { mode: MODE, owner: None }, true).map_err(cannot)?;
     tell(session, &site, &file, &made)?;
     Ok(Exit::Done)
+}
+
+/// The report of another node, as it is.
+fn brought(path: &Path) -> Result<Brought, CliError> {
+    let refused = |why: String| CliError::Refused(format!("{}: {why}", path.display()));
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| refused(error.to_string()))?;
+    file.take(BROUGHT_MAX + 1).read_to_end(&mut bytes).map_err(|error| refused(error.to_string()))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > BROUGHT_MAX) {
+        return Err(refused("it is too long for a report".to_owned()));
+    }
+    Brought::new(bytes).map_err(refused)
 }
 
 fn site(session: &Session, args: &ReportArgs) -> Result<Site, CliError> {
@@ -88,7 +102,9 @@ fn tell(session: &Session, site: &Site, file: &PathBuf, made: &Report) -> Result
         text.push_str(&format!("{}: not everything could be had: {count} in errors.txt\n", Styled::notable("note")));
     }
     for other in other_nodes {
-        text.push_str(&format!("on {other} too: avamgr report; then send the archives together\n"));
+        text.push_str(&format!(
+            "on {other} too: avamgr report; then send them together, or `avamgr report --with` the other one here\n"
+        ));
     }
     text.push_str("read it before it leaves your house: a secret that nobody has called one cannot be known\n");
     Ok(session.print(&text)?)

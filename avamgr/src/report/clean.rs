@@ -20,8 +20,12 @@ const NAMES: [&str; 10] =
 
 /// Whether what has this name is a secret: an option, a variable, a key of a table.
 pub(super) fn is_secret_name(name: &str) -> bool {
-    let name: String = name.to_ascii_lowercase().replace(['-', '_'], "");
-    matches!(name.as_str(), "pass" | "pwd" | "authorization") || NAMES.iter().any(|part| name.contains(part))
+    let name = name.to_ascii_lowercase();
+    let is_called_pass = name.split(['-', '_']).next_back() == Some("pass");
+    let name: String = name.replace(['-', '_'], "");
+    matches!(name.as_str(), "pass" | "pwd" | "authorization")
+        || is_called_pass
+        || NAMES.iter().any(|part| name.contains(part))
 }
 
 /// What looks like a secret, with what stays of it.
@@ -33,7 +37,7 @@ struct Pattern {
 /// A name with a value behind it: the name, what stands between them, the value.
 static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     regex(
-        r#"(?i-u)([a-z0-9_.-]*(?:passw|passphrase|secret|token|credential|api[_-]?key|private[_-]?key|access[_-]?key|community|psk|pwd)[a-z0-9_.-]*)(\\?["']?\s*[=:]\s*)("(?:[^"\\\n]|\\.)*"|'[^'\n]*'|(?:[^\s,;"'\\\]})]|\\[^"\s])+)"#,
+        r#"(?i-u)([a-z0-9_.-]*(?:passw|passphrase|secret|token|credential|api[_-]?key|private[_-]?key|access[_-]?key|community|psk|pwd)[a-z0-9_.-]*|\b(?:[a-z0-9_.-]*[_-])?pass)(\\?["']?\s*[=:]\s*)("(?:[^"\\\n]|\\.)*"|'[^'\n]*'|(?:[^\s,;"'\\\]})]|\\[^"\s])+)"#,
     )
 });
 
@@ -42,7 +46,7 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
     let all = [
         // An option with its value as the next word, or as the next string of a list.
         (
-            r#"(?i-u)(--?[a-z0-9_-]*(?:passw|passphrase|secret|token|credential|api-?key|private-?key|access-?key|psk)[a-z0-9_-]*)(\s+|["']\s*,\s*["'])[^\s"'\\]+"#,
+            r#"(?i-u)(--?(?:[a-z0-9_-]*(?:passw|passphrase|secret|token|credential|api-?key|private-?key|access-?key|community|psk)[a-z0-9_-]*|(?:[a-z0-9_-]*-)?pass))(\s+|["']\s*,\s*["'])(?:"[^"\n]*"|'[^'\n]*'|[^\s"'\\]+)"#,
             "$1$2[removed]",
         ),
         (r#"(?-u)://[^/\s"'<>@]*(?:@[^/\s"'<>@]*)*@"#, "://[removed]@"),
@@ -168,6 +172,10 @@ mod tests {
             ("run --password abc --verbose", "run --password [removed] --verbose"),
             ("[\"run\", \"--api-key\", \"abc\", \"x\"]", "[\"run\", \"--api-key\", \"[removed]\", \"x\"]"),
             ("DB_PASSWORD=abc", "DB_PASSWORD=[removed]"),
+            ("DB_PASS=abc def", "DB_PASS=[removed] def"),
+            ("run --db-pass 'a b' x", "run --db-pass [removed] x"),
+            ("run --password \"a b\" x", "run --password [removed] x"),
+            ("bypass = 1", "bypass = 1"),
             ("{\"text\":\"--password=abc\"}", "{\"text\":\"--password=[removed]\"}"),
             ("https://me:a@b@host:1/x@y", "https://[removed]@host:1/x@y"),
             ("curl -H 'Authorization: Bearer abcdefgh' x", "curl -H 'Authorization: Bearer [removed]' x"),

@@ -56,7 +56,7 @@ pub(super) async fn fetch(part: Part, patience: Duration) -> Fetched {
         Source::Command(words) => (words.join(" "), from_program(&words, patience).await),
     };
     let mut troubles = had.troubles;
-    if had.is_cut {
+    if had.bytes.as_ref().is_some_and(|bytes| u64::try_from(bytes.len()).is_ok_and(|length| length >= BYTES_MAX)) {
         troubles.push(format!("it is cut after {} MiB", BYTES_MAX >> 20));
     }
     let troubles = troubles.into_iter().map(|what| format!("{}: {source}: {what}", part.file)).collect();
@@ -130,6 +130,8 @@ async fn from_program(words: &[String], patience: Duration) -> Had {
         child.wait().await
     })
     .await;
+    // The last line of what was being said may be half of one.
+    let is_torn = ended.is_err();
     let mut troubles = Vec::new();
     match ended {
         Ok(Ok(status)) => troubles.extend(how_it_ended(status)),
@@ -140,10 +142,13 @@ async fn from_program(words: &[String], patience: Duration) -> Had {
             troubles.push(late(patience));
         }
     }
+    let is_long = u64::try_from(err.len()).is_ok_and(|length| length > SAID_MAX);
     let said = String::from_utf8_lossy(&err);
-    troubles.extend(said.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("said: {line}")));
+    let whole = said.lines().count() - usize::from((is_torn || is_long) && !said.is_empty());
+    troubles
+        .extend(said.lines().take(whole).filter(|line| !line.trim().is_empty()).map(|line| format!("said: {line}")));
     let (bytes, is_cut) = cut(out);
-    Had { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), is_cut, troubles }
+    Had { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), is_cut: is_cut || is_torn, troubles }
 }
 
 fn how_it_ended(status: ExitStatus) -> Option<String> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use avamgr_core::config::Config;
+use toml::Table;
 
 use super::archive::stem;
 use crate::courier::keep::{self, beside};
@@ -81,7 +82,7 @@ fn command<'a>(name: &str, words: impl IntoIterator<Item = &'a str>) -> Part {
 
 /// Every part.
 pub(super) fn parts(site: &Site) -> Vec<Part> {
-    let mut parts = vec![file("config/avamgr.toml", &site.config_file, true)];
+    let mut parts = vec![config(site)];
     parts.extend(SETTINGS.map(|path| {
         let name = path.trim_start_matches("/etc/").replace('/', "-");
         file(&format!("config/{name}"), Path::new(path), false)
@@ -97,6 +98,16 @@ pub(super) fn parts(site: &Site) -> Vec<Part> {
         parts.push(Part { file: "peers.txt".to_owned(), source: Source::Text(peers(site)), is_expected: true });
     }
     parts
+}
+
+/// The config as it is on disk, unless nobody can tell a secret in it from another word.
+fn config(site: &Site) -> Part {
+    const NAME: &str = "config/avamgr.toml";
+    if site.config_text.as_ref().is_none_or(|text| text.parse::<Table>().is_ok()) {
+        return file(NAME, &site.config_file, true);
+    }
+    let text = "# It is no TOML, so nobody can tell what in it is secret: it was left out. check.txt says what is wrong with it.\n";
+    Part { file: NAME.to_owned(), source: Source::Text(text.to_owned()), is_expected: true }
 }
 
 /// What the verbs of the command line say.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use avamgr_core::config::command_words;
 use toml::{Table, Value};
 
 use super::clean::is_secret_name;
@@ -119,7 +120,11 @@ fn search_text(name: &str, text: &str, is_environment: bool, found: &mut Found) 
     } else if is_environment && !is_path {
         keep(&mut found.values, text, ENVIRONMENT_MIN);
     }
-    search_words(&text.split_whitespace().collect::<Vec<_>>(), found);
+    // As it is run, with quoted words as one.
+    match command_words(text) {
+        Some(words) => search_words(&words.iter().map(String::as_str).collect::<Vec<_>>(), found),
+        None => search_words(&text.split_whitespace().collect::<Vec<_>>(), found),
+    }
 }
 
 fn search_list(items: &[Value], found: &mut Found) {
@@ -171,7 +176,7 @@ mod tests {
             options = { ip = "172.16.6.54", username = "avamgr", passwd = "in-options" }
             secrets = "/etc/avamgr/fence-hadev1"
             [[group]]
-            on_role_change = "/etc/avamgr/hook --password=of-the-hook --token next-word"
+            on_role_change = "/etc/avamgr/hook --password=of-the-hook --token next-word --db-pass 'some quoted words'"
             [[group.resource]]
             exec = ["run", "--api-key", "of-the-list", "http://me:of-the-url@host/path"]
             environment = { LANG = "C", DB = "of-the-environment", HOME = "/var/lib/something" }
@@ -183,7 +188,15 @@ mod tests {
         "#;
         let found = found(text);
         let values: Vec<&str> = found.values.iter().map(String::as_str).collect();
-        let expected = ["in-options", "next-word", "of-the-environment", "of-the-hook", "of-the-list", "of-the-url"];
+        let expected = [
+            "in-options",
+            "next-word",
+            "of-the-environment",
+            "of-the-hook",
+            "of-the-list",
+            "of-the-url",
+            "some quoted words",
+        ];
         assert_eq!(values, expected);
         let files: Vec<String> = found.files.iter().map(|path| path.display().to_string()).collect();
         assert_eq!(files, ["/etc/avamgr/etcd.pem", "/etc/avamgr/fence-hadev1", "/etc/avamgr/rules_key"]);

@@ -29,6 +29,11 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, Complaint> {
     check(words)
 }
 
+/// Program and arguments of a command line as they are run; `None` = it is none that can be run.
+pub fn command_words(text: &str) -> Option<Vec<String>> {
+    split(text).ok()
+}
+
 /// The rule for words however they were written.
 pub(crate) fn check(words: Vec<String>) -> Result<Vec<String>, Complaint> {
     match words.first() {

@@ -13,6 +13,9 @@ pub struct ReportArgs {
     /// The archive; one that is there is not overwritten [default: avamgr-report-CLUSTER-NODE-TIME.tar.gz, here]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// The report of another node, to be in this archive too
+    #[arg(long, value_name = "FILE")]
+    pub with: Vec<PathBuf>,
     /// Not a word about what is to be done on the other nodes
     #[arg(long)]
     pub no_peer: bool,
