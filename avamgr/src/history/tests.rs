@@ -50,7 +50,7 @@ fn query(last: usize, before: u64, text: Option<&str>) -> Query {
 async fn told(history: &History, query: Query) -> Result<Vec<u64>, String> {
     let mut telling = Telling::of(history, query, &history.last(HELD_MAX));
     let mut told = Vec::new();
-    while let Some(piece) = telling.next(history).await? {
+    while let Some(piece) = telling.next(history, false).await? {
         told.extend(numbers(&piece));
     }
     Ok(told)
@@ -228,4 +228,47 @@ async fn what_cannot_be_read_is_not_told_as_if_it_were_nothing() {
     assert_eq!(told(&history, query(2, u64::MAX, None)).await.unwrap(), [1_999, 2_000]);
     let error = told(&history, query(2_000, u64::MAX, None)).await.unwrap_err();
     assert!(error.contains("the history on disk cannot be read"), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_takes_nothing_from_what_is_held() {
+    let directory = tempfile::tempdir().unwrap();
+    // It is there, so the numbers are in it, and nobody can read them.
+    std::os::unix::fs::symlink("/dev/full", directory.path().join(FILE)).unwrap();
+    let history = History::open(directory.path(), BYTES_MAX);
+    (1..=3).for_each(|moment| history.record(entry(moment)));
+    assert_eq!(told(&history, query(HELD_MAX, u64::MAX, None)).await.unwrap().len(), 3);
+    for more in [query(HELD_MAX + 1, u64::MAX, None), query(9, u64::MAX, Some("event"))] {
+        assert!(told(&history, more).await.unwrap_err().contains("cannot be read"));
+    }
+}
+
+#[tokio::test]
+async fn however_many_viewers_ask_an_operator_gets_his_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = Arc::new(History::open(directory.path(), BYTES_MAX));
+    history.record(entry(1));
+    history.flush(PATIENCE);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let ask = |is_viewer, work: Box<dyn FnOnce() + Send>| {
+        let history = Arc::clone(&history);
+        tokio::spawn(async move {
+            let reader = &history.disk.as_ref().unwrap().reader;
+            let question = move |_: &Store| {
+                work();
+                Ok(())
+            };
+            reader.ask(is_viewer, question).await
+        })
+    };
+    let slow = ask(true, Box::new(move || wait.recv().unwrap()));
+    // The first of them have places behind the slow one.
+    let mut viewers: Vec<_> = (0..40).map(|_| ask(true, Box::new(|| ()))).collect();
+    for viewer in viewers.split_off(20) {
+        assert!(viewer.await.unwrap().unwrap_err().contains("too many ask"));
+    }
+    let operator = ask(false, Box::new(|| ()));
+    go.send(()).unwrap();
+    assert_eq!(operator.await.unwrap(), Ok(()));
+    assert_eq!(slow.await.unwrap(), Ok(()));
 }

@@ -31,7 +31,7 @@ impl Client {
         let mut telling = Telling::of(&history, query, &held);
         drop(held);
         loop {
-            match telling.next(&history).await {
+            match telling.next(&history, self.seat.is_viewer()).await {
                 Ok(Some(entries)) => {
                     for entry in entries {
                         self.send_event(&entry).await?;
