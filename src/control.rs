@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{Command, FenceVerb, ResourceVerb};
+pub use command::{Command, Errand, FenceVerb, ResourceVerb};
 pub use history::{Filter, HistoryEntry};
 
 use crate::cluster::{Role, SafetyClass, Term};
@@ -76,14 +76,14 @@ pub enum Request {
         /// What.
         order: courier::Request,
     },
-    /// A command or something about the rules, in the name of somebody whom the caller has asked who he is.
+    /// The same in the name of somebody whom the caller has asked who he is.
     OnBehalf {
         /// His name.
         user: String,
         /// Where he is.
         address: IpAddr,
-        /// `Command` or `Rules`.
-        order: Box<Self>,
+        /// What.
+        order: Errand,
     },
     /// Read the config file again and take it into use; a bad one changes nothing.
     Reload,

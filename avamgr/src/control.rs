@@ -13,7 +13,7 @@ pub mod outbox;
 pub mod policy;
 pub mod seats;
 mod shelf;
-mod wording;
+pub(crate) mod wording;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};

@@ -26,7 +26,7 @@ use avamgr::history::History;
 use avamgr::scribe::Scribe;
 use avamgr::{clock, hooks, inputs};
 use avamgr_core::cluster::NodeId;
-use avamgr_core::control::{Answer, Command, Filter, Reply, Request, Status};
+use avamgr_core::control::{Answer, Command, Errand, Filter, Reply, Request, Status};
 use avamgr_core::courier as courier_words;
 use avamgr_core::node::Input;
 use avamgr_core::node::event::{Event, Fact, ResourceChange, Severity};
@@ -557,12 +557,12 @@ fn the_account_of_the_page_steers_in_the_name_of_its_users_and_not_in_its_own() 
     web.daemon.operators = Some("dreops".to_owned());
     web.web = Some(page_of_the_stranger());
     let daemon = Daemon::run(0, OPERATORS_GID, web);
-    let on_behalf = |order| on_behalf(Request::Command(order));
+    let on_behalf = |order| on_behalf(Errand::Command(order));
     let own = serde_json::to_string(&Request::Command(Command::Online)).unwrap();
     assert!(say_as_stranger(&daemon, &own).contains("not permitted: online"));
     let done = say_as_stranger(&daemon, &on_behalf(Command::Online));
     assert!(done.contains("online for alice at 192.0.2.7 through "), "{done}");
-    let order = Box::new(Request::Command(Command::Online));
+    let order = Errand::Command(Command::Online);
     let nonsense = Request::OnBehalf { user: "a\u{1b}b".to_owned(), address: "::1".parse().unwrap(), order };
     assert!(say_as_stranger(&daemon, &serde_json::to_string(&nonsense).unwrap()).contains("cannot be printed"));
     for order in [
@@ -587,8 +587,8 @@ fn page_of_the_stranger() -> config::WebConfig {
 }
 
 /// What the page says for one of its users.
-fn on_behalf(order: Request) -> String {
-    let (user, address, order) = ("alice".to_owned(), "192.0.2.7".parse().unwrap(), Box::new(order));
+fn on_behalf(order: Errand) -> String {
+    let (user, address) = ("alice".to_owned(), "192.0.2.7".parse().unwrap());
     serde_json::to_string(&Request::OnBehalf { user, address, order }).unwrap()
 }
 
@@ -609,17 +609,20 @@ fn orders_about_the_rules_are_carried_there_and_back_and_are_in_the_history() {
     let listed = say(&about_rules(courier_words::Request::Kept { conflicts: true }));
     assert!(listed.contains(courier::LOST) && listed.contains("\"omitted\":51"), "the youngest of them: {listed}");
     assert!(!listed.contains("\\u001b") && listed.contains("re/\u{fffd}[2Jroute.conf"), "{listed}");
-    let resync = |force| about_rules(courier_words::Request::Resync { force });
-    assert!(say(&resync(false)).contains("not permitted: rules-sync"), "not in its own name");
+    let resync = |force| Errand::Rules(courier_words::Request::Resync { force });
+    let own = about_rules(courier_words::Request::Resync { force: false });
+    assert!(say(&own).contains("not permitted: rules-sync"), "not in its own name");
     let told = say_as_stranger(&daemon, &on_behalf(resync(false)));
     assert!(told.contains("\"done\":1,\"total\":4") && told.contains("4 paths were read"), "{told}");
     assert!(say_as_stranger(&daemon, &on_behalf(resync(true))).contains("not permitted"), "not through a page");
-    let settle = |name: &str| about_rules(courier_words::Request::Settle { name: Some(name.to_owned()) });
+    let settle = |name: &str| Errand::Rules(courier_words::Request::Settle { name: Some(name.to_owned()) });
     assert!(say_as_stranger(&daemon, &on_behalf(settle(courier::LOST))).contains("is settled"));
     assert!(say_as_stranger(&daemon, &on_behalf(settle("7"))).contains("there is no such version"));
     assert!(say_as_stranger(&daemon, &on_behalf(settle("a\nb"))).contains("cannot be printed"));
-    let nested = serde_json::from_str::<Request>(&on_behalf(resync(false))).unwrap();
-    assert!(say_as_stranger(&daemon, &on_behalf(nested)).contains("only commands"), "in nobody's name twice");
+
+    let deadly = courier_words::Request::Restore { name: courier::DEADLY.to_owned() };
+    let unknown = say_as_stranger(&daemon, &on_behalf(Errand::Rules(deadly)));
+    assert!(unknown.contains("\"answer\":\"failed\"") && unknown.contains("it is unknown how it ends"), "{unknown}");
 
     let asked: Vec<_> = asked.try_iter().map(|request| request.words()).collect();
     let lost = format!("rules-sync conflicts settle {}", courier::LOST);
@@ -627,7 +630,7 @@ fn orders_about_the_rules_are_carried_there_and_back_and_are_in_the_history() {
     assert_eq!(asked, expected, "nothing else got through");
     let told: Vec<_> = daemon.history.last(99).iter().map(|entry| entry.text.clone()).collect();
     let has = |words: &str| told.iter().filter(|text| text.contains(words)).count();
-    assert_eq!((has("alice at 192.0.2.7 through "), has("rules-sync resync")), (4, 1), "{told:?}");
+    assert_eq!((has("alice at 192.0.2.7 through "), has("rules-sync resync")), (6, 1), "{told:?}");
     assert_eq!(has("there is no such version"), 1, "{told:?}");
 }
 

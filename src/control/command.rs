@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::words;
+use crate::courier;
 
 /// A command to the node. Names are checked by the node; what it refuses says why.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -101,6 +102,34 @@ impl Command {
             Self::Resource { resource, verb } => format!("resource {} {resource}", words::verb(*verb)),
             Self::Upgrade { binary: None } => "upgrade".to_owned(),
             Self::Upgrade { binary: Some(path) } => format!("upgrade --binary {}", path.display()),
+        }
+    }
+}
+
+/// Something that is ordered in somebody's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Errand {
+    /// Of the node.
+    Command(Command),
+    /// Of the program that keeps the rules the same.
+    Rules(courier::Request),
+}
+
+impl Errand {
+    /// As it would be typed.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Command(command) => command.words(),
+            Self::Rules(request) => request.words(),
+        }
+    }
+
+    /// Whether it only asks what would be done.
+    pub fn is_dry_run(&self) -> bool {
+        match self {
+            Self::Command(command) => command.is_dry_run(),
+            Self::Rules(_) => false,
         }
     }
 }

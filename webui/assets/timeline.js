@@ -47,18 +47,16 @@ function renew() {
 /** The last of the past, after which everything is told. */
 export function begin(past) {
   entries = past;
-  forget();
-  renew();
+  search();
 }
 
 /** Something has happened. */
 export function add(entry) {
   entries.push(entry);
-  // Between what came and what was found there must be no gap.
-  if (entries.length > ENTRIES + found.length) {
-    if (found.length > 0) forget();
-    entries = entries.slice(-ENTRIES);
-  }
+  // Between what came and what was found, or is being asked for, there must be no gap.
+  if (asking !== null || entries.length <= ENTRIES + found.length) return renew();
+  entries = entries.slice(-ENTRIES);
+  if (found.length > 0) return search();
   renew();
 }
 
@@ -118,13 +116,21 @@ async function toggle(number) {
   renew();
 }
 
-/** Another filter: what was found with the one before is of no use. */
+/** What was found before is of no use: there is another filter, or a gap. */
 function search() {
   forget();
   clearTimeout(pause);
+  pause = null;
   const wantsSome = text.value !== "" || severity.value !== "info" || group.value !== "";
-  if (wantsSome) pause = setTimeout(older, PAUSE);
+  if (wantsSome) pause = setTimeout(() => { pause = null; older(); }, PAUSE);
   renew();
+}
+
+/** What stands where nothing is shown. */
+function empty() {
+  if (entries.length === 0) return "Nothing is known.";
+  if (pause !== null || asking !== null) return "Looking…";
+  return trouble === null && isAll ? "Nothing fits." : "Nothing of what is here fits.";
 }
 
 /** Draws it if something has changed. `groups`: their names, in their order. */
@@ -136,7 +142,7 @@ export function draw(groups) {
   }
   if (isDrawn) return;
   isDrawn = true;
-  view.show("history", view.history([...found, ...entries].filter(fits), chains, entries.length > 0));
+  view.show("history", view.history([...found, ...entries].filter(fits), chains, empty()));
   view.show("older-trouble", trouble === null ? [] : [trouble]);
   more.disabled = asking !== null;
   more.hidden = isAll || entries.length === 0;

@@ -227,9 +227,9 @@ function why(number, chain) {
   return button;
 }
 
-/** `chains`: what led to which, by number, as far as somebody has asked. */
-export function history(entries, chains, isKnown) {
-  if (entries.length === 0) return h("p.faint", isKnown ? "Nothing fits." : "Nothing is known.");
+/** `chains`: what led to which, by number, as far as somebody has asked; `empty`: what is said of no entries. */
+export function history(entries, chains, empty) {
+  if (entries.length === 0) return h("p.faint", empty);
   return table(["Number", "Time (UTC)", "What", ""], entries.toReversed().map((entry) => {
     const chain = chains.get(entry.number);
     return [entry.number > 0 ? entry.number : "", time(entry), h("span", entry.text, " ", why(entry.number, chain), reasons(chain)),

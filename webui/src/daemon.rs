@@ -162,7 +162,11 @@ async fn follow_on(
 /// What of the daemon's past is not known yet: all that came after the last thing that is, or everything.
 fn unknown(mut past: Vec<HistoryEntry>, known: &[Arc<HistoryEntry>]) -> Vec<HistoryEntry> {
     // The last entries may have been lost with a daemon that was killed.
-    let place = |known: &Arc<HistoryEntry>| past.iter().rposition(|entry| *entry == **known);
+    // Its number may have come later than the entry.
+    let is_same = |one: &HistoryEntry, other: &HistoryEntry| {
+        one.event == other.event && one.time == other.time && one.text == other.text
+    };
+    let place = |known: &Arc<HistoryEntry>| past.iter().rposition(|entry| is_same(entry, known));
     let last = known.iter().rev().find_map(place);
     past.split_off(last.map_or(0, |last| last + 1))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use avamgr::clock;
 use avamgr::control::exchange::{exchange, next};
 use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES};
-use avamgr_core::control::{Answer, Command, HistoryEntry, Reply, Request};
+use avamgr_core::control::{Answer, Errand, HistoryEntry, Reply, Request};
 use avamgr_core::courier;
 use avamgr_core::time::Instant;
 use serde::Serialize;
@@ -27,38 +27,6 @@ const KNOWN: usize = 64;
 const UNDER_WAY: usize = 16;
 /// Events that are remembered of one.
 const EVENTS: usize = 200;
-
-/// Something to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Errand {
-    /// By the daemon.
-    Command(Command),
-    /// By the program that keeps the rules the same.
-    Rules(courier::Request),
-}
-
-impl Errand {
-    fn words(&self) -> String {
-        match self {
-            Self::Command(command) => command.words(),
-            Self::Rules(request) => request.words(),
-        }
-    }
-
-    fn is_dry_run(&self) -> bool {
-        match self {
-            Self::Command(command) => command.is_dry_run(),
-            Self::Rules(_) => false,
-        }
-    }
-
-    fn request(self) -> Request {
-        match self {
-            Self::Command(command) => Request::Command(command),
-            Self::Rules(order) => Request::Rules { order },
-        }
-    }
-}
 
 /// How far something is that says so itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -178,7 +146,7 @@ async fn carry_out(socket: Arc<Path>, order: watch::Sender<Order>, by: Orderer, 
 
 async fn ask(socket: &Path, order: &watch::Sender<Order>, by: Orderer, errand: Errand) -> io::Result<Answer> {
     let Orderer { user, address } = by;
-    let request = Request::OnBehalf { user, address, order: Box::new(errand.request()) };
+    let request = Request::OnBehalf { user, address, order: errand };
     let Ok(mut stream) = UnixStream::connect(socket).await else {
         let reason = "avamgrd is not running or cannot be reached: nothing was done".to_owned();
         return Ok(Answer::Refused { reason });

@@ -18,6 +18,10 @@ use crate::daemon::words;
 /// Answers under way at once. One costs the daemon a connection and a tenth of a second at most, and us the memory for what its
 /// reader has not taken yet.
 const AT_ONCE: usize = 4;
+/// How long one waits for its turn.
+const TURN: Duration = Duration::from_secs(3);
+/// Exports under way at once, each as long as its reader takes.
+const EXPORTS: usize = 2;
 /// For the next piece of an answer; a disk that hangs is told sooner than that.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -26,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 pub(crate) struct Questions {
     socket: Arc<Path>,
     room: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
 }
 
 /// Why there is no answer.
@@ -53,18 +58,23 @@ pub(crate) struct Answer {
     stream: UnixStream,
     lines: Lines,
     first: Option<Reply>,
-    /// Its place among those under way, until its reader has all of it.
-    pub(crate) room: Arc<OwnedSemaphorePermit>,
+    /// Its place among those under way.
+    _room: OwnedSemaphorePermit,
 }
 
 impl Questions {
     pub(crate) fn to(socket: PathBuf) -> Self {
-        Self { socket: socket.into(), room: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self {
+            socket: socket.into(),
+            room: Arc::new(Semaphore::new(AT_ONCE)),
+            exports: Arc::new(Semaphore::new(EXPORTS)),
+        }
     }
 
     /// Asks. What the daemon refuses at once is an error already.
     pub(crate) async fn ask(&self, request: &Request) -> Result<Answer, NoAnswer> {
-        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_full| NoAnswer::Full)?;
+        let room = timeout(TURN, Arc::clone(&self.room).acquire_owned()).await;
+        let room = room.ok().and_then(Result::ok).ok_or(NoAnswer::Full)?;
         let unknown = |error: io::Error| NoAnswer::Unknown(words(&self.socket, &error));
         let mut stream = UnixStream::connect(&self.socket).await.map_err(unknown)?;
         let mut lines = Lines::new(MAX_REPLY_BYTES);
@@ -73,7 +83,12 @@ impl Questions {
         if let Reply::Error { reason } = first {
             return Err(NoAnswer::Refused(reason));
         }
-        Ok(Answer { socket: Arc::clone(&self.socket), stream, lines, first: Some(first), room: Arc::new(room) })
+        Ok(Answer { socket: Arc::clone(&self.socket), stream, lines, first: Some(first), _room: room })
+    }
+
+    /// A place for an export, until its reader has all of it.
+    pub(crate) fn export(&self) -> Result<OwnedSemaphorePermit, NoAnswer> {
+        Arc::clone(&self.exports).try_acquire_owned().map_err(|_full| NoAnswer::Full)
     }
 
     /// Asks, and waits for all of the answer.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use avamgr_core::config::Config;
 use avamgr_core::control::frame::{Lines, MAX_REQUEST_BYTES, decode};
 use avamgr_core::control::words;
-use avamgr_core::control::{Answer, Command, HistoryEntry, Reply, Request};
+use avamgr_core::control::{Answer, Command, Errand, HistoryEntry, Reply, Request};
 use avamgr_core::node::Input;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,6 +48,9 @@ const COMMAND_MARGIN: Duration = Duration::from_secs(10);
 
 /// What reading and checking the config file may take.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether a client that waits for its turn is still there.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Bytes read at once.
 const PIECE: usize = 4096;
@@ -94,10 +97,7 @@ impl Client {
     async fn requests(&mut self) -> Result<std::convert::Infallible, Gone> {
         loop {
             while let Some(line) = self.lines.next_line() {
-                let wait = self.seat.turn(clock::now());
-                if !wait.is_zero() {
-                    sleep(wait).await;
-                }
+                self.wait_for_turn().await?;
                 match line.and_then(|line| decode::<Request>(&line)) {
                     Ok(request) => self.request(request).await?,
                     Err(error) => self.send(&Reply::Error { reason: error.to_string() }).await?,
@@ -140,7 +140,10 @@ impl Client {
                     Level::Relay => policy::is_relayed(&order),
                     Level::Viewer => false,
                 };
-                self.on_behalf(Order { who, what: *order, may }).await
+                match order {
+                    Errand::Command(what) => self.steer(Order { who, what, may }).await,
+                    Errand::Rules(what) => self.rules(Order { who, what, may }).await,
+                }
             }
             Request::Reload => {
                 if self.may_steer(self.is_operator(), "reload").await? {
@@ -154,22 +157,6 @@ impl Client {
 
     fn is_operator(&self) -> bool {
         self.caller.level == Level::Operator
-    }
-
-    async fn on_behalf(&mut self, order: Order<Request>) -> Result<(), Gone> {
-        let Order { who, what, may } = order;
-        match what {
-            Request::Command(what) => self.steer(Order { who, what, may }).await,
-            Request::Rules { order: what } => self.rules(Order { who, what, may }).await,
-            Request::Status
-            | Request::History { .. }
-            | Request::OnBehalf { .. }
-            | Request::Reload
-            | Request::Config => {
-                let reason = "only commands and what is about the rules can be ordered in somebody's name".to_owned();
-                self.send(&Reply::Error { reason }).await
-            }
-        }
     }
 
     async fn steer(&mut self, order: Order<Command>) -> Result<(), Gone> {
@@ -271,12 +258,30 @@ impl Client {
         }
     }
 
+    /// Whoever leaves meanwhile gives his place to others.
+    async fn wait_for_turn(&self) -> Result<(), Gone> {
+        let mut wait = self.seat.turn(clock::now());
+        while !wait.is_zero() {
+            let piece = wait.min(LOOK);
+            sleep(piece).await;
+            wait -= piece;
+            if self.has_hung_up() {
+                return Err(Gone);
+            }
+        }
+        Ok(())
+    }
+
+    fn has_hung_up(&self) -> bool {
+        let mut ends = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut ends, PollTimeout::ZERO);
+        polled.is_ok() && ends[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
+    }
+
     /// An order whose caller has hung up is not carried out: after a daemon was stopped or starved, it was given up as
     /// UNKNOWN by somebody who may have done something else since.
     fn still_there(&self, what: &str) -> Result<(), Gone> {
-        let mut ends = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
-        let polled = poll(&mut ends, PollTimeout::ZERO);
-        if polled.is_ok() && ends[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
+        if self.has_hung_up() {
             tracing::warn!(who = self.caller.who, "control socket: {what}: not done, who asked did not wait for it");
             return Err(Gone);
         }

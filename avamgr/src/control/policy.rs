@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use avamgr_core::config::Config;
-use avamgr_core::control::{Command, Request};
+use avamgr_core::control::{Command, Errand};
 use avamgr_core::courier;
 use nix::unistd::geteuid;
 use tokio::net::UnixStream;
@@ -37,26 +37,26 @@ pub enum Level {
 
 /// Whether a page may have it done in the name of its users. What turns nodes off, vouches for something nobody can check, or runs
 /// another program needs somebody on the node.
-pub(super) fn is_relayed(request: &Request) -> bool {
-    match request {
-        Request::Command(
+pub(super) fn is_relayed(errand: &Errand) -> bool {
+    match errand {
+        Errand::Command(command) => match command {
             Command::Switchover { .. }
             | Command::Offline { .. }
             | Command::Online
             | Command::Maintenance { .. }
-            | Command::Resource { .. },
-        ) => true,
-        Request::Command(
-            Command::Fence { .. } | Command::ConfirmVoters | Command::ResetTerm { .. } | Command::Upgrade { .. },
-        ) => false,
-        Request::Rules { order } => match order {
-            courier::Request::Resync { force } => !force,
-            courier::Request::Restore { .. } | courier::Request::Settle { .. } => true,
-            courier::Request::Status | courier::Request::Diff { .. } | courier::Request::Kept { .. } => true,
+            | Command::Resource { .. } => true,
+            Command::Fence { .. } | Command::ConfirmVoters | Command::ResetTerm { .. } | Command::Upgrade { .. } => {
+                false
+            }
         },
-        Request::Status | Request::History { .. } | Request::OnBehalf { .. } | Request::Reload | Request::Config => {
-            false
-        }
+        Errand::Rules(request) => match request {
+            courier::Request::Resync { force } => !force,
+            courier::Request::Status
+            | courier::Request::Diff { .. }
+            | courier::Request::Kept { .. }
+            | courier::Request::Restore { .. }
+            | courier::Request::Settle { .. } => true,
+        },
     }
 }
 

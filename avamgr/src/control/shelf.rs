@@ -8,6 +8,7 @@ use avamgr_core::config::Config;
 use avamgr_core::control::frame::{MAX_REPLY_BYTES, encode};
 use avamgr_core::control::{Reply, Status};
 use avamgr_core::courier::Watched;
+use tokio::sync::Semaphore;
 
 /// Bytes of answers, read by anybody, at which a viewer gets no new one: four of the longest.
 const BYTES_MAX: usize = 4 * MAX_REPLY_BYTES;
@@ -40,6 +41,18 @@ pub(super) struct Shelf {
     status: Slot<Status>,
     config: Slot<Config>,
     held: Arc<AtomicUsize>,
+    /// Places for viewers who ask about the rules: the answers are long before they are shortened.
+    pub(super) rules: Places,
+}
+
+/// So many at once.
+#[derive(Debug)]
+pub(super) struct Places(pub(super) Semaphore);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Semaphore::new(2))
+    }
 }
 
 impl Shelf {

@@ -61,7 +61,7 @@ fn cannot_be<'a>(verb: &str, mut names: impl Iterator<Item = &'a str>) -> Option
 }
 
 /// Control characters steer the terminal of whoever reads them; so do marks that turn the direction of a text.
-fn is_unprintable(character: char) -> bool {
+pub(crate) fn is_unprintable(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

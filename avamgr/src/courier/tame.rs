@@ -1,10 +1,12 @@
-//! What the courier says, made fit for a log, a terminal and a page: without control characters, each text and table bounded.
+//! What the courier says, made fit for a log, a terminal and a page: without what steers them, each text and table bounded.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::control::wording::is_unprintable;
 
 /// Entries of a table: as many directories as a config may have, and more than there are nodes.
 pub(super) const ENTRIES: usize = 64;
@@ -36,5 +38,5 @@ fn tame(value: &mut Value) {
 
 /// One text of it.
 pub(crate) fn tame_text(text: &str) -> String {
-    text.chars().take(TEXT).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().take(TEXT).map(|c| if is_unprintable(c) { '\u{fffd}' } else { c }).collect()
 }

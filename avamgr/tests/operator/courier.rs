@@ -14,6 +14,9 @@ use avamgr_core::courier::{KeptStatus, Reply, Request};
 /// The name of what has lost.
 pub(crate) const LOST: &str = "000000000000042";
 
+/// A name over which it dies.
+pub(crate) const DEADLY: &str = "000000000000666";
+
 /// Rules that are replicated by whoever listens there.
 pub(crate) fn rules(socket: &Path) -> RulesConfig {
     RulesConfig {
@@ -52,6 +55,10 @@ fn converse(stream: UnixStream, tell: &Sender<Request>) {
         // Whoever asked may have left.
         let Ok(line) = line else { return };
         let request: Request = serde_json::from_str(&line).unwrap();
+        // It dies over this one.
+        if request == (Request::Restore { name: DEADLY.to_owned() }) {
+            return;
+        }
         for reply in answers(&request) {
             let line = serde_json::to_string(&reply).unwrap() + "\n";
             let _ = writer.write_all(line.as_bytes());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use avamgr_core::control::{Command, ResourceVerb};
+use avamgr_core::control::{Command, Errand, ResourceVerb};
 use avamgr_core::courier;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::session::From;
 use crate::access::{Access, Who};
-use crate::orders::{Errand, NotTaken, Order, Orderer, Orders};
+use crate::orders::{NotTaken, Order, Orderer, Orders};
 use crate::problem::Problem;
 
 /// Header with the name of an order, so that one that is sent twice is carried out once.

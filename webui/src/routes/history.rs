@@ -141,11 +141,12 @@ pub(super) async fn export(
     order: Result<Query<Order>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(order) = order.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let answer = questions.ask(&order.request(usize::MAX, usize::MAX)?).await?;
-    let room = Arc::clone(&answer.room);
-    let lines = unfold((taken(answer), room), |(mut lines, room)| async move {
+    let request = order.request(usize::MAX, usize::MAX)?;
+    let place = questions.export()?;
+    let answer = questions.ask(&request).await?;
+    let lines = unfold((taken(answer), place), |(mut lines, place)| async move {
         let line = lines.recv().await?;
-        Some((line, (lines, room)))
+        Some((line, (lines, place)))
     });
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }

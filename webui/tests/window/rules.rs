@@ -5,7 +5,7 @@ use avamgr_core::courier::{Status, Watched};
 use avamgr_core::time::Instant;
 
 use crate::access::{LONG, Visitor, words};
-use crate::courier::LOST;
+use crate::courier::{DEADLY, LOST};
 use crate::house::House;
 
 /// It runs and has said that so many versions wait for a word.
@@ -67,6 +67,8 @@ fn what_lost_is_listed_and_a_word_about_it_is_carried_out_in_the_name_of_whoever
         assert_eq!(bob.order(&house, "", &wish(LOST)).status, 403, "he may look");
     }
     assert_eq!(alice.order(&house, "", r#"{"command":"rules_resync","force":true}"#).status, 422);
+    let died = alice.order(&house, "", &format!(r#"{{"command":"rules_restore","name":"{DEADLY}"}}"#)).json();
+    assert_eq!(died["answer"]["answer"], "failed", "nobody knows whether it was done: {died}");
     let told = || words(&alice.get(&house, "/api/v1/history?last=500").json());
     house.wait("the history to say who", || told().contains("rules-sync conflicts restore 1 of alice at 127.0.0.1"));
     assert!(told().contains(&format!("rules-sync conflicts settle {LOST}")), "{}", told());

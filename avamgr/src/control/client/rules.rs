@@ -2,9 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use avamgr_core::control::Reply;
 use avamgr_core::control::frame::{Lines, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, encode};
+use avamgr_core::control::{Answer, Reply};
 use avamgr_core::courier;
 use avamgr_core::node::Event;
 use avamgr_core::node::event::{Fact, Severity};
@@ -24,6 +25,16 @@ const KEPT: usize = 50;
 /// Differences that are told, for the same reason.
 const DIFFERENCES: usize = 100;
 
+/// How it ended.
+enum End {
+    /// With this word.
+    Said(courier::Reply),
+    /// The order did not get there; why.
+    NotAsked(String),
+    /// The order got there, and no last word came; why.
+    Unknown(String),
+}
+
 impl Client {
     pub(super) async fn rules(&mut self, order: Order<courier::Request>) -> Result<(), Gone> {
         let Order { who, what, may } = order;
@@ -41,16 +52,38 @@ impl Client {
         };
         self.still_there(&words)?;
         if !what.steers() {
-            let last = self.carry(&socket, &what).await?;
-            return self.say(last).await;
+            return self.tell_of_rules(&socket, &what).await;
         }
         tracing::info!(who, "control socket: {words}");
         self.note(Fact::Command { who: who.clone(), command: words.clone(), refused: None });
-        let last = self.carry(&socket, &what).await?;
-        if let courier::Reply::Refused { reason } = &last {
-            self.note(Fact::Rules { severity: Severity::Warning, text: format!("{words} of {who}: {reason}") });
+        let (reason, reply) = match self.carry(&socket, &what).await? {
+            End::Said(courier::Reply::Refused { reason }) | End::NotAsked(reason) => {
+                (reason.clone(), Reply::Rules { said: courier::Reply::Refused { reason } })
+            }
+            End::Said(said) => return self.say(said).await,
+            End::Unknown(reason) => {
+                let reason = format!("{words}: {reason}: it is unknown how it ends");
+                (reason.clone(), Reply::Answer { answer: Answer::Failed { reason } })
+            }
+        };
+        self.note(Fact::Rules { severity: Severity::Warning, text: format!("{words} of {who}: {reason}") });
+        self.send(&reply).await
+    }
+
+    /// What changes nothing.
+    async fn tell_of_rules(&mut self, socket: &Path, what: &courier::Request) -> Result<(), Gone> {
+        let shelf = Arc::clone(&self.shelf);
+        let place = self.seat.is_viewer().then(|| shelf.rules.0.try_acquire()).transpose();
+        if place.is_err() {
+            return self
+                .say(courier::Reply::Refused { reason: "many ask about the rules: ask again".to_owned() })
+                .await;
         }
-        self.say(last).await
+        let said = match self.carry(socket, what).await? {
+            End::Said(said) => said,
+            End::NotAsked(reason) | End::Unknown(reason) => courier::Reply::Refused { reason },
+        };
+        self.say(said).await
     }
 
     fn socket_of_rules(&self) -> Result<PathBuf, String> {
@@ -68,22 +101,23 @@ impl Client {
     }
 
     /// Everything it says but the last word is told on the way. Who hangs up calls off what can be called off.
-    async fn carry(&mut self, socket: &Path, request: &courier::Request) -> Result<courier::Reply, Gone> {
-        let silent = |error: &io::Error| courier::Reply::Refused {
-            reason: format!("rules-sync does not answer on {}: {}", socket.display(), tame_text(&error.to_string())),
+    async fn carry(&mut self, socket: &Path, request: &courier::Request) -> Result<End, Gone> {
+        let silent = |error: &io::Error| {
+            format!("rules-sync does not answer on {}: {}", socket.display(), tame_text(&error.to_string()))
         };
         let mut stream = match ask(socket, request).await {
             Ok(stream) => stream,
-            Err(error) => return Ok(silent(&error)),
+            Err(error) => return Ok(End::NotAsked(silent(&error))),
         };
         let mut lines = Lines::new(MAX_REPLY_BYTES);
         loop {
             let reply = match self.word(&mut stream, &mut lines).await? {
                 Ok(reply) => bounded(reply),
-                Err(error) => return Ok(silent(&error)),
+                // It has the order, and may carry it out.
+                Err(error) => return Ok(End::Unknown(silent(&error))),
             };
             if reply.is_last() {
-                return Ok(reply);
+                return Ok(End::Said(reply));
             }
             self.say(reply).await?;
         }

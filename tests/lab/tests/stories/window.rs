@@ -229,6 +229,17 @@ fn hammer(mut stream: TcpStream, time: Duration) -> Result<u64, std::io::Error> 
     Ok(answered)
 }
 
+/// Heartbeats that have come later than the suspect time until now, on both nodes and all links.
+fn late(pair: &Pair) -> Result<u64, Box<dyn Error>> {
+    let mut late = 0;
+    for name in PAIR {
+        let status = pair.status(name)?;
+        let links = status["peers"][0]["links"].as_array().ok_or("no links")?;
+        late += links.iter().filter_map(|link| link["late"].as_u64()).sum::<u64>();
+    }
+    Ok(late)
+}
+
 /// Questions at once.
 const HAMMERS: usize = 8;
 
@@ -240,6 +251,9 @@ fn a_crowd_at_the_window_moves_nothing_at_10_ms() {
             wait_code(&pair, name, "/readyz", 200)?;
         }
         let (before, begin, time) = (pair.all_role_changes(), mark(), Duration::from_secs(10));
+        let late_before = late(&pair)?;
+        std::thread::sleep(time);
+        let late_alone = late(&pair)? - late_before;
         let mut streams = Vec::new();
         for name in PAIR.iter().cycle().take(HAMMERS) {
             streams.push(connect(&pair, name)?);
@@ -250,6 +264,8 @@ fn a_crowd_at_the_window_moves_nothing_at_10_ms() {
         });
         println!("{} answers a second; outage {:?}", answered / time.as_secs(), pair.outage(begin));
         assert!(answered > 1_000, "{answered}: nobody asked much");
+        let late_in_the_crowd = late(&pair)? - late_before - late_alone;
+        println!("late heartbeats in {time:?}: {late_alone} without the crowd, {late_in_the_crowd} in it");
         if pair.all_role_changes() != before {
             pair.tell();
         }
