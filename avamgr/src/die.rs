@@ -19,21 +19,29 @@ pub(crate) fn die(why: &str) -> ! {
     abort()
 }
 
-/// From now on a panic in any thread or task is the end of the process, also where unwinding would end that task alone and
-/// leave a resource that nobody drives.
-pub(crate) fn of_any_panic() {
-    panic::set_hook(Box::new(|panic| die(&format!("a defect ends the daemon: {panic}"))));
-}
-
 thread_local! {
     /// A panic of this thread is answered by whoever called [`spare`].
     static SPARED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// There is a hook that knows of those who are spared.
+static HOOK: Once = Once::new();
+
+/// From now on a panic in any thread or task is the end of the process, also where unwinding would end that task alone and
+/// leave a resource that nobody drives. There is no moment at which [`spare`] puts another hook in the place of this one.
+pub(crate) fn of_any_panic() {
+    panic::set_hook(Box::new(|panic| {
+        if !SPARED.get() {
+            die(&format!("a defect ends the daemon: {panic}"));
+        }
+    }));
+    HOOK.call_once(|| ());
+}
+
 /// Does what may panic over a damaged file, and only over that: the panic is an error like any other. What `work` has changed is
 /// in doubt then, and must not be used again.
 pub(crate) fn spare<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    static HOOK: Once = Once::new();
+    // In a program that goes on after a panic: only to keep what is answered off the screen.
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {

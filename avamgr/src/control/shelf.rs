@@ -13,6 +13,9 @@ use tokio::sync::Semaphore;
 /// Bytes of answers, read by anybody, at which a viewer gets no new one: four of the longest.
 const BYTES_MAX: usize = 4 * MAX_REPLY_BYTES;
 
+/// Viewers who are told of the rules at once: what comes for each may be as long as the longest answer before it is shortened.
+const RULES_AT_ONCE: usize = 2;
+
 /// One answer as it goes over the socket.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -41,17 +44,17 @@ pub(super) struct Shelf {
     status: Slot<Status>,
     config: Slot<Config>,
     held: Arc<AtomicUsize>,
-    /// Places for viewers who ask about the rules: the answers are long before they are shortened.
+    /// For viewers who ask about the rules.
     pub(super) rules: Places,
 }
 
-/// So many at once.
+/// Places for [`RULES_AT_ONCE`].
 #[derive(Debug)]
 pub(super) struct Places(pub(super) Semaphore);
 
 impl Default for Places {
     fn default() -> Self {
-        Self(Semaphore::new(2))
+        Self(Semaphore::new(RULES_AT_ONCE))
     }
 }
 
