@@ -76,13 +76,15 @@ mod tests {
         if std::env::var_os(VICTIM).is_some() {
             of_any_panic();
             assert_eq!(spare(|| panic!("a damaged file")).map(|()| 0), Err("a damaged file".to_owned()));
+            println!("it goes on after that");
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             drop(runtime.block_on(async { tokio::spawn(async { panic!("on purpose") }).await }));
             return;
         }
         let this = std::env::current_exe().unwrap();
         let name = "die::tests::a_task_that_panics_ends_the_process";
-        let output = Command::new(this).args(["--exact", name]).env(VICTIM, "1").output().unwrap();
+        let output = Command::new(this).args(["--exact", name, "--nocapture"]).env(VICTIM, "1").output().unwrap();
         assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("it goes on after that"), "{output:?}");
     }
 }
