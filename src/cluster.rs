@@ -30,6 +30,10 @@ index! {
     LinkId(u8)
 }
 index! {
+    /// A bearer of a link over TIPC: its position in the `bearers` of that link.
+    BearerId(u8)
+}
+index! {
     /// A group: its position among the groups of the config.
     GroupId(u8)
 }

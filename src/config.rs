@@ -28,6 +28,7 @@ mod replication;
 mod rules;
 mod syntax;
 mod timers;
+mod transport;
 mod value;
 mod web;
 
@@ -49,6 +50,7 @@ pub use hook::{HookConfig, HookStyle};
 pub use keys::{Key, Preset, SECTIONS, Section, Takes};
 pub use replication::{Direction, Replication, RulesConfig, parse_replication};
 pub use timers::{Limits, Timers};
+pub use transport::{TipcAddress, TipcConfig, Transport, UdpConfig};
 pub use value::{DurationError, Grammar, command_words, format_duration, parse_duration, split_variable};
 pub use web::WebConfig;
 
@@ -162,12 +164,9 @@ pub struct LinkConfig {
     pub name: String,
     /// Dedicated or neutral.
     pub kind: LinkKind,
-    /// Interface of each node, in the order of the nodes (usually the same everywhere).
-    pub interfaces: Vec<String>,
-    /// Address of each node, in the order of the nodes; all of one family.
-    pub addresses: Vec<IpAddr>,
-    /// UDP port, the same on every node.
-    pub port: u16,
+    /// What carries its frames.
+    #[serde(flatten)]
+    pub transport: Transport,
 }
 
 /// The neutral party that decides who is isolated.

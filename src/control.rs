@@ -233,8 +233,11 @@ pub struct LinkStatus {
     pub heard: Option<Instant>,
     /// The peer says it hears us here.
     pub peer_hears_us: bool,
-    /// Carrier of our interface.
+    /// Carrier of our interface; of one of them, where the link has several.
     pub carrier: bool,
+    /// What carries it, where it runs over TIPC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bearers: Vec<BearerStatus>,
     /// Smoothed round-trip time, in microseconds.
     pub rtt_micros: Option<u64>,
     /// Smoothed variation of the arrival distance, in microseconds.
@@ -249,6 +252,27 @@ pub struct LinkStatus {
     pub late: u64,
     /// Refused frames by cause.
     pub refused: std::collections::BTreeMap<String, u64>,
+}
+
+/// One bearer of a link over TIPC, as TIPC sees its way to the peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct BearerStatus {
+    /// Its interface.
+    pub bearer: String,
+    /// Whether it reaches the peer.
+    pub up: bool,
+    /// Since when.
+    pub since: Instant,
+    /// How long TIPC waits for a silent bearer before it gives it up, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance_millis: Option<u32>,
+    /// Its priority, 0..=31: TIPC uses those with the highest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
+    /// What TIPC has counted on it.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub counters: std::collections::BTreeMap<String, u64>,
 }
 
 /// The arbitrator as seen from here.

@@ -9,6 +9,7 @@
 mod absence;
 pub mod action;
 mod arbitration;
+mod bearers;
 mod conflict;
 mod deadline;
 mod decide;
@@ -217,6 +218,7 @@ impl Node {
             }
             Input::Carrier { link, up } => self.on_carrier(link, up),
             Input::Refused { link, from } => self.on_refused(link, from),
+            Input::Bearer { link, peer, bearer, up } => self.on_bearer(link, peer, bearer, up),
             Input::Verdict { ask, asked: _, answers } => {
                 if let Some(arbitrator) = &mut self.arbitrator {
                     arbitrator.verdict(ask, self.now, &answers, &self.config.timers);

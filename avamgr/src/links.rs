@@ -13,7 +13,8 @@
 //! }
 //! ```
 //!
-//! * [`link`]: one path; opens and re-opens its socket by itself. * [`udp`]: that socket. * [`judge`]: who may speak on it.
+//! * [`link`]: one path; opens and re-opens its sockets by itself. * [`transport`]: those sockets, [`udp`] or [`tipc`].
+//! * [`judge`]: who may speak on it.
 //! * [`witness`], [`etcd`]: who holds leases and is no node.
 //! * [`carrier`]: which interfaces can pass frames. * [`sys`]: system calls without a safe wrapper.
 //!
@@ -30,13 +31,14 @@ pub mod link;
 mod notice;
 mod sent;
 pub(crate) mod sys;
+mod tipc;
+mod transport;
 mod udp;
 pub mod witness;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -65,19 +67,12 @@ const DRAIN: usize = 2_048;
 #[derive(Debug, Error)]
 pub enum LinkError {
     /// Its socket cannot be opened.
-    #[error(
-        "link {link}: cannot open UDP port {port} on {} of {interface}: {source} ({hint})",
-        address.map_or_else(|| "no address".to_owned(), |address| address.to_string())
-    )]
+    #[error("link {link}: cannot open {what}: {source} ({hint})")]
     Open {
         /// Its name.
         link: String,
-        /// Its interface.
-        interface: String,
-        /// Our address on it.
-        address: Option<IpAddr>,
-        /// Its port.
-        port: u16,
+        /// Which one.
+        what: String,
         /// What to do.
         hint: &'static str,
         /// The kernel's word.
@@ -107,17 +102,17 @@ impl Links {
         node: NodeId,
         keys: &Arc<Keyring>,
     ) -> Result<Self, LinkError> {
-        let mut interfaces: BTreeMap<&str, (Arc<Interface>, Vec<LinkId>)> = BTreeMap::new();
+        let mut interfaces: BTreeMap<&str, Arc<Interface>> = BTreeMap::new();
+        let mut known = |name| Arc::clone(interfaces.entry(name).or_insert_with(|| Arc::new(Interface::new(name))));
         if let Some(name) = arbitrator.and_then(|arbitrator| arbitrator.interfaces.as_ref()?.get(node.index())) {
-            interfaces.insert(name, (Arc::new(Interface::new(name)), Vec::new()));
+            known(name);
         }
         let mut links = Vec::with_capacity(config.len());
+        let mut uses = Vec::with_capacity(config.len());
         for (id, link) in (0..).map(LinkId).zip(config) {
-            let name = link.interfaces.get(node.index()).map_or("", String::as_str);
-            let (interface, users) =
-                interfaces.entry(name).or_insert_with(|| (Arc::new(Interface::new(name)), Vec::new()));
-            users.push(id);
-            links.push(Link::open(id, link, node, Arc::clone(keys), Arc::clone(interface)));
+            let own: Vec<_> = link.interfaces(node).into_iter().map(&mut known).collect();
+            uses.push((id, own.clone()));
+            links.push(Link::open(id, link, node, Arc::clone(keys), own));
         }
         let mut obstacles: Vec<_> = links.iter().filter_map(Link::obstacle).collect();
         if obstacles.len() == links.len() && !links.is_empty() {
@@ -127,14 +122,13 @@ impl Links {
             tracing::error!("{obstacle}; it is tried again");
         }
         let interfaces: Vec<_> = interfaces.into_values().collect();
-        let known = interfaces.iter().map(|(interface, _)| Arc::clone(interface)).collect();
-        let carriers = if interfaces.is_empty() { None } else { Some(Carriers::open(interfaces)) };
+        let carriers = if interfaces.is_empty() { None } else { Some(Carriers::open(interfaces.clone(), uses)) };
         Ok(Self {
             links,
             witness: None,
             etcd: None,
             carriers: carriers.transpose().map_err(LinkError::Carriers)?,
-            interfaces: known,
+            interfaces,
         })
     }
 

@@ -10,12 +10,13 @@ use sha2::{Digest, Sha256};
 use crate::cluster::{GroupId, NodeId};
 
 use super::derive::{Facts, derive};
-use super::file::{Arbitrator, Etcd, Fence, File, Group, Kind, Link, Resource, Watchdog, Witness};
+use super::file::{Arbitrator, Etcd, Fence, File, Group, Kind, Link, Path, Resource, Watchdog, Witness};
 use super::reader::{PerNode, Placed};
 use super::rules::NEUTRAL;
 use super::{
     ArbitratorConfig, Config, EtcdConfig, FenceConfig, GroupConfig, LinkConfig, LinkKind, LsbConfig, ReadyConfig,
-    ResourceConfig, ResourceKind, RestartConfig, RulesConfig, SystemdConfig, VipConfig, WatchdogConfig, WitnessConfig,
+    ResourceConfig, ResourceKind, RestartConfig, RulesConfig, SystemdConfig, TipcConfig, Transport, UdpConfig,
+    VipConfig, WatchdogConfig, WitnessConfig,
 };
 
 /// The config a file describes.
@@ -113,19 +114,26 @@ fn dedicated(link: &Link) -> LinkConfig {
     LinkConfig {
         name: text(link.name.as_ref()),
         kind: LinkKind::Dedicated,
-        interfaces: interfaces(&link.interfaces),
-        addresses: addresses(&link.addresses),
-        port: link.port,
+        transport: match &link.path {
+            Path::Udp { interfaces, addresses, port } => udp(interfaces, addresses, *port),
+            Path::Tipc { network_id, node_addresses, bearers } => Transport::Tipc(TipcConfig {
+                network_id: *network_id,
+                node_addresses: node_addresses.iter().flatten().map(|placed| placed.value).collect(),
+                bearers: bearers.iter().map(|bearer| bearer.value.clone()).collect(),
+            }),
+        },
     }
+}
+
+fn udp(each: &PerNode<String>, own: &PerNode<IpAddr>, port: u16) -> Transport {
+    Transport::Udp(UdpConfig { interfaces: interfaces(each), addresses: addresses(own), port })
 }
 
 fn neutral(found: &Arbitrator) -> Option<LinkConfig> {
     Some(LinkConfig {
         name: NEUTRAL.to_owned(),
         kind: LinkKind::Neutral,
-        interfaces: interfaces(found.interfaces.as_ref()?),
-        addresses: addresses(found.neutral.as_ref()?),
-        port: found.port,
+        transport: udp(found.interfaces.as_ref()?, found.neutral.as_ref()?, found.port),
     })
 }
 

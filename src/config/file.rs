@@ -5,6 +5,7 @@
 
 mod fence;
 mod group;
+mod link;
 mod replication;
 mod web;
 
@@ -17,6 +18,7 @@ use toml::de::DeTable;
 
 pub(super) use fence::{Fence, Fencing, Watchdog};
 pub(super) use group::{Group, Kind, Resource, Vip};
+pub(super) use link::{Link, Path};
 pub(super) use replication::Rules;
 
 use super::derive::TimerValue;
@@ -91,22 +93,6 @@ pub(super) struct GivenTimers {
     pub(super) bad: BTreeSet<&'static str>,
 }
 
-/// `[[link]]`
-pub(super) struct Link {
-    pub(super) place: Place,
-    pub(super) name: Option<Placed<String>>,
-    pub(super) interfaces: PerNode<String>,
-    pub(super) addresses: PerNode<IpAddr>,
-    pub(super) port: u16,
-}
-
-impl Link {
-    /// As it is called in sentences.
-    pub(super) fn called(&self) -> String {
-        called(&self.place)
-    }
-}
-
 /// `[arbitrator]`
 pub(super) struct Arbitrator {
     pub(super) place: Place,
@@ -161,7 +147,7 @@ pub(super) fn read(entries: &DeTable<'_>, findings: &Findings<'_>) -> File {
     let nodes = Nodes { names: cluster.node_names(), sure: cluster.nodes_good };
     let timers = read_timers(cluster_table.as_ref(), &top.table("timers", &keys::TIMERS));
     let limits = read_limits(&top.table("limits", &keys::LIMITS));
-    let links = top.tables("link", &keys::LINK).iter().map(|table| read_link(table, &nodes)).collect();
+    let links = top.tables("link", &keys::LINK).iter().map(|table| link::read(table, &nodes)).collect();
     let arbitrator = Some(top.table("arbitrator", &keys::ARBITRATOR)).filter(Table::is_written);
     let arbitrator = arbitrator.map(|table| read_arbitrator(&table, &nodes));
     let witness = Some(top.table("witness", &keys::WITNESS)).filter(Table::is_written);
@@ -295,16 +281,6 @@ fn node(table: &Table<'_>, name: &str, nodes: &Nodes) -> Option<usize> {
 
 fn per_node_addresses(table: &Table<'_>, nodes: &Nodes) -> Option<PerNode<IpAddr>> {
     Some(table.per_node("address", nodes)?.into_iter().map(parsed).collect())
-}
-
-fn read_link(table: &Table<'_>, nodes: &Nodes) -> Link {
-    Link {
-        place: table.place.clone(),
-        name: table.text("name"),
-        interfaces: table.per_node("interface", nodes).unwrap_or_default(),
-        addresses: per_node_addresses(table, nodes).unwrap_or_default(),
-        port: port(table),
-    }
 }
 
 fn read_arbitrator(table: &Table<'_>, nodes: &Nodes) -> Arbitrator {

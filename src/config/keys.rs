@@ -16,6 +16,8 @@ use super::value::{Grammar, format_duration};
 pub(super) const NODES_MAX: usize = 16;
 /// Dedicated links; with more, the interfaces of a node run out before the limit does.
 pub(super) const LINKS_MAX: usize = 7;
+/// Bearers of TIPC: the kernel has no more (`MAX_BEARERS`).
+pub(super) const BEARERS_MAX: usize = 3;
 /// Addresses of the arbitrator: each is asked at each question.
 pub(super) const ARBITRATORS_MAX: usize = 8;
 /// Groups: each has its word in every heartbeat.
@@ -306,9 +308,13 @@ pub(super) const LINK: Section = Section {
     path: "link",
     keys: &[
         NAME,
-        key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Required),
-        key("address", Takes::PerNode(Grammar::Address), Preset::Required),
+        key("transport", Takes::Choice(&["udp", "tipc"]), Preset::Value("udp")),
+        key("interface", Takes::PerNodeOrText(Grammar::Interface), Preset::Optional),
+        key("address", Takes::PerNode(Grammar::Address), Preset::Optional),
         key("port", Takes::Integer(1, 65_535), Preset::Value(PORT)),
+        key("network_id", Takes::Integer(1, 9_999), Preset::Value("4711")),
+        key("node_address", Takes::PerNode(Grammar::TipcAddress), Preset::Optional),
+        key("bearers", Takes::List(Grammar::Interface, BEARERS_MAX), Preset::Optional),
     ],
 };
 

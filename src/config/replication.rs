@@ -65,7 +65,8 @@ pub struct Replication {
     pub cluster: String,
     /// Node names, at least two; the order is the rank.
     pub nodes: Vec<String>,
-    /// Dedicated links in the order of the file, at least one, each with an address for every node.
+    /// Dedicated links over UDP in the order of the file, at least one, each with an address for every node; the neutral path
+    /// where there are none.
     pub links: Vec<LinkConfig>,
     /// The directories and how they are replicated.
     pub rules: RulesConfig,
@@ -92,6 +93,15 @@ pub fn parse_replication(text: &str, source: &str) -> Result<(Replication, Confi
     judged(found, findings, source)
 }
 
+/// What rules travel over: IP addresses. The neutral path only where every dedicated link is over TIPC.
+fn links(mut all: Vec<LinkConfig>) -> Vec<LinkConfig> {
+    all.retain(|link| link.udp().is_some());
+    if all.iter().any(|link| link.kind == LinkKind::Dedicated) {
+        all.retain(|link| link.kind == LinkKind::Dedicated);
+    }
+    all
+}
+
 /// `None` only where the rules have said that `[rules]` is missing or not used.
 fn replication(file: &File) -> Option<Replication> {
     let config = build::build(file);
@@ -100,7 +110,7 @@ fn replication(file: &File) -> Option<Replication> {
     Some(Replication {
         cluster: config.cluster,
         nodes: config.nodes,
-        links: config.links.into_iter().filter(|link| link.kind == LinkKind::Dedicated).collect(),
+        links: links(config.links),
         rules,
         key_file: config.daemon.key_file,
         socket: config.daemon.socket,

@@ -8,13 +8,14 @@ mod addresses;
 mod fences;
 mod interfaces;
 mod replication;
+mod tipc;
 
 use std::collections::BTreeMap;
 
 use super::check::{inequalities, timer_key};
 use super::derive::affected;
 use super::error::{Finding, Findings, Place, Problem};
-use super::file::{File, Kind, Resource, called};
+use super::file::{File, Kind, Link, Path, Resource, called};
 use super::reader::Placed;
 use super::{Authority, Config};
 
@@ -39,6 +40,7 @@ fn written(file: &File, findings: &Findings<'_>) {
     services(file, findings);
     addresses::check(file, findings);
     interfaces::check(file, findings);
+    tipc::check(file, findings);
     fences::check(file, findings);
     replication::check(file, findings);
 }
@@ -108,6 +110,12 @@ fn counts(file: &File, findings: &Findings<'_>) {
         [] => {
             say(&at("link"), "must be there twice: heartbeats go over two dedicated links", "add two [[link]] tables")
         }
+        [Link { path: Path::Tipc { bearers, .. }, .. }] if bearers.len() > 1 => {}
+        [one] if one.is_tipc() => say(
+            &one.place.join("bearers"),
+            "must not be the only interface of the only dedicated link: one cable would decide who is alive",
+            "name a second bearer on another cable, or add a [[link]] over UDP",
+        ),
         [one] => say(
             &one.place,
             "must not be the only dedicated link: one cable would decide who is alive",

@@ -16,7 +16,7 @@ pub(super) use duration::as_text;
 pub use duration::{DurationError, format_duration, parse_duration};
 
 use super::error::Problem;
-use crate::config::IpNet;
+use crate::config::{IpNet, TipcAddress};
 
 /// Longest interface name of the kernel (`IFNAMSIZ` with its zero byte is 16); labels share it.
 const INTERFACE_CHARS_MAX: usize = 15;
@@ -60,6 +60,8 @@ pub enum Grammar {
     Label,
     /// An IPv4 or IPv6 address.
     Address,
+    /// The address of a node in TIPC.
+    TipcAddress,
     /// An address with its prefix length.
     Net,
     /// `address:port`.
@@ -86,12 +88,13 @@ pub enum Grammar {
 
 impl Grammar {
     /// All forms.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Name,
         Self::Host,
         Self::Interface,
         Self::Label,
         Self::Address,
+        Self::TipcAddress,
         Self::Net,
         Self::Socket,
         Self::Url,
@@ -113,6 +116,7 @@ impl Grammar {
             Self::Interface => "an interface name of 1 to 15 characters without spaces, `/` and `:`",
             Self::Label => "a label of 1 to 15 characters, the interface name, `:` and a tag",
             Self::Address => "an IPv4 or IPv6 address (without prefix length)",
+            Self::TipcAddress => "a TIPC address: zone, cluster and node with dots between them",
             Self::Net => "an IPv4 or IPv6 address with its prefix length",
             Self::Socket => "an IPv4 or IPv6 address with a port",
             Self::Url => "an http:// URL with an IPv4 or IPv6 address",
@@ -135,6 +139,7 @@ impl Grammar {
             Self::Interface => "\"eth1\"",
             Self::Label => "\"eth1:0\"",
             Self::Address => "\"172.16.11.54\"",
+            Self::TipcAddress => "\"1.1.23\"",
             Self::Net => "\"172.16.9.61/24\"",
             Self::Socket => "\"127.0.0.1:3868\"",
             Self::Url => "\"http://127.0.0.1:8080/health\"",
@@ -158,6 +163,7 @@ impl Grammar {
             Self::Interface => is_interface(text),
             Self::Label => text.len() <= INTERFACE_CHARS_MAX && is_label(text),
             Self::Address => return net::address(text).map(|_| ()),
+            Self::TipcAddress => text.parse::<TipcAddress>().is_ok(),
             Self::Net => return net::net(text).map(|_| ()),
             Self::Socket => return net::socket(text),
             Self::Url => return net::url(text),

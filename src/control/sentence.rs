@@ -10,7 +10,7 @@ mod voting;
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use crate::cluster::{GroupId, LinkId, NodeId, ResourceId, Term};
+use crate::cluster::{BearerId, GroupId, LinkId, NodeId, ResourceId, Term};
 use crate::config::{Config, ResourceKind};
 use crate::control::HistoryEntry;
 use crate::control::words::{self, duration};
@@ -60,12 +60,9 @@ impl Speaker<'_> {
                 format!("{}: the hook for {to} failed: {reason}", self.group(*group))
             }
             Fact::LinkUp { link, peer } => format!("{} is up in both directions", self.path(*link, *peer)),
-            Fact::LinkSuspect { link, peer, silence } => {
-                format!("{} is late: silent for {}, probing", self.path(*link, *peer), duration(*silence))
-            }
-            Fact::LinkDown { link, peer, cause } => {
-                format!("{} is down: {}", self.path(*link, *peer), self.link_cause(*cause, *peer))
-            }
+            Fact::LinkSuspect { link, peer, silence } => self.suspect(*link, *peer, *silence),
+            Fact::LinkDown { link, peer, cause } => self.down(*link, *peer, *cause),
+            Fact::Bearer { link, peer, bearer, up } => self.bearer(*link, *peer, *bearer, *up),
             Fact::PeerAlive { peer } => format!("{} is alive", self.node(*peer)),
             Fact::PeerDegraded { peer } => self.degraded(*peer),
             Fact::PeerSilent { peer } => format!("{} is silent on every path", self.node(*peer)),
@@ -242,6 +239,24 @@ impl Speaker<'_> {
         )
     }
 
+    fn suspect(&self, link: LinkId, peer: NodeId, silence: Duration) -> String {
+        format!("{} is late: silent for {}, probing", self.path(link, peer), duration(silence))
+    }
+
+    fn down(&self, link: LinkId, peer: NodeId, cause: LinkDownCause) -> String {
+        format!("{} is down: {}", self.path(link, peer), self.link_cause(cause, peer))
+    }
+
+    fn bearer(&self, link: LinkId, peer: NodeId, bearer: BearerId, up: bool) -> String {
+        let name = self.config.links.get(link.index()).map_or("?", |link| link.bearer_name(bearer));
+        let (link, peer) = (self.config.link_name(link), self.node(peer));
+        if up {
+            format!("bearer {name} of link {link} reaches {peer} again")
+        } else {
+            format!("bearer {name} of link {link} does not reach {peer} any more: check its cable and its switch")
+        }
+    }
+
     fn link_cause(&self, cause: LinkDownCause, peer: NodeId) -> String {
         match cause {
             LinkDownCause::Silence => {
@@ -249,6 +264,7 @@ impl Speaker<'_> {
             }
             LinkDownCause::NoCarrier => "our interface has no carrier, is switched off or missing".to_owned(),
             LinkDownCause::Refused => format!("{} answers that no daemon listens there", self.node(peer)),
+            LinkDownCause::Unreachable => format!("no bearer reaches {}", self.node(peer)),
             LinkDownCause::NotHeard => format!("{} does not hear us on it", self.node(peer)),
             LinkDownCause::Restarted => format!("the daemon of {} was restarted", self.node(peer)),
             LinkDownCause::Left => format!("{} said goodbye", self.node(peer)),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, Role, Term};
+use crate::cluster::{BearerId, CheckId, GroupId, LinkId, NodeId, ResourceId, Role, Term};
 use crate::node::input::VipOwner;
 use crate::time::Instant;
 
@@ -101,6 +101,17 @@ pub enum Fact {
         peer: NodeId,
         /// Why.
         cause: LinkDownCause,
+    },
+    /// A bearer of a link over TIPC has lost or found its way to a peer.
+    Bearer {
+        /// The link.
+        link: LinkId,
+        /// The peer.
+        peer: NodeId,
+        /// The bearer.
+        bearer: BearerId,
+        /// Whether it reaches the peer.
+        up: bool,
     },
     /// A peer is heard on at least one link.
     PeerAlive {
@@ -328,6 +339,8 @@ pub enum LinkDownCause {
     NoCarrier,
     /// The peer's kernel says nobody listens.
     Refused,
+    /// TIPC has no bearer left that reaches the peer.
+    Unreachable,
     /// The peer says it does not hear us.
     NotHeard,
     /// The peer's daemon is a new one.
@@ -451,6 +464,7 @@ impl LinkDownCause {
             Self::Silence => "silent",
             Self::NoCarrier => "no carrier",
             Self::Refused => "refused by the peer's kernel: no daemon listens",
+            Self::Unreachable => "no bearer reaches the peer",
             Self::NotHeard => "the peer does not hear us",
             Self::Restarted => "the peer's daemon was restarted",
             Self::Left => "the peer's daemon was stopped",

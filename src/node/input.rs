@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId};
+use crate::cluster::{BearerId, CheckId, GroupId, LinkId, NodeId, ResourceId};
 use crate::control::Command;
 use crate::node::action::{AskId, FenceId, ProbeId, RequestId};
 use crate::time::Instant;
@@ -46,12 +46,23 @@ pub enum Input {
         /// Whether frames can pass now.
         up: bool,
     },
-    /// The peer's kernel answered that nobody listens there (ICMP port unreachable).
+    /// The peer's kernel says that nobody listens there (ICMP port unreachable, or TIPC has withdrawn the daemon's name).
     Refused {
         /// The link.
         link: LinkId,
         /// The peer.
         from: NodeId,
+    },
+    /// TIPC has lost or found its way to a peer over one bearer.
+    Bearer {
+        /// The link.
+        link: LinkId,
+        /// The peer.
+        peer: NodeId,
+        /// The bearer.
+        bearer: BearerId,
+        /// Whether it reaches the peer now.
+        up: bool,
     },
     /// The arbitrator answered, or did not within the timeout.
     Verdict {

@@ -1,6 +1,6 @@
 //! Whom we believe to be there: links, peers and the arbitrator, and our own absence.
 
-use crate::cluster::{LinkId, NodeId};
+use crate::cluster::{BearerId, LinkId, NodeId};
 use crate::config::LinkKind;
 use crate::node::action::AskId;
 use crate::node::arbitration::Reachability;
@@ -25,6 +25,20 @@ impl Node {
             return;
         }
         self.links_down(link, Some(from), LinkDownCause::Refused);
+    }
+
+    /// The link is down for a peer when no bearer is left that reaches it. While it is absent its kernel goes on answering.
+    pub(super) fn on_bearer(&mut self, link: LinkId, peer: NodeId, bearer: BearerId, up: bool) {
+        let now = self.now;
+        let Some(state) = self.peers.get_mut(&peer).and_then(|peer| peer.links.get_mut(&link)) else { return };
+        if !state.bearers.turn(bearer, up, now) {
+            return;
+        }
+        let cut = state.bearers.none_reaches();
+        self.tell(Fact::Bearer { link, peer, bearer, up });
+        if cut {
+            self.links_down(link, Some(peer), LinkDownCause::Unreachable);
+        }
     }
 
     /// Takes one link down, for one peer or for all.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Timers;
+use crate::node::bearers::Bearers;
 use crate::node::event::LinkDownCause;
 use crate::time::Instant;
 use crate::wire::Heartbeat;
@@ -57,6 +58,9 @@ pub(super) struct Link {
     pub(super) extra_sent: Instant,
     pub(super) rtt: Option<Duration>,
     pub(super) jitter: Option<Duration>,
+    /// What TIPC says of its ways to the peer.
+    #[serde(default)]
+    pub(super) bearers: Bearers,
     /// One bit a frame, lowest = newest, 1 = arrived.
     arrivals: u128,
     expected: u32,
@@ -82,6 +86,7 @@ impl Link {
             extra_sent: Instant::BOOT,
             rtt: None,
             jitter: None,
+            bearers: Bearers::default(),
             arrivals: 0,
             expected: 0,
         }
@@ -115,7 +120,7 @@ impl Link {
         self.expected = 0;
         self.streak = 0;
         // Why the last run was not heard says nothing about the new one.
-        if let LinkState::Down(LinkDownCause::Left | LinkDownCause::Refused) = self.state {
+        if let LinkState::Down(LinkDownCause::Left | LinkDownCause::Refused | LinkDownCause::Unreachable) = self.state {
             self.state = LinkState::Down(LinkDownCause::Restarted);
         }
     }
@@ -251,7 +256,10 @@ impl Link {
             LinkState::Up | LinkState::Suspect => true,
             LinkState::Down(cause) => match cause {
                 LinkDownCause::Silence | LinkDownCause::NotHeard | LinkDownCause::Restarted => true,
-                LinkDownCause::NoCarrier | LinkDownCause::Refused | LinkDownCause::Left => false,
+                LinkDownCause::NoCarrier
+                | LinkDownCause::Refused
+                | LinkDownCause::Unreachable
+                | LinkDownCause::Left => false,
             },
         }
     }

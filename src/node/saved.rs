@@ -168,6 +168,7 @@ impl Node {
         let now = self.now;
         for peer in self.peers.values_mut() {
             peer.links.values_mut().for_each(|link| link.excuse(now));
+            peer.links.values_mut().for_each(|link| link.bearers.forget());
         }
         // A watch that begins anew tells of those that are down only.
         self.carriers.values_mut().for_each(|up| *up = true);

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::cluster::{CheckId, GroupId, NodeId, ResourceId, Role, Term};
+use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, Role, Term};
 use crate::config::{LinkKind, ResourceConfig, ResourceKind};
 use crate::control::sentence;
 use crate::control::{
-    AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, CheckStatus, DriverStatus, GroupStatus, HoldStatus,
-    LeaseStatus, LinkStatus, PeerGroupStatus, PeerStatus, ResourceStatus, Status, VoteStatus, WitnessStatus,
+    AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, BearerStatus, CheckStatus, DriverStatus, GroupStatus,
+    HoldStatus, LeaseStatus, LinkStatus, PeerGroupStatus, PeerStatus, ResourceStatus, Status, VoteStatus,
+    WitnessStatus,
 };
 use crate::node::event::{Fact, HoldKind};
 use crate::node::link::{Link, LinkState};
@@ -59,7 +60,7 @@ impl Node {
         }
     }
 
-    fn link_status(&self, peer: &Peer, id: crate::cluster::LinkId) -> Option<LinkStatus> {
+    fn link_status(&self, peer: &Peer, id: LinkId) -> Option<LinkStatus> {
         let link: &Link = peer.links.get(&id)?;
         let neutral = self.config.links.get(id.index()).is_some_and(|config| config.kind == LinkKind::Neutral);
         let (state, cause) = match link.state {
@@ -77,6 +78,7 @@ impl Node {
             heard: link.heard,
             peer_hears_us: link.peer_hears_us,
             carrier: self.carriers.get(&id).copied().unwrap_or(true),
+            bearers: self.bearer_statuses(link, id),
             rtt_micros: link.rtt.map(micros),
             jitter_micros: link.jitter.map(micros),
             loss_percent: link.loss_percent(),
@@ -85,6 +87,19 @@ impl Node {
             late: link.late,
             refused: link.refused.iter().map(|(cause, count)| (cause.to_string(), *count)).collect(),
         })
+    }
+
+    fn bearer_statuses(&self, link: &Link, id: LinkId) -> Vec<BearerStatus> {
+        let Some(config) = self.config.links.get(id.index()) else { return Vec::new() };
+        let told = link.bearers.iter().map(|(bearer, up, since)| BearerStatus {
+            bearer: config.bearer_name(bearer).to_owned(),
+            up,
+            since,
+            tolerance_millis: None,
+            priority: None,
+            counters: std::collections::BTreeMap::new(),
+        });
+        told.collect()
     }
 
     fn arbitrator_status(&self) -> Option<ArbitratorStatus> {
@@ -280,16 +295,20 @@ impl Node {
     /// A peer that is alive should be heard on every dedicated link: one more fault may be one too many.
     fn link_alarms(&self) -> Vec<(Instant, Fact)> {
         let alive = self.peers.values().filter(|peer| peer.state == PeerState::Alive);
-        let links = alive.flat_map(|peer| peer.links.iter().map(|(id, link)| (peer.id, *id, link)));
-        links
+        let links = || alive.clone().flat_map(|peer| peer.links.iter().map(|(id, link)| (peer.id, *id, link)));
+        let bearers = links().filter(|(_, _, link)| link.is_alive()).flat_map(|(peer, id, link)| {
+            let lost = link.bearers.iter().filter(|(_, up, _)| !up);
+            lost.map(move |(bearer, up, since)| (since, Fact::Bearer { link: id, peer, bearer, up }))
+        });
+        let downs = links()
             .filter(|(_, id, _)| {
                 self.config.links.get(id.index()).is_some_and(|config| config.kind != LinkKind::Neutral)
             })
             .filter_map(|(peer, id, link)| match link.state {
                 LinkState::Down(cause) => Some((link.since, Fact::LinkDown { link: id, peer, cause })),
                 LinkState::Up | LinkState::Suspect => None,
-            })
-            .collect()
+            });
+        downs.chain(bearers).collect()
     }
 
     fn resource_alarms(&self, id: GroupId) -> Vec<(Instant, Fact)> {

@@ -127,7 +127,7 @@ impl World {
             Input::Ready { .. } => Some(&mut host.checks_last_word),
             Input::Heartbeat { .. } | Input::BadDatagram { .. } | Input::Namesake { .. } => None,
             Input::Carrier { .. } => Some(&mut host.carriers_last_word),
-            Input::Refused { .. } => None,
+            Input::Refused { .. } | Input::Bearer { .. } => None,
             Input::Verdict { .. } | Input::VipProbe { .. } | Input::Persisted { .. } => None,
             Input::Fenced { .. } | Input::Command { .. } | Input::Shutdown | Input::Deadline => None,
         };

@@ -1,6 +1,6 @@
 //! Inputs, actions and facts in few words, for a column of a log.
 
-use crate::cluster::{NodeId, ResourceId};
+use crate::cluster::{BearerId, LinkId, NodeId, ResourceId};
 use crate::config::Config;
 use crate::control::Answer;
 use crate::node::event::{Cause, Fencing, LinkDownCause, ResourceChange, SwitchoverStep, UpgradeStep, Voting};
@@ -17,11 +17,10 @@ pub(super) fn fact(config: &Config, fact: &Fact) -> String {
         Fact::HookFailed { group, to, reason } => {
             format!("{}: hook for {to} failed: {reason}", config.group_name(*group))
         }
-        Fact::LinkUp { link, peer } => format!("{} to {} up", config.link_name(*link), node(*peer)),
-        Fact::LinkSuspect { link, peer, .. } => format!("{} to {} late", config.link_name(*link), node(*peer)),
-        Fact::LinkDown { link, peer, cause } => {
-            format!("{} to {} down: {}", config.link_name(*link), node(*peer), link_cause(*cause))
-        }
+        Fact::LinkUp { link, peer } => path(config, *link, *peer, "up"),
+        Fact::LinkSuspect { link, peer, .. } => path(config, *link, *peer, "late"),
+        Fact::LinkDown { link, peer, cause } => path(config, *link, *peer, &format!("down: {}", link_cause(*cause))),
+        Fact::Bearer { link, peer, bearer, up } => path(config, *link, *peer, &bearer_state(*bearer, *up)),
         Fact::PeerAlive { peer } => format!("{} alive", node(*peer)),
         Fact::PeerDegraded { peer } => format!("{} heard on the neutral path only", node(*peer)),
         Fact::PeerSilent { peer } => format!("{} silent", node(*peer)),
@@ -157,11 +156,20 @@ fn cause(config: &Config, cause: &Cause) -> String {
     }
 }
 
+fn path(config: &Config, link: LinkId, peer: NodeId, what: &str) -> String {
+    format!("{} to {} {what}", config.link_name(link), config.node_name(peer))
+}
+
+fn bearer_state(bearer: BearerId, up: bool) -> String {
+    format!("bearer {} {}", bearer.0, if up { "up" } else { "down" })
+}
+
 fn link_cause(cause: LinkDownCause) -> &'static str {
     match cause {
         LinkDownCause::Silence => "silence",
         LinkDownCause::NoCarrier => "no carrier",
         LinkDownCause::Refused => "refused",
+        LinkDownCause::Unreachable => "unreachable",
         LinkDownCause::NotHeard => "it does not hear us",
         LinkDownCause::Restarted => "restarted",
         LinkDownCause::Left => "left",
@@ -257,6 +265,9 @@ pub(super) fn input(config: &Config, input: &Input) -> String {
             format!("{}: namesake of {}", config.link_name(*link), config.node_name(*node))
         }
         Input::Carrier { link, up } => format!("{}: carrier {up}", config.link_name(*link)),
+        Input::Bearer { link, bearer, up, .. } => {
+            format!("{}: {}", config.link_name(*link), bearer_state(*bearer, *up))
+        }
         Input::Refused { link, .. } => format!("{}: refused", config.link_name(*link)),
         Input::Verdict { ask, answers, .. } => format!("arbitrator #{}: {answers:?}", ask.0),
         Input::VipProbe { probe, owner, error, .. } => format!("probe #{}: {owner:?} {error:?}", probe.0),

@@ -100,6 +100,11 @@ pub struct Keyring {
 }
 
 impl Keyring {
+    /// What stands for the cluster's name in a frame.
+    pub fn cluster_id(&self) -> u64 {
+        self.cluster
+    }
+
     /// A ring for the cluster of this name that seals with the key `sending`.
     pub fn new(cluster: &str, keys: &[Key], sending: u8) -> Result<Self, KeyringError> {
         if keys.is_empty() {

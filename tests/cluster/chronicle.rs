@@ -204,6 +204,7 @@ impl Run {
             | Input::Namesake { .. }
             | Input::Carrier { .. }
             | Input::Refused { .. }
+            | Input::Bearer { .. }
             | Input::VipProbe { .. }
             | Input::Persisted { .. }
             | Input::Shutdown

@@ -47,11 +47,18 @@ const QUESTION_PACE: Duration = Duration::from_millis(10);
 /// For how long we ask after a change: somewhat longer than the second in which the kernel keeps a loss to itself.
 const QUESTION_TIME: Duration = Duration::from_millis(1_100);
 
-/// An interface and the links that run over it.
+/// An interface, and what was known of it when somebody last looked for news.
 #[derive(Debug)]
 struct Watched {
     interface: Arc<Interface>,
-    links: Vec<LinkId>,
+    before: Option<bool>,
+}
+
+/// A link and the interfaces that carry it.
+#[derive(Debug)]
+struct User {
+    link: LinkId,
+    interfaces: Vec<Arc<Interface>>,
     told: Option<bool>,
 }
 
@@ -61,6 +68,7 @@ pub struct Carriers {
     /// The socket's number for the kernel.
     port: u32,
     watched: Vec<Watched>,
+    users: Vec<User>,
     buffer: Vec<u8>,
     /// Our own questions: the next one, and when they end.
     questions: Option<(Pin<Box<Sleep>>, Instant)>,
@@ -69,20 +77,20 @@ pub struct Carriers {
 }
 
 impl Carriers {
-    /// Listens from now on and asks after the present state of each interface, which serves the links given with it (none:
-    /// it is watched for somebody else). Must be called within a runtime.
-    pub fn open(interfaces: impl IntoIterator<Item = (Arc<Interface>, Vec<LinkId>)>) -> io::Result<Self> {
+    /// Listens from now on and asks after the present state of each interface; `users` are the links with their interfaces.
+    /// Must be called within a runtime.
+    pub fn open(interfaces: Vec<Arc<Interface>>, users: Vec<(LinkId, Vec<Arc<Interface>>)>) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, LINK_CHANGES))?;
         let mut address = SocketAddr::new(0, 0);
         socket.get_address(&mut address)?;
         let port = address.port_number();
         socket.set_non_blocking(true)?;
-        let watched =
-            interfaces.into_iter().map(|(interface, links)| Watched { interface, links, told: None }).collect();
+        let watched = interfaces.into_iter().map(|interface| Watched { interface, before: None }).collect();
+        let users = users.into_iter().map(|(link, interfaces)| User { link, interfaces, told: None }).collect();
         let socket = sys::watched(Arc::new(socket), Interest::READABLE)?;
         let buffer = Vec::with_capacity(MESSAGE_BYTES);
-        let mut carriers = Self { socket, port, watched, buffer, questions: None, asking: Arc::default() };
+        let mut carriers = Self { socket, port, watched, users, buffer, questions: None, asking: Arc::default() };
         carriers.ask();
         carriers.go_on_asking();
         Ok(carriers)
@@ -137,8 +145,9 @@ impl Carriers {
             changed |= notice.is_change();
             for (number, watched) in (1..).zip(self.watched.iter_mut()) {
                 unsure |= watched.take_note(number, &notice);
-                changed |= watched.tell(sink);
+                changed |= watched.has_news();
             }
+            self.users.iter_mut().for_each(|user| user.tell(sink));
         }
         if unsure {
             self.ask();
@@ -215,16 +224,26 @@ impl Watched {
         false
     }
 
-    /// Hands over what is new; `true` = something was.
-    fn tell(&mut self, sink: &mut impl FnMut(Input)) -> bool {
-        let Some(up) = self.interface.up() else { return false };
-        let before = self.told.replace(up);
-        if before != Some(up) {
-            for link in &self.links {
-                sink(Input::Carrier { link: *link, up });
-            }
+    /// Whether it has changed since this was last asked.
+    fn has_news(&mut self) -> bool {
+        let now = self.interface.up();
+        std::mem::replace(&mut self.before, now) != now
+    }
+}
+
+impl User {
+    /// Hands over what is new. One interface that can pass frames is enough.
+    fn tell(&mut self, sink: &mut impl FnMut(Input)) {
+        let mut states = self.interfaces.iter().map(|interface| interface.up());
+        let up = match states.clone().any(|up| up == Some(true)) {
+            true => true,
+            // Perhaps one that nobody has looked at yet.
+            false if states.any(|up| up.is_none()) => return,
+            false => false,
+        };
+        if self.told.replace(up) != Some(up) {
+            sink(Input::Carrier { link: self.link, up });
         }
-        before != Some(up)
     }
 }
 
@@ -258,16 +277,38 @@ mod tests {
     fn after(told: &[Notice<'_>]) -> (bool, Option<u32>, Vec<bool>) {
         let interface = Arc::new(Interface::new("eth3"));
         interface.set(7, true);
-        let mut watched = Watched { interface, links: vec![LINK], told: Some(true) };
-        let (mut asks, mut changes) = (false, Vec::new());
+        let mut user = User { link: LINK, interfaces: vec![Arc::clone(&interface)], told: Some(true) };
+        let mut watched = Watched { interface, before: Some(true) };
+        let (mut asks, mut changes, mut heard) = (false, Vec::new(), 0);
         for notice in told {
             asks |= watched.take_note(2, notice);
-            watched.tell(&mut |input| {
-                let Input::Carrier { link: LINK, up } = input else { panic!("{input:?}") };
-                changes.push(up);
-            });
+            user.tell(&mut |input| changes.push(carrier(&input)));
+            assert_eq!(watched.has_news(), changes.len() > heard, "{notice:?}");
+            heard = changes.len();
         }
         (asks, watched.interface.index(), changes)
+    }
+
+    fn carrier(input: &Input) -> bool {
+        let Input::Carrier { link: LINK, up } = input else { panic!("{input:?}") };
+        *up
+    }
+
+    #[test]
+    fn a_link_has_a_carrier_while_one_of_its_interfaces_has() {
+        let interfaces = ["eth3", "eth4"].map(|name| Arc::new(Interface::new(name)));
+        let mut user = User { link: LINK, interfaces: interfaces.to_vec(), told: None };
+        let mut told = |place: usize, up: bool| {
+            interfaces[place].set(7, up);
+            let mut told: Vec<bool> = Vec::new();
+            user.tell(&mut |input| told.push(carrier(&input)));
+            told
+        };
+        assert_eq!(told(0, false), [false; 0], "the other one is not known yet");
+        assert_eq!(told(1, true), [true]);
+        assert_eq!((told(0, true), told(1, false)), (vec![], vec![]));
+        assert_eq!(told(0, false), [false]);
+        assert_eq!(told(1, true), [true]);
     }
 
     fn link(question: u32, index: u32, name: &str, up: bool) -> Notice<'_> {

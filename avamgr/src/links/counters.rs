@@ -15,6 +15,8 @@ pub struct Counters {
     pub send_failed: u64,
     /// Good frames handed to the loop.
     pub received: u64,
+    /// Good frames that had come over another bearer already.
+    pub copies: u64,
     /// Datagrams dropped unread because too many came from one address.
     pub flooded: u64,
     /// Datagrams the kernel dropped because too many waited.
@@ -42,6 +44,7 @@ impl Counters {
             ("send_dropped", self.send_dropped),
             ("send_failed", self.send_failed),
             ("received", self.received),
+            ("copies", self.copies),
             ("flooded", self.flooded),
             ("kernel_dropped", self.kernel_dropped),
             ("refused", self.refused),

@@ -3,11 +3,11 @@
 //! The order is that of cost. A stranger's address is refused by comparison; a flood is cut before anything is computed; then
 //! comes the digest; then the frame must be from the node whose address it came from, for us, on this link.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use avamgr_core::cluster::{LinkId, NodeId};
+use avamgr_core::cluster::{Incarnation, LinkId, NodeId};
+use avamgr_core::config::Transport;
 use avamgr_core::node::Input;
 use avamgr_core::node::input::BadDatagram;
 use avamgr_core::time::Instant;
@@ -16,7 +16,7 @@ use avamgr_core::wire::seal::Keyring;
 
 use super::bucket::Bucket;
 use super::counters::Counters;
-use super::sys::Datagram;
+use super::sys::{Datagram, Source};
 
 /// Datagrams of one peer beyond one in this time are dropped before their digest is computed: 10,000 a second. The fastest
 /// heartbeats and a probe storm with its answers stay below a tenth of it; refusing that many costs less than a hundredth of a core.
@@ -32,12 +32,13 @@ const STRANGER_BURST: u32 = 64;
 pub(super) struct Judge {
     pub(super) link: LinkId,
     pub(super) node: NodeId,
-    pub(super) port: u16,
-    /// Of each node.
-    pub(super) addresses: Vec<IpAddr>,
+    /// Where the frames of each node come from.
+    homes: Vec<Source>,
     pub(super) keys: Arc<Keyring>,
     pub(super) counters: Counters,
     peers: Vec<Bucket>,
+    /// The last frame of each node, where frames come twice.
+    last: Option<Vec<(Incarnation, u64)>>,
     strangers: Bucket,
 }
 
@@ -53,10 +54,18 @@ pub(super) struct Clocks {
 }
 
 impl Judge {
-    pub(super) fn new(link: LinkId, node: NodeId, port: u16, addresses: Vec<IpAddr>, keys: Arc<Keyring>) -> Self {
-        let peers = vec![Bucket::new(PEER_PERIOD, PEER_BURST); addresses.len()];
+    pub(super) fn new(link: LinkId, node: NodeId, transport: &Transport, keys: Arc<Keyring>) -> Self {
+        let homes: Vec<Source> = match transport {
+            Transport::Udp(udp) => udp.addresses.iter().map(|address| Source::Udp(*address, udp.port)).collect(),
+            Transport::Tipc(tipc) => tipc.node_addresses.iter().copied().map(Source::Tipc).collect(),
+        };
+        let last = match transport {
+            Transport::Udp(_) => None,
+            Transport::Tipc(_) => Some(vec![(Incarnation(0), 0); homes.len()]),
+        };
+        let peers = vec![Bucket::new(PEER_PERIOD, PEER_BURST); homes.len()];
         let strangers = Bucket::new(STRANGER_PERIOD, STRANGER_BURST);
-        Self { link, node, port, addresses, keys, counters: Counters::default(), peers, strangers }
+        Self { link, node, homes, keys, counters: Counters::default(), peers, last, strangers }
     }
 
     /// What becomes of a datagram; `None` = it is only counted.
@@ -68,6 +77,10 @@ impl Judge {
             return None;
         }
         match self.open(peer, datagram.bytes) {
+            Ok(heartbeat) if self.is_copy(&heartbeat) => {
+                self.counters.copies += 1;
+                None
+            }
             Ok(heartbeat) => {
                 self.counters.received += 1;
                 let wall_millis = datagram.wall_nanos.unwrap_or(clocks.wall_nanos) / 1_000_000;
@@ -84,23 +97,33 @@ impl Judge {
         }
     }
 
+    /// Whether a frame has come already, over another bearer. What comes late is as good as a copy: a later one has come.
+    fn is_copy(&mut self, heartbeat: &Heartbeat) -> bool {
+        let last = self.last.as_mut().and_then(|last| last.get_mut(heartbeat.from.index()));
+        let Some((incarnation, sequence)) = last else { return false };
+        if *incarnation == heartbeat.incarnation && heartbeat.sequence <= *sequence {
+            return true;
+        }
+        (*incarnation, *sequence) = (heartbeat.incarnation, heartbeat.sequence);
+        false
+    }
+
     /// The node whose name a machine uses that has our keys and an address that is nobody's. What comes from a node's own
     /// address is no namesake: a node may send through the wrong interface, and anybody may send our own frames back.
     fn namesake(&self, cause: BadDatagram, datagram: Datagram<'_>) -> Option<NodeId> {
-        let (address, _) = datagram.source?;
-        if cause != BadDatagram::Source || self.addresses.contains(&address) {
+        let source = datagram.source?;
+        if cause != BadDatagram::Source || self.homes.iter().any(|home| home.is_at(source)) {
             return None;
         }
         let heartbeat = self.keys.open(datagram.bytes).ok()?;
         (heartbeat.to == self.node && heartbeat.link == self.link).then_some(heartbeat.from)
     }
 
-    /// The peer with this address. Peers send from the port they listen on.
-    fn peer(&self, source: Option<(IpAddr, u16)>) -> Option<NodeId> {
-        let (address, port) = source?;
-        let position = self.addresses.iter().position(|known| *known == address)?;
-        let peer = NodeId(u8::try_from(position).ok()?);
-        (port == self.port && peer != self.node).then_some(peer)
+    /// The peer with this address. Over UDP, peers send from the port they listen on.
+    fn peer(&self, source: Option<Source>) -> Option<NodeId> {
+        let source = source?;
+        let position = self.homes.iter().position(|home| *home == source)?;
+        Some(NodeId(u8::try_from(position).ok()?)).filter(|peer| *peer != self.node)
     }
 
     fn open(&self, peer: Option<NodeId>, bytes: &[u8]) -> Result<Heartbeat, BadDatagram> {

@@ -9,19 +9,17 @@
 //! Never here: waiting. A frame that cannot be sent now is dropped.
 
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use avamgr_core::cluster::{LinkId, NodeId};
-use avamgr_core::config::LinkConfig;
+use avamgr_core::config::{self, LinkConfig, UdpConfig};
 use avamgr_core::node::Input;
 use avamgr_core::time::Instant;
 use avamgr_core::wire::Heartbeat;
 use avamgr_core::wire::seal::Keyring;
-use socket2::SockAddr;
 use tokio::time::{Sleep, sleep};
 
 use super::LinkError;
@@ -30,7 +28,8 @@ use super::interface::Interface;
 use super::judge::{Clocks, Judge};
 use super::sent::Sent;
 use super::sys::{BATCH, Batch, Reading};
-use super::udp::{QUOTE, Udp, destination};
+use super::transport::Transport;
+use super::udp::QUOTE;
 use crate::clock;
 
 /// From one attempt to open a socket that did not open to the next.
@@ -44,19 +43,12 @@ const FLOOD: u64 = 512;
 /// hold what a hundred thousand datagrams a second bring meanwhile.
 const FLOOD_PAUSE: Duration = Duration::from_millis(2);
 
-/// What carries frames. UDP today; TIPC will stand beside it.
-enum Transport {
-    Udp(Udp),
-}
-
 /// One heartbeat path.
 pub struct Link {
     config: LinkConfig,
-    interface: Arc<Interface>,
+    interfaces: Vec<Arc<Interface>>,
     judge: Judge,
     transport: Option<Transport>,
-    /// Where frames to each node go.
-    destinations: Vec<SockAddr>,
     /// The last frames to each node.
     sent: Vec<Sent>,
     batch: Batch,
@@ -64,8 +56,8 @@ pub struct Link {
     emptied: Instant,
     /// While there is no socket: when to try again. Not there while there is no interface: the carrier watch wakes us.
     retry: Option<Pin<Box<Sleep>>>,
-    /// The number of the interface at the last attempt.
-    tried: Option<u32>,
+    /// The numbers of the interfaces at the last attempt.
+    tried: Vec<Option<u32>>,
     /// Datagrams cut since the socket was empty.
     cut: u64,
     /// In a flood: when the socket is read again.
@@ -79,20 +71,24 @@ pub struct Link {
 impl Link {
     /// A link at `node`, opened if its interface is there and otherwise as soon as it can be. Must be called within a
     /// runtime.
-    pub fn open(id: LinkId, config: &LinkConfig, node: NodeId, keys: Arc<Keyring>, interface: Arc<Interface>) -> Self {
-        let judge = Judge::new(id, node, config.port, config.addresses.clone(), keys);
+    pub fn open(
+        id: LinkId,
+        config: &LinkConfig,
+        node: NodeId,
+        keys: Arc<Keyring>,
+        interfaces: Vec<Arc<Interface>>,
+    ) -> Self {
         let mut link = Self {
             config: config.clone(),
-            interface,
-            judge,
+            interfaces,
+            judge: Judge::new(id, node, &config.transport, keys),
             transport: None,
-            destinations: Vec::new(),
-            sent: vec![Sent::new(); config.addresses.len()],
+            sent: vec![Sent::new(); config.udp().map_or(0, |udp| udp.addresses.len())],
             batch: Batch::new(),
             buffer: Vec::with_capacity(avamgr_core::wire::codec::MAX_DATAGRAM),
             emptied: clock::now(),
             retry: None,
-            tried: None,
+            tried: Vec::new(),
             cut: 0,
             pause: None,
             errors_due: false,
@@ -121,15 +117,17 @@ impl Link {
     /// Its numbers.
     pub fn counters(&self) -> Counters {
         let mut counters = self.judge.counters;
-        if let Some(Transport::Udp(udp)) = &self.transport {
-            counters.kernel_dropped += udp.kernel_drops();
-        }
+        counters.kernel_dropped += self.transport.as_ref().map_or(0, Transport::kernel_drops);
         counters
     }
 
     /// Why nothing can be sent at the moment, in words.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.as_ref().map(|error| format!("{}: {error}", self.interface.name()))
+        self.trouble.as_ref().map(|error| format!("{}: {error}", self.interface_names()))
+    }
+
+    fn interface_names(&self) -> String {
+        self.interfaces.iter().map(|interface| interface.name()).collect::<Vec<_>>().join(", ")
     }
 
     /// Seals with these keys and opens with them from now on.
@@ -149,8 +147,8 @@ impl Link {
         {
             return Poll::Pending;
         }
-        match (&self.transport, &mut self.retry) {
-            (Some(Transport::Udp(udp)), _) => udp.poll_readable(cx),
+        match (&mut self.transport, &mut self.retry) {
+            (Some(transport), _) => transport.poll_readable(cx),
             (None, Some(retry)) => retry.as_mut().poll(cx),
             (None, None) => Poll::Pending,
         }
@@ -187,13 +185,14 @@ impl Link {
             self.pause = Some(Box::pin(sleep(FLOOD_PAUSE)));
         }
         self.receive_errors(sink);
+        self.tell(reading, sink);
         more && self.pause.is_none()
     }
 
     /// One call into the kernel; `before` is the time before it. `true` = more may be there.
     fn read_batch(&mut self, reading: Reading, before: Instant, sink: &mut impl FnMut(Input)) -> bool {
-        let Some(Transport::Udp(udp)) = &self.transport else { return false };
-        let count = match udp.receive(reading, &mut self.batch) {
+        let Some(transport) = &self.transport else { return false };
+        let count = match transport.receive(reading, &mut self.batch) {
             None => return false,
             Some(Ok(count)) => count,
             Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -219,12 +218,7 @@ impl Link {
     pub fn send(&mut self, mut heartbeat: Heartbeat) {
         let now = clock::now();
         self.open_when_due(now);
-        let Some(Transport::Udp(udp)) = &self.transport else {
-            self.judge.counters.send_failed += 1;
-            return;
-        };
-        let to = heartbeat.to.index();
-        let (Some(destination), Some(sent)) = (self.destinations.get(to), self.sent.get_mut(to)) else {
+        let Some(transport) = &self.transport else {
             self.judge.counters.send_failed += 1;
             return;
         };
@@ -235,10 +229,12 @@ impl Link {
             self.trouble = Some(io::Error::other(error));
             return;
         }
-        match udp.send(&self.buffer, destination) {
+        match transport.send(&self.buffer, heartbeat.to) {
             Ok(()) => {
                 self.judge.counters.sent += 1;
-                sent.note(&self.buffer);
+                if let Some(sent) = self.sent.get_mut(heartbeat.to.index()) {
+                    sent.note(&self.buffer);
+                }
                 self.trouble = None;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.judge.counters.send_dropped += 1,
@@ -252,7 +248,8 @@ impl Link {
 
     /// Reads the ICMP errors that wait, and hands over those that say that nobody listens at a peer.
     fn receive_errors(&mut self, sink: &mut impl FnMut(Input)) {
-        let Some(Transport::Udp(udp)) = &self.transport else { return };
+        let Some(udp) = self.transport.as_ref().and_then(Transport::udp) else { return };
+        let Some(config) = self.config.udp() else { return };
         if !(udp.errors_wait() | std::mem::take(&mut self.errors_due)) {
             return;
         }
@@ -260,7 +257,7 @@ impl Link {
         for _ in 0..ERRORS {
             let Some(error) = udp.next_error(&mut quote) else { return };
             let quoted = quote.get(..error.quoted).unwrap_or_default();
-            let peer = self.config.addresses.iter().position(|address| Some(*address) == error.to);
+            let peer = config.addresses.iter().position(|address| Some(*address) == error.to);
             let ours = peer.and_then(|peer| self.sent.get(peer)).is_some_and(|sent| sent.quoted_in(quoted));
             match peer.and_then(|peer| u8::try_from(peer).ok()) {
                 Some(peer) if error.refused && ours => {
@@ -273,73 +270,90 @@ impl Link {
         self.errors_due = true;
     }
 
-    /// Opens the socket if there is none, and anew if its interface is another one by now.
+    /// Hands over what the transport itself says of the peers.
+    fn tell(&mut self, reading: Reading, sink: &mut impl FnMut(Input)) {
+        let told = self.transport.as_mut().map(|transport| transport.tell(reading, sink));
+        if let Some(Err(error)) = told {
+            self.shut(error);
+        }
+    }
+
+    /// Opens the sockets if there are none, and anew if the interface is another one by now.
     fn open_when_due(&mut self, now: Instant) {
-        let index = self.interface.index();
-        let open = match &self.transport {
-            Some(Transport::Udp(udp)) => index.is_none_or(|index| index == udp.interface()),
-            None => false,
-        };
-        let due = index != self.tried || self.retry.as_ref().is_none_or(|retry| retry.is_elapsed());
+        let open = self.transport.as_ref().is_some_and(|transport| transport.fits(&self.interfaces));
+        let indices: Vec<Option<u32>> = self.interfaces.iter().map(|interface| interface.index()).collect();
+        let due = indices != self.tried || self.retry.as_ref().is_none_or(|retry| retry.is_elapsed());
         if open || !due {
             return;
         }
-        self.tried = index;
+        let missing = self.config.udp().is_some() && self.interfaces.iter().any(|interface| is_missing(interface));
+        self.tried = indices;
         self.retry = None;
-        if self.interface.up().is_some() && index.is_none() {
+        if missing {
             self.trouble = Some(io::Error::from_raw_os_error(libc::ENODEV));
             return;
         }
-        if let Some(Transport::Udp(old)) = self.transport.take() {
+        if let Some(old) = self.transport.take() {
             self.judge.counters.kernel_dropped += old.kernel_drops();
             self.judge.counters.reopened += 1;
         }
-        match self.open_udp() {
-            Ok(udp) => {
-                let to = |address: &IpAddr| destination(*address, self.config.port, udp.interface());
-                self.destinations = self.config.addresses.iter().map(to).collect();
-                self.transport = Some(Transport::Udp(udp));
+        match Transport::open(&self.config, self.judge.link, self.judge.node, self.judge.keys.cluster_id()) {
+            Ok(transport) => {
+                self.transport = Some(transport);
                 self.trouble = None;
                 self.emptied = now;
             }
-            Err(error) => {
-                self.trouble = Some(error);
-                self.retry = Some(Box::pin(sleep(RETRY)));
-            }
+            Err(error) => self.shut(error),
         }
     }
 
-    fn open_udp(&self) -> io::Result<Udp> {
-        let addresses = &self.config.addresses;
-        let own = addresses.get(self.judge.node.index()).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Udp::open(self.interface.name(), *own, self.config.port, addresses.len().saturating_sub(1))
+    /// There is no socket until the next attempt.
+    fn shut(&mut self, error: io::Error) {
+        let old = self.transport.take();
+        self.judge.counters.kernel_dropped += old.as_ref().map_or(0, Transport::kernel_drops);
+        self.trouble = Some(error);
+        self.retry = Some(Box::pin(sleep(RETRY)));
     }
 
     fn open_error(&self, source: io::Error) -> LinkError {
+        let own = |udp: &UdpConfig| udp.addresses.get(self.judge.node.index()).map(ToString::to_string);
+        let what = match &self.config.transport {
+            config::Transport::Udp(udp) => format!(
+                "UDP port {} on {} of {}",
+                udp.port,
+                own(udp).unwrap_or_else(|| "no address".to_owned()),
+                self.interface_names()
+            ),
+            config::Transport::Tipc(_) => "a socket of TIPC".to_owned(),
+        };
         LinkError::Open {
             link: self.config.name.clone(),
-            interface: self.interface.name().to_owned(),
-            address: self.config.addresses.get(self.judge.node.index()).copied(),
-            port: self.config.port,
-            hint: hint(&source),
+            what,
+            hint: hint(&source, self.config.tipc().is_some()),
             source,
         }
     }
 }
 
+/// It has been looked at, and is not there.
+fn is_missing(interface: &Interface) -> bool {
+    interface.up().is_some() && interface.index().is_none()
+}
+
 /// Whether waiting will hardly cure it.
 fn is_lasting(error: &io::Error) -> bool {
-    hint_for(error).is_some()
+    hint_for(error, false).is_some()
 }
 
-fn hint(error: &io::Error) -> &'static str {
-    hint_for(error).unwrap_or("try again")
+fn hint(error: &io::Error, tipc: bool) -> &'static str {
+    hint_for(error, tipc).unwrap_or("try again")
 }
 
-fn hint_for(error: &io::Error) -> Option<&'static str> {
+fn hint_for(error: &io::Error, tipc: bool) -> Option<&'static str> {
     match error.raw_os_error()? {
         libc::EADDRINUSE => Some("is another daemon running? give this link another port otherwise"),
         libc::EPERM | libc::EACCES => Some("run as root or with CAP_NET_RAW and CAP_NET_ADMIN"),
+        libc::EAFNOSUPPORT if tipc => Some("this kernel has no TIPC: `modprobe tipc`, or a kernel that has it"),
         libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT => Some("this kernel has no such protocol: is IPv6 switched off?"),
         libc::EMFILE | libc::ENFILE => Some("raise the limit on open files"),
         _other => None,

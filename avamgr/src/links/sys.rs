@@ -9,9 +9,13 @@ use std::mem::{size_of, zeroed};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
+use avamgr_core::config::TipcAddress;
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, sockaddr_storage, socklen_t};
+use socket2::{SockAddr, SockAddrStorage, Socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use super::tipc::address as tipc;
 
 /// Datagrams fetched with one call: one is the rule, more wait after a stall or in a flood.
 pub(super) const BATCH: usize = 16;
@@ -24,6 +28,8 @@ const MEMINFO_WORDS: usize = 9;
 const MEMINFO_DROPS: usize = 8;
 /// `SO_MEMINFO` of Linux's asm-generic/socket.h; not in libc's list.
 const SO_MEMINFO: c_int = 55;
+/// `SIOCGETLINKNAME` of Linux's tipc.h, which is `SIOCPROTOPRIVATE`; not in libc's list.
+const SIOCGETLINKNAME: libc::c_ulong = 0x89e0;
 
 /// Sets an option whose value is one number.
 pub(crate) fn set_int(socket: &impl AsRawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
@@ -98,6 +104,14 @@ pub(super) fn read<T: AsRawFd, R>(
     result.map(|result| result.map(|(value, _)| value))
 }
 
+/// Fetches datagrams, without waiting; fewer than `BATCH` means that nothing is left. `None` = there was no reason to look.
+pub(super) fn receive(socket: &AsyncFd<Socket>, reading: Reading, batch: &mut Batch) -> Option<io::Result<usize>> {
+    read(socket, reading, |socket| {
+        let count = batch.receive(socket)?;
+        Ok((count, count < BATCH))
+    })
+}
+
 /// Room for the datagrams of one call.
 pub(super) struct Batch {
     slots: Box<[[u8; SLOT]; BATCH]>,
@@ -106,19 +120,39 @@ pub(super) struct Batch {
     arrivals: [Arrival; BATCH],
 }
 
+/// Where a datagram came from, as far as links are told apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// An address and a port of it.
+    Udp(IpAddr, u16),
+    /// A node of TIPC.
+    Tipc(TipcAddress),
+}
+
+impl Source {
+    /// Whether both are of one machine, whatever their ports.
+    pub(super) fn is_at(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Udp(one, _), Self::Udp(two, _)) => one == two,
+            (Self::Tipc(one), Self::Tipc(two)) => one == two,
+            (Self::Udp(..), Self::Tipc(_)) | (Self::Tipc(_), Self::Udp(..)) => false,
+        }
+    }
+}
+
 /// What the kernel says about one datagram.
 #[derive(Clone, Copy, Debug)]
 struct Arrival {
     length: usize,
-    source: Option<(IpAddr, u16)>,
+    source: Option<Source>,
     wall_nanos: Option<u64>,
 }
 
 /// One datagram of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Datagram<'a> {
-    /// Address and port it came from; `None` = of a family we do not know.
-    pub source: Option<(IpAddr, u16)>,
+    /// Where it came from; `None` = of a family we do not know.
+    pub source: Option<Source>,
     /// When the kernel got it, on the wall clock.
     pub wall_nanos: Option<u64>,
     /// Its content, cut to `SLOT` bytes.
@@ -201,18 +235,61 @@ unsafe fn kernel_stamp(header: &libc::msghdr) -> Option<u64> {
     None
 }
 
-/// Address and port in a socket address of the kernel.
-fn source(name: &sockaddr_storage) -> Option<(IpAddr, u16)> {
-    // SAFETY: sockaddr_storage is large enough and aligned for both types; every bit pattern is a value of them.
+/// What is in a socket address of the kernel.
+fn source(name: &sockaddr_storage) -> Option<Source> {
+    // SAFETY: sockaddr_storage is large enough and aligned for each of these types; every bit pattern is a value of them.
     match c_int::from(name.ss_family) {
         libc::AF_INET => {
             let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
-            Some((IpAddr::from(name.sin_addr.s_addr.to_ne_bytes()), u16::from_be(name.sin_port)))
+            Some(Source::Udp(IpAddr::from(name.sin_addr.s_addr.to_ne_bytes()), u16::from_be(name.sin_port)))
         }
         libc::AF_INET6 => {
             let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
-            Some((IpAddr::from(name.sin6_addr.s6_addr), u16::from_be(name.sin6_port)))
+            Some(Source::Udp(IpAddr::from(name.sin6_addr.s6_addr), u16::from_be(name.sin6_port)))
+        }
+        libc::AF_TIPC => {
+            let name = unsafe { &*(&raw const *name).cast::<[u8; tipc::ADDRESS]>() };
+            Some(Source::Tipc(TipcAddress::from_bits(tipc::node_of(name))))
         }
         _other => None,
     }
+}
+
+/// A TIPC address as the kernel has it, given as its bytes.
+pub(super) fn tipc_address(bytes: [u8; tipc::ADDRESS]) -> SockAddr {
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: sockaddr_storage is larger than these bytes, every bit pattern is a value of it, and the length is theirs.
+    unsafe {
+        (&raw mut storage).cast::<[u8; tipc::ADDRESS]>().write(bytes);
+        SockAddr::new(storage, tipc::ADDRESS as socklen_t)
+    }
+}
+
+/// The number TIPC has given to a socket.
+pub(super) fn tipc_port(socket: &Socket) -> io::Result<u32> {
+    let address = socket.local_addr()?;
+    if address.len() < tipc::ADDRESS as socklen_t {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // SAFETY: the kernel has filled in at least this many bytes; bytes need no alignment.
+    Ok(tipc::port_of(unsafe { &*address.as_ptr().cast::<[u8; tipc::ADDRESS]>() }))
+}
+
+/// Name of TIPC's link over a bearer to a peer, `1.1.23:eth3-1.1.29:eth3`. It is known still when the link is down.
+pub(super) fn tipc_link_name(socket: &Socket, peer: u32, bearer: u32) -> io::Result<String> {
+    /// `tipc_sioc_ln_req` of Linux's tipc.h.
+    #[repr(C)]
+    struct Request {
+        peer: u32,
+        bearer: u32,
+        name: [u8; 68],
+    }
+    let mut request = Request { peer, bearer, name: [0; 68] };
+    // SAFETY: the kernel reads and writes this structure, which is as it expects it, and nothing behind it.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGETLINKNAME, &raw mut request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let name = request.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
 }

@@ -8,13 +8,15 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::task::{Context, Poll};
 
+use avamgr_core::cluster::NodeId;
+use avamgr_core::config::UdpConfig;
 use libc::c_int;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::sys::{self, BATCH, Batch, Reading};
+use super::sys::{self, Batch, Reading};
 
 /// DSCP CS6, "network control": what routers and switches give their own protocols.
 const CLASS: c_int = 0xc0;
@@ -36,6 +38,8 @@ pub(super) const QUOTE: usize = 128;
 pub(super) struct Udp {
     socket: AsyncFd<Socket>,
     interface: u32,
+    /// Where frames to each node go.
+    destinations: Vec<SockAddr>,
 }
 
 /// What an ICMP error says.
@@ -49,8 +53,11 @@ pub(super) struct IcmpError {
 }
 
 impl Udp {
-    /// Opens the socket on an interface. The address need not be there yet. Must be called within a runtime.
-    pub(super) fn open(interface: &str, address: IpAddr, port: u16, peers: usize) -> io::Result<Self> {
+    /// Opens the socket at a node. The address need not be there yet. Must be called within a runtime.
+    pub(super) fn open(config: &UdpConfig, node: NodeId) -> io::Result<Self> {
+        let own = (config.interfaces.get(node.index()), config.addresses.get(node.index()));
+        let (Some(interface), Some(address)) = own else { return Err(ErrorKind::AddrNotAvailable.into()) };
+        let (address, port, peers) = (*address, config.port, config.addresses.len().saturating_sub(1));
         let domain = Domain::for_address(SocketAddr::new(address, port));
         let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
         socket.bind_device(Some(interface.as_bytes()))?;
@@ -66,7 +73,8 @@ impl Udp {
         }
         socket.bind(&destination(address, port, interface))?;
         let socket = sys::watched(socket, Interest::READABLE | Interest::PRIORITY)?;
-        Ok(Self { socket, interface })
+        let destinations = config.addresses.iter().map(|address| destination(*address, port, interface)).collect();
+        Ok(Self { socket, interface, destinations })
     }
 
     /// Number of the interface it is bound to.
@@ -82,15 +90,13 @@ impl Udp {
 
     /// Fetches datagrams, without waiting; fewer than `BATCH` means that nothing is left. `None` = there was no reason to look.
     pub(super) fn receive(&self, reading: Reading, batch: &mut Batch) -> Option<io::Result<usize>> {
-        sys::read(&self.socket, reading, |socket| {
-            let count = batch.receive(socket)?;
-            Ok((count, count < BATCH))
-        })
+        sys::receive(&self.socket, reading, batch)
     }
 
-    /// Sends a datagram now or not at all.
-    pub(super) fn send(&self, datagram: &[u8], to: &SockAddr) -> io::Result<()> {
+    /// Sends a datagram to a node now or not at all.
+    pub(super) fn send(&self, datagram: &[u8], to: NodeId) -> io::Result<()> {
         let socket = self.socket.get_ref();
+        let to = self.destinations.get(to.index()).ok_or(ErrorKind::AddrNotAvailable)?;
         match socket.send_to(datagram, to) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS) => {

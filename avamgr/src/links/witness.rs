@@ -25,7 +25,7 @@ use tokio::time::{Sleep, sleep};
 use super::bucket::Bucket;
 use super::counters::Counters;
 use super::judge::Clocks;
-use super::sys::{self, BATCH, Batch, Reading};
+use super::sys::{self, BATCH, Batch, Reading, Source};
 use super::udp;
 use crate::clock;
 
@@ -100,15 +100,11 @@ impl WitnessPath {
     fn read_batch(&mut self, reading: Reading, sink: &mut impl FnMut(Input)) -> bool {
         let before = clock::now();
         let Some(socket) = &self.socket else { return false };
-        let batch = &mut self.batch;
-        let count = sys::read(socket, reading, |socket| {
-            let count = batch.receive(socket)?;
-            Ok((count, count < BATCH))
-        });
+        let count = sys::receive(socket, reading, &mut self.batch);
         // An error is that of an earlier request, answered by somebody on the way.
         let Some(Ok(count)) = count else { return false };
         let clocks = Clocks { now: clock::now(), wall_nanos: clock::wall_nanos(), emptied: self.emptied };
-        let witness = (self.config.address, self.config.port);
+        let witness = Source::Udp(self.config.address, self.config.port);
         for datagram in self.batch.datagrams(count) {
             if datagram.source != Some(witness) {
                 self.counters.count_bad(BadDatagram::Source);

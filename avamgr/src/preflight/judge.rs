@@ -95,12 +95,13 @@ pub(super) fn judge_private_file(
 /// The dedicated link that has this interface here.
 pub(super) fn link_by_interface<'a>(config: &'a Config, me: NodeId, interface: &str) -> Option<&'a str> {
     let mut dedicated = config.links.iter().filter(|link| link.kind == LinkKind::Dedicated);
-    let link = dedicated.find(|link| link.interfaces.get(me.index()).is_some_and(|name| name == interface))?;
+    let link = dedicated.find(|link| link.interfaces(me).contains(&interface))?;
     Some(&link.name)
 }
 
 fn link(link: &LinkConfig, me: NodeId, facts: &Facts) -> Option<Finding> {
-    let (name, address) = (link.interfaces.get(me.index())?, link.addresses.get(me.index())?);
+    let udp = link.udp()?;
+    let (name, address) = (udp.interfaces.get(me.index())?, udp.addresses.get(me.index())?);
     let subject = format!("link {}", link.name);
     Some(match usable(facts, name) {
         Err((text, hint)) => Finding::error(subject, text, hint),

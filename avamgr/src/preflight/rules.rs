@@ -105,10 +105,10 @@ fn doors(config: &Config, rules: &RulesConfig, me: NodeId) -> Vec<(SocketAddr, D
         return Vec::new();
     }
     let own = config.links.iter().filter(|link| link.kind == LinkKind::Dedicated);
-    let own = own.filter_map(|link| link.addresses.get(me.index()));
+    let own = own.filter_map(|link| link.address(me));
     let name = config.node_name(me);
     let is_ours = || client::status(&rules.socket).is_ok_and(|status| status.node == name);
-    own.map(|address| SocketAddr::new(*address, rules.port)).map(|at| (at, door(at, is_ours))).collect()
+    own.map(|address| SocketAddr::new(address, rules.port)).map(|at| (at, door(at, is_ours))).collect()
 }
 
 /// Takes it for a moment, as whoever serves there would, and does not listen.

@@ -50,7 +50,7 @@ fn dedicated(config: &Config) -> Vec<&LinkConfig> {
 
 /// The addresses of the neutral path; its interfaces are those of the arbitrator.
 fn neutral(config: &Config) -> Option<(&[std::net::IpAddr], u16)> {
-    let path = config.links.iter().find(|link| link.kind == LinkKind::Neutral)?;
+    let path = config.links.iter().find(|link| link.kind == LinkKind::Neutral)?.udp()?;
     Some((&path.addresses, path.port))
 }
 

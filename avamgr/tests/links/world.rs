@@ -11,7 +11,7 @@ use avamgr::clock;
 use avamgr::inputs::{self, Inputs};
 use avamgr::links::{Counters, Links};
 use avamgr_core::cluster::{Incarnation, LinkId, NodeId};
-use avamgr_core::config::{LinkConfig, LinkKind};
+use avamgr_core::config::{LinkConfig, LinkKind, Transport, UdpConfig};
 use avamgr_core::node::Input;
 use avamgr_core::time::Instant;
 use avamgr_core::wire::Heartbeat;
@@ -263,9 +263,11 @@ pub fn link(name: &str, addresses: [&str; 2]) -> LinkConfig {
     LinkConfig {
         name: name.to_owned(),
         kind: LinkKind::Dedicated,
-        interfaces: vec![name.to_owned(); 2],
-        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-        port: 7700,
+        transport: Transport::Udp(UdpConfig {
+            interfaces: vec![name.to_owned(); 2],
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            port: 7700,
+        }),
     }
 }
 

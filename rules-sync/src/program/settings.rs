@@ -52,12 +52,14 @@ pub(super) fn find(replication: &Replication, node: &str) -> Result<Found> {
     let mut peers = BTreeMap::new();
     for (index, name) in replication.nodes.iter().enumerate().filter(|(index, _)| *index != me) {
         let line = |link: &avamgr_core::config::LinkConfig| {
-            let to = SocketAddr::new(*link.addresses.get(index)?, rules.port);
-            Some(Line { from: *link.addresses.get(me)?, to })
+            let addresses = &link.udp()?.addresses;
+            let to = SocketAddr::new(*addresses.get(index)?, rules.port);
+            Some(Line { from: *addresses.get(me)?, to })
         };
         peers.insert(name.clone(), replication.links.iter().filter_map(line).collect());
     }
-    let own = replication.links.iter().filter_map(|link| Some(SocketAddr::new(*link.addresses.get(me)?, rules.port)));
+    let own =
+        replication.links.iter().filter_map(|link| Some(SocketAddr::new(*link.udp()?.addresses.get(me)?, rules.port)));
     let listen = if rules.ssh.is_some() { Vec::new() } else { own.collect() };
     let filter = Filter::new(&rules.include, &rules.exclude).map_err(|reason| anyhow!(reason))?;
     Ok(Found { directories, filter, listen, peers })

@@ -49,7 +49,7 @@ fn vips(file: &File) -> impl Iterator<Item = &Vip> {
 /// The nodes' own addresses on every heartbeat path.
 fn paths(file: &File) -> Vec<(String, &PerNode<IpAddr>)> {
     let neutral = file.arbitrator.iter().filter_map(|found| found.neutral.as_ref());
-    let links = file.links.iter().map(|link| (link.called(), &link.addresses));
+    let links = file.links.iter().filter_map(|link| Some((link.called(), link.addresses()?)));
     links.chain(neutral.map(|addresses| ("the neutral path".to_owned(), addresses))).collect()
 }
 

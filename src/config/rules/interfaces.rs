@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::error::{Finding, Findings, Place};
-use crate::config::file::{File, Kind, Vip, called};
+use crate::config::file::{File, Kind, Link, Path, Vip, called};
 use crate::config::reader::{PerNode, Placed};
 
 use super::all_resources;
@@ -15,7 +15,7 @@ pub(super) fn check(file: &File, findings: &Findings<'_>) {
     let nodes = file.cluster.node_names();
     let mut cables = Cables::new();
     for link in &file.links {
-        let clash = enter(&mut cables, &link.interfaces, &link.called());
+        let clash = enter(&mut cables, &own(link, nodes.len()), &link.called());
         if let Some((interface, node, (other, place))) = clash {
             let node = nodes.get(node).map_or("?", String::as_str);
             let rule = format!("must be another one than that of {other}: on {node} both are {}", interface.value);
@@ -40,15 +40,26 @@ pub(super) fn check(file: &File, findings: &Findings<'_>) {
     }
 }
 
+/// The interfaces of a link, each with its node; bearers are the same on every node.
+fn own(link: &Link, nodes: usize) -> Vec<(usize, &Placed<String>)> {
+    match &link.path {
+        Path::Udp { interfaces, .. } => {
+            interfaces.iter().enumerate().filter_map(|(node, interface)| Some((node, interface.as_ref()?))).collect()
+        }
+        Path::Tipc { bearers, .. } => {
+            bearers.iter().flat_map(|bearer| (0..nodes).map(move |node| (node, bearer))).collect()
+        }
+    }
+}
+
 /// Enters the interfaces of a link; tells the first that is taken.
 fn enter<'f>(
     cables: &mut Cables<'f>,
-    interfaces: &'f PerNode<String>,
+    interfaces: &[(usize, &'f Placed<String>)],
     link: &str,
 ) -> Option<(&'f Placed<String>, usize, (String, &'f Place))> {
     let mut clash = None;
-    for (node, interface) in interfaces.iter().enumerate() {
-        let Some(interface) = interface else { continue };
+    for (node, interface) in interfaces.iter().copied() {
         let before = cables.get(&(node, interface.as_str())).cloned();
         match before {
             Some(other) => clash = clash.or(Some((interface, node, other))),

@@ -1,7 +1,7 @@
 //! Rules about the replication of directories: none in another, a group that exists, and somebody to replicate to.
 
 use crate::config::error::{Finding, Findings, Place};
-use crate::config::file::{File, Rules};
+use crate::config::file::{File, Link, Rules};
 use crate::config::keys::nearest;
 use crate::config::reader::Placed;
 use crate::config::value::overlap;
@@ -10,6 +10,17 @@ pub(super) fn check(file: &File, findings: &Findings<'_>) {
     let Some(rules) = &file.rules else { return };
     directories(rules, findings);
     group(rules, file, findings);
+    way(rules, file, findings);
+}
+
+/// Rules travel over IP, which TIPC is not.
+fn way(rules: &Rules, file: &File, findings: &Findings<'_>) {
+    let neutral = file.arbitrator.as_ref().is_some_and(|found| found.neutral.is_some());
+    if !file.links.is_empty() && file.links.iter().all(Link::is_tipc) && !neutral {
+        let rule = "needs a way with IP addresses: every dedicated link is over TIPC, and there is no neutral path";
+        let hint = "add address = { ... } to [arbitrator], or a [[link]] over UDP";
+        findings.put(Finding::conflict(&rules.place, rule).without_value().hint(hint));
+    }
 }
 
 /// What lies in two directories would be replicated as two files that change each other, and what we write down about it

@@ -26,17 +26,17 @@ fn the_sample_is_the_pair_of_the_requirements() {
     assert_eq!(config.nodes, ["hadev1", "hadev2"]);
     assert!(!config.standalone);
     let links: Vec<(&str, LinkKind, u16)> =
-        config.links.iter().map(|link| (link.name.as_str(), link.kind, link.port)).collect();
+        config.links.iter().map(|link| (link.name.as_str(), link.kind, link.udp().unwrap().port)).collect();
     let expected = [
         ("primary", LinkKind::Dedicated, 6940),
         ("secondary", LinkKind::Dedicated, 6940),
         ("neutral", LinkKind::Neutral, 6940),
     ];
     assert_eq!(links, expected);
-    assert_eq!(config.links[0].interfaces, ["eth3", "eth3"]);
-    assert_eq!(config.links[0].addresses, [address("172.16.11.54"), address("172.16.11.55")]);
-    assert_eq!(config.links[2].interfaces, ["eth0", "eth0"]);
-    assert_eq!(config.links[2].addresses, [address("172.16.8.50"), address("172.16.8.51")]);
+    assert_eq!(config.links[0].udp().unwrap().interfaces, ["eth3", "eth3"]);
+    assert_eq!(config.links[0].udp().unwrap().addresses, [address("172.16.11.54"), address("172.16.11.55")]);
+    assert_eq!(config.links[2].udp().unwrap().interfaces, ["eth0", "eth0"]);
+    assert_eq!(config.links[2].udp().unwrap().addresses, [address("172.16.8.50"), address("172.16.8.51")]);
     let arbitrator = config.arbitrator.as_ref();
     assert_eq!(arbitrator.map(|found| found.ping.clone()), Some(vec![address("172.16.6.250")]));
     assert_eq!(arbitrator.and_then(|found| found.interfaces.clone()), Some(vec!["eth0".to_owned(); 2]));

@@ -5,7 +5,9 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::{COURIER, PAIR, SAMPLE};
-use crate::config::{ConfigErrors, LinkKind, SECTIONS, Severity, parse_replication, parse_with_warnings};
+use crate::config::{
+    ConfigErrors, LinkConfig, LinkKind, SECTIONS, Severity, Transport, parse_replication, parse_with_warnings,
+};
 
 /// Reads and draws a text in every way there is.
 fn survives(text: &str) -> Result<(), TestCaseError> {
@@ -13,9 +15,11 @@ fn survives(text: &str) -> Result<(), TestCaseError> {
     let (list, refused) = match read() {
         Ok((config, warnings)) => {
             prop_assert!(config.nodes.len() > 1 || config.standalone);
-            prop_assert!(
-                config.standalone || config.links.iter().all(|link| link.addresses.len() == config.nodes.len())
-            );
+            let complete = |link: &LinkConfig| match &link.transport {
+                Transport::Udp(udp) => udp.addresses.len() == config.nodes.len(),
+                Transport::Tipc(tipc) => tipc.node_addresses.len() == config.nodes.len() && !tipc.bearers.is_empty(),
+            };
+            prop_assert!(config.standalone || config.links.iter().all(complete));
             (warnings, false)
         }
         Err(errors) => (errors, true),
@@ -39,7 +43,9 @@ fn survives_the_courier(text: &str) -> Result<(), TestCaseError> {
         Ok((replication, warnings)) => {
             let nodes = replication.nodes.len();
             prop_assert!(nodes > 1 && !replication.links.is_empty());
-            prop_assert!(replication.links.iter().all(|link| link.addresses.len() == nodes));
+            prop_assert!(
+                replication.links.iter().all(|link| link.udp().is_some_and(|udp| udp.addresses.len() == nodes))
+            );
             prop_assert!(replication.links.iter().all(|link| link.kind == LinkKind::Dedicated));
             prop_assert!((1..=64).contains(&replication.rules.directories.len()));
             (warnings, false)

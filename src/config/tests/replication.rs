@@ -136,7 +136,7 @@ fn the_courier_needs_no_more_than_nodes_a_link_and_rules() {
     assert_eq!((replication.cluster.as_str(), replication.group.as_ref()), ("pair", None));
     assert_eq!(replication.nodes, ["a1", "b2"]);
     let [link] = replication.links.as_slice() else { panic!("{:?}", replication.links) };
-    let addresses: Vec<String> = link.addresses.iter().map(ToString::to_string).collect();
+    let addresses: Vec<String> = link.udp().unwrap().addresses.iter().map(ToString::to_string).collect();
     assert_eq!((link.kind, addresses), (LinkKind::Dedicated, vec!["10.1.0.1".to_owned(), "10.1.0.2".to_owned()]));
     assert_eq!(replication.rules, rules(""));
     assert_eq!(replication.key_file, Path::new("/etc/avamgr/keys"));

@@ -9,7 +9,7 @@ use crate::cluster::NodeId;
 use crate::config::{
     ArbitratorConfig, Authority, Check, Config, DaemonConfig, ExecConfig, Failback, FencingConfig, GroupConfig, IpNet,
     Limits, LinkConfig, LinkKind, MonitorConfig, ReadyConfig, ResourceConfig, ResourceKind, RestartConfig, Timers,
-    VipConfig,
+    Transport, UdpConfig, VipConfig,
 };
 
 /// hadev1 and hadev2, links `primary` and `secondary`, group `dre` with VIPs and a service, group `mysql` without VIPs.
@@ -98,9 +98,11 @@ fn link(name: &str, interface: &str, third: u8) -> LinkConfig {
     LinkConfig {
         name: name.to_owned(),
         kind: LinkKind::Dedicated,
-        interfaces: vec![interface.to_owned(), interface.to_owned()],
-        addresses: vec![IpAddr::from([172, 16, third, 54]), IpAddr::from([172, 16, third, 55])],
-        port: 7_400,
+        transport: Transport::Udp(UdpConfig {
+            interfaces: vec![interface.to_owned(), interface.to_owned()],
+            addresses: vec![IpAddr::from([172, 16, third, 54]), IpAddr::from([172, 16, third, 55])],
+            port: 7_400,
+        }),
     }
 }
 

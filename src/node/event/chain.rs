@@ -8,7 +8,7 @@ mod reasons;
 
 use std::collections::BTreeSet;
 
-use crate::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId};
+use crate::cluster::{BearerId, CheckId, GroupId, LinkId, NodeId, ResourceId};
 use crate::node::event::{Event, Fact, Fencing, HoldKind, Voting};
 use reasons::{Tie, tie};
 
@@ -92,6 +92,7 @@ fn is_order_for(event: &Event, later: &Event) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     Link(LinkId, NodeId),
+    Bearer(LinkId, NodeId, BearerId),
     Peer(NodeId),
     PeerRun(NodeId),
     PeerRole(GroupId, NodeId),
@@ -129,6 +130,7 @@ fn subject(fact: &Fact) -> Option<Subject> {
         Fact::LinkUp { link, peer } | Fact::LinkSuspect { link, peer, .. } | Fact::LinkDown { link, peer, .. } => {
             Subject::Link(*link, *peer)
         }
+        Fact::Bearer { link, peer, bearer, .. } => Subject::Bearer(*link, *peer, *bearer),
         Fact::PeerAlive { peer }
         | Fact::PeerDegraded { peer }
         | Fact::PeerSilent { peer }

@@ -23,8 +23,10 @@ impl Fact {
                     Severity::Info
                 }
             }
+            Self::Bearer { up: false, .. } => Severity::Warning,
             Self::LinkUp { .. }
             | Self::LinkSuspect { .. }
+            | Self::Bearer { up: true, .. }
             | Self::PeerAlive { .. }
             | Self::PeerRestarted { .. }
             | Self::PeerRole { .. }
@@ -76,6 +78,7 @@ impl Fact {
             Self::LinkUp { .. }
             | Self::LinkSuspect { .. }
             | Self::LinkDown { .. }
+            | Self::Bearer { .. }
             | Self::PeerAlive { .. }
             | Self::PeerDegraded { .. }
             | Self::PeerSilent { .. }
@@ -161,9 +164,11 @@ fn role_severity(to: Role, cause: &Cause) -> Severity {
 
 fn link_severity(cause: LinkDownCause) -> Severity {
     match cause {
-        LinkDownCause::Silence | LinkDownCause::NoCarrier | LinkDownCause::Refused | LinkDownCause::NotHeard => {
-            Severity::Warning
-        }
+        LinkDownCause::Silence
+        | LinkDownCause::NoCarrier
+        | LinkDownCause::Refused
+        | LinkDownCause::Unreachable
+        | LinkDownCause::NotHeard => Severity::Warning,
         LinkDownCause::Restarted | LinkDownCause::Left => Severity::Info,
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use avamgr_core::cluster::Role;
 use avamgr_core::control::{
-    AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, LeaseStatus, LinkStatus, Status, WitnessStatus,
+    AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, BearerStatus, LeaseStatus, LinkStatus, Status,
+    WitnessStatus,
 };
 
 use serde_json::Value;
@@ -273,6 +274,14 @@ fn link(now: avamgr_core::time::Instant) -> LinkStatus {
         heard: Some(now),
         peer_hears_us: true,
         carrier: true,
+        bearers: vec![BearerStatus {
+            bearer: "eth3".to_owned(),
+            up: true,
+            since: now,
+            tolerance_millis: Some(1_500),
+            priority: Some(10),
+            counters: [("retransmitted".to_owned(), 2)].into(),
+        }],
         rtt_micros: Some(120),
         jitter_micros: Some(7),
         loss_percent: Some(3),

@@ -25,6 +25,7 @@ fn link(name: &str, interface_up: bool) -> LinkStatus {
         heard: Some(before(if interface_up { 43 } else { 12_310 })),
         peer_hears_us: interface_up,
         carrier: interface_up,
+        bearers: Vec::new(),
         rtt_micros: Some(312),
         jitter_micros: Some(18),
         loss_percent: Some(0),

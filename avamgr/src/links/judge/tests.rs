@@ -1,4 +1,6 @@
-use avamgr_core::cluster::Incarnation;
+use std::net::IpAddr;
+
+use avamgr_core::config::UdpConfig;
 use avamgr_core::wire::seal::{Key, Secret};
 
 use super::*;
@@ -12,7 +14,9 @@ fn ring(cluster: &str, number: u8) -> Arc<Keyring> {
 }
 
 fn judge() -> Judge {
-    Judge::new(LINK, NodeId(0), PORT, vec![address(0), address(1), address(2)], ring("test", 1))
+    let addresses = vec![address(0), address(1), address(2)];
+    let udp = UdpConfig { interfaces: vec!["eth3".to_owned(); 3], addresses, port: PORT };
+    Judge::new(LINK, NodeId(0), &Transport::Udp(udp), ring("test", 1))
 }
 
 fn address(node: u8) -> IpAddr {
@@ -54,7 +58,8 @@ fn clocks(now: Instant) -> Clocks {
 fn judged(judge: &mut Judge, source: (IpAddr, u16), heartbeat: &Heartbeat) -> Option<Input> {
     let mut bytes = Vec::new();
     ring("test", 1).seal(heartbeat, &mut bytes).unwrap();
-    judge.judge(Datagram { source: Some(source), wall_nanos: None, bytes: &bytes }, clocks(NOW))
+    judge
+        .judge(Datagram { source: Some(Source::Udp(source.0, source.1)), wall_nanos: None, bytes: &bytes }, clocks(NOW))
 }
 
 fn bad(cause: BadDatagram) -> Option<Input> {
@@ -97,7 +102,7 @@ fn a_machine_with_our_keys_and_a_strange_address_is_a_namesake() {
     }
     let mut judge = judge();
     assert_eq!(judged(&mut judge, stranger, &heartbeat(1, 2, LINK)), bad(BadDatagram::Source), "for another node");
-    let noise = Datagram { source: Some(stranger), wall_nanos: None, bytes: b"noise" };
+    let noise = Datagram { source: Some(Source::Udp(stranger.0, stranger.1)), wall_nanos: None, bytes: b"noise" };
     assert_eq!(judge.judge(noise, clocks(NOW)), bad(BadDatagram::Source), "without our keys");
 }
 
@@ -107,7 +112,7 @@ fn other_clusters_and_keys_are_counted_by_cause() {
     for (ring, cause) in [(ring("other", 1), BadDatagram::Cluster), (ring("test", 2), BadDatagram::UnknownKey)] {
         let mut bytes = Vec::new();
         ring.seal(&heartbeat(1, 0, LINK), &mut bytes).unwrap();
-        let datagram = Datagram { source: Some((address(1), PORT)), wall_nanos: None, bytes: &bytes };
+        let datagram = Datagram { source: Some(Source::Udp(address(1), PORT)), wall_nanos: None, bytes: &bytes };
         assert_eq!(judge.judge(datagram, clocks(NOW)), bad(cause));
         assert_eq!(judge.counters.bad(cause), 1);
     }
@@ -134,7 +139,7 @@ fn a_probe_storm_passes() {
     ring("test", 1).seal(&heartbeat(1, 0, LINK), &mut bytes).unwrap();
     for milli in 0..10_000 {
         for _ in 0..3 {
-            let datagram = Datagram { source: Some((address(1), PORT)), wall_nanos: None, bytes: &bytes };
+            let datagram = Datagram { source: Some(Source::Udp(address(1), PORT)), wall_nanos: None, bytes: &bytes };
             assert!(judge.judge(datagram, clocks(Instant::from_millis(10_000 + milli))).is_some());
         }
     }

@@ -39,6 +39,9 @@ pub(super) fn tie(earlier: &Event, later: &Event) -> Tie {
             LinkDownCause::Silence | LinkDownCause::NoCarrier | LinkDownCause::Refused | LinkDownCause::NotHeard => {
                 matches!(before, Fact::LinkSuspect { link: late, peer: of, .. } if (late, of) == (link, peer))
             }
+            LinkDownCause::Unreachable => {
+                matches!(before, Fact::Bearer { link: its, peer: of, up: false, .. } if (its, of) == (link, peer))
+            }
             LinkDownCause::Restarted => is_restart_of(before, *peer),
             LinkDownCause::Left => matches!(before, Fact::PeerLeft { peer: of } if of == peer),
         }),
@@ -70,6 +73,7 @@ pub(super) fn tie(earlier: &Event, later: &Event) -> Tie {
         Fact::Voting(voting) => Tie::led(voted(before, voting, ordered)),
         Fact::Upgrade { .. } => Tie::led(ordered || matches!(before, Fact::Upgrade { .. })),
         Fact::LinkSuspect { .. }
+        | Fact::Bearer { .. }
         | Fact::PeerRestarted { .. }
         | Fact::PeerRole { .. }
         | Fact::PeerLeft { .. }
