@@ -28,6 +28,7 @@ use avamgr_core::wire::seal::Keyring;
 use tokio::sync::{mpsc, watch};
 
 use crate::arbitrators::ping::Pinger;
+use crate::bearers::Bearers;
 use crate::clock::{self, Alarm};
 use crate::die::die;
 use crate::guard::{Gate, Handle};
@@ -90,6 +91,8 @@ pub struct Daemon {
     pub right_lifetime: Option<Duration>,
     /// What the status says of the daemon itself.
     pub driver: DriverStatus,
+    /// What TIPC has counted.
+    pub bearers: Bearers,
 }
 
 /// The loop and what it has under way.
@@ -310,6 +313,7 @@ impl Loop {
         let daemon = &self.daemon;
         status.driver.clone_from(&daemon.driver);
         status.driver.link_counters = counters(&daemon.links);
+        daemon.bearers.fill(&mut status);
         if let Some(guard) = &daemon.guard {
             status.driver.guard = describe_guard(guard, &status);
         }

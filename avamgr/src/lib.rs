@@ -7,6 +7,7 @@
 pub mod account;
 pub mod arbitrators;
 pub mod avamgrd;
+pub mod bearers;
 pub mod chance;
 pub mod checks;
 pub mod cli;

@@ -3,6 +3,7 @@
 //! [`Netlink`] asks: addresses and routes put on and taken off an interface, what is there, which interfaces exist.
 //! [`nft::Nft`] asks too: tables of nftables, in transactions.
 //! [`Watcher`] listens: carrier, interfaces that come and go, addresses that somebody else took away.
+//! [`tipc::look`] asks what TIPC has and counts.
 //! [`destroy_connections`] ends the connections of addresses that leave.
 //!
 //! A batch is one send with one acknowledgement: the kernel has done the work when the send returns, and only what it
@@ -18,6 +19,7 @@ pub mod nft;
 pub mod prefix;
 mod route;
 mod sockets;
+pub mod tipc;
 mod transport;
 mod watch;
 

@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::arbitrators::ping::Pinger;
+use crate::bearers::Bearers;
 use crate::companion::briefing::Briefing;
 use crate::control::outbox::channel as word_channel;
 use crate::control::{Answers, ControlServer, Outbox, Policy, Ports, Serving};
@@ -183,6 +184,7 @@ async fn serve(start: &Start) -> Result<()> {
         inputs: inputs.clone(),
         pulse: pulse.clone(),
         right,
+        bearers: Bearers::watch(Arc::clone(&config)),
     };
     let node = plane.node()?;
     let (status, snapshots) = watch::channel(Arc::new(node.status(clock::now())));
@@ -358,6 +360,7 @@ struct Plane {
     inputs: Inputs,
     pulse: Pulse,
     right: Right,
+    bearers: Bearers,
 }
 
 impl Plane {
@@ -420,6 +423,7 @@ impl Plane {
                     right,
                     right_lifetime,
                     driver,
+                    bearers: self.bearers,
                 }
                 .run()
                 .await

@@ -69,6 +69,7 @@ fn deaf(config: &Arc<Config>, directory: &std::path::Path) -> Loop {
         right: Right::open(directory, &["g"]).unwrap(),
         right_lifetime: Some(Duration::from_secs(2)),
         driver,
+        bearers: Bearers::watch(Arc::clone(config)),
     };
     let alarm = Alarm::new().unwrap();
     let (waiting, published) = (Vec::new(), clock::now());

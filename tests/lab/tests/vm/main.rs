@@ -5,3 +5,4 @@ mod machine;
 #[path = "../stories/pair.rs"]
 #[allow(dead_code, reason = "the stories without a machine of their own use the rest")]
 mod pair;
+mod tipc;

@@ -1,0 +1,218 @@
+//! Links over TIPC, as the original has them: network 1983, addresses 1.1.23 and 1.1.29, bearers eth3 and eth4 without any IP
+//! address.
+
+use std::error::Error;
+use std::time::Duration;
+
+use avamgr_lab::{Plan, mark, story, wait_until};
+
+use crate::pair::{GROUP, Outcome, PAIR, Pair, SLEEPER, SOON, V4_AND_V6, cluster, text, vip};
+
+/// The link over both bearers.
+const BOTH: &str = r#"
+[[link]]
+name = "dedicated"
+transport = "tipc"
+network_id = 1983
+node_address = { hadev1 = "1.1.23", hadev2 = "1.1.29" }
+bearers = ["eth3", "eth4"]
+"#;
+
+/// TIPC on the first cable, UDP on the second.
+const MIXED: &str = r#"
+[[link]]
+name = "primary"
+transport = "tipc"
+network_id = 1983
+node_address = { hadev1 = "1.1.23", hadev2 = "1.1.29" }
+bearers = ["eth3"]
+
+[[link]]
+name = "secondary"
+interface = "eth4"
+address = { hadev1 = "172.16.13.54", hadev2 = "172.16.13.55" }
+"#;
+
+/// The pair of the stories with these links instead of its own.
+fn config(links: &str) -> String {
+    // The machine is emulated, and stalls. The dead time, 900 ms, stays shorter than the tolerance of TIPC.
+    let usual = cluster(PAIR, "heartbeat_interval = \"300ms\"", &V4_AND_V6);
+    let (head, rest) = usual.split_once("[[link]]").expect("links");
+    let (_, arbitrator) = rest.split_once("[arbitrator]").expect("an arbitrator");
+    format!("{head}{links}\n[arbitrator]{arbitrator}{GROUP}{SLEEPER}")
+}
+
+/// The plan of the pair without IP addresses on these interfaces.
+fn without_ip(mut plan: Plan, interfaces: &[&str]) -> Plan {
+    for nic in plan.hosts.iter_mut().flat_map(|host| &mut host.nics) {
+        if interfaces.contains(&nic.name.as_str()) {
+            nic.addresses.clear();
+        }
+    }
+    plan
+}
+
+/// What whoever runs the machine does at boot.
+fn set_up(pair: &Pair, node: &str, bearers: &[&str]) -> Outcome {
+    let address = if node == "hadev1" { "1.1.23" } else { "1.1.29" };
+    tipc(pair, node, &["node", "set", "netid", "1983"])?;
+    tipc(pair, node, &["node", "set", "address", address])?;
+    for bearer in bearers {
+        tipc(pair, node, &["bearer", "enable", "media", "eth", "device", bearer])?;
+    }
+    Ok(())
+}
+
+fn tipc(pair: &Pair, node: &str, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
+    let output = pair.node(node)?.command("tipc").args(arguments).output()?;
+    if !output.status.success() {
+        return Err(format!("tipc {arguments:?} on {node}: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn both() -> Result<Pair, Box<dyn Error>> {
+    let plan = without_ip(Plan::pair(), &["eth3", "eth4"]);
+    Pair::start_with(plan, &config(BOTH), |pair, node| set_up(pair, node, &["eth3", "eth4"]))
+}
+
+/// Whether each bearer reaches the other node, as `hadev2` tells.
+fn bearers(pair: &Pair) -> Vec<(String, bool)> {
+    let Ok(status) = pair.status("hadev2") else { return Vec::new() };
+    let bearers = status["peers"][0]["links"][0]["bearers"].as_array().cloned().unwrap_or_default();
+    bearers.iter().map(|bearer| (text(&bearer["bearer"]), bearer["up"] == true)).collect()
+}
+
+fn wait_bearers(pair: &Pair, states: [bool; 2]) -> Outcome {
+    let expected = vec![("eth3".to_owned(), states[0]), ("eth4".to_owned(), states[1])];
+    let waited = wait_until(SOON, format!("bearers to be {states:?}"), || bearers(pair) == expected);
+    if waited.is_err() {
+        pair.tell();
+        println!("{:?}\n{}", bearers(pair), tipc(pair, "hadev2", &["link", "list"])?);
+    }
+    Ok(waited?)
+}
+
+/// No link was late or down between the nodes, and no role has changed.
+fn nothing_noticed(pair: &Pair, changes: usize) -> Outcome {
+    for node in PAIR {
+        let events = pair.events(node)?;
+        let late: Vec<&String> =
+            events.iter().filter(|event| event.contains(" is late") || event.contains(" is down")).collect();
+        assert!(late.is_empty(), "{node}: {late:?}");
+    }
+    assert_eq!(pair.all_role_changes(), changes);
+    Ok(())
+}
+
+#[test]
+fn each_bearer_may_be_cut_and_the_link_does_not_notice() {
+    story(|| {
+        let pair = both()?;
+        wait_bearers(&pair, [true, true])?;
+        let changes = pair.all_role_changes();
+        for (network, states) in [("hb1", [false, true]), ("hb2", [true, false])] {
+            pair.lab.pull(network)?;
+            wait_bearers(&pair, states)?;
+            pair.wait_alarm("hadev2", "does not reach hadev1 any more", true)?;
+            std::thread::sleep(Duration::from_secs(2));
+            pair.lab.plug(network)?;
+            wait_bearers(&pair, [true, true])?;
+        }
+        nothing_noticed(&pair, changes)?;
+        pair.never_two_owners()
+    });
+}
+
+#[test]
+fn a_bearer_that_falls_silent_with_its_carrier_on_loses_no_frame() {
+    story(|| {
+        let pair = both()?;
+        wait_bearers(&pair, [true, true])?;
+        let changes = pair.all_role_changes();
+        for network in ["hb1", "hb2"] {
+            pair.lab.silence(network)?;
+            // TIPC takes its tolerance of 1.5 s to notice, which is longer than the dead time.
+            std::thread::sleep(Duration::from_secs(4));
+            assert_eq!(bearers(&pair).iter().filter(|(_, up)| *up).count(), 1, "{network}: {:?}", bearers(&pair));
+            pair.lab.plug(network)?;
+            wait_bearers(&pair, [true, true])?;
+        }
+        nothing_noticed(&pair, changes)?;
+        pair.never_two_owners()
+    });
+}
+
+#[test]
+fn both_bearers_cut_and_an_isolated_node_end_in_a_takeover() {
+    story(|| {
+        let pair = both()?;
+        wait_bearers(&pair, [true, true])?;
+        let changes = pair.all_role_changes();
+        pair.lab.pull_all(&["hb1", "hb2"])?;
+        pair.wait_event("hadev2", "link dedicated to hadev1 is down: ")?;
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(pair.all_role_changes(), changes, "the address answers, and the arbitrator");
+        let cut = mark();
+        pair.lab.pull_at("neutral", "hadev1")?;
+        pair.lab.pull_at("lan", "hadev1")?;
+        pair.wait_role("hadev1", "standby")?;
+        pair.wait_role("hadev2", "active")?;
+        pair.probe.wait_for_answer(vip(), "hadev2", SOON)?;
+        println!("outage of an isolated node behind two dead bearers: {:?}", pair.outage(cut));
+        for network in ["hb1", "hb2", "neutral", "lan"] {
+            pair.lab.plug(network)?;
+        }
+        wait_bearers(&pair, [true, true])?;
+        pair.wait_event("hadev2", "link dedicated to hadev1 is up in both directions")?;
+        pair.never_two_owners()
+    });
+}
+
+#[test]
+fn a_daemon_that_dies_is_missed_at_once() {
+    story(|| {
+        let pair = both()?;
+        let killed = mark();
+        pair.daemon("hadev1").kill9()?;
+        pair.wait_event("hadev2", "hadev1 answers that no daemon listens there")?;
+        pair.wait_role("hadev2", "active")?;
+        pair.probe.wait_for_answer(vip(), "hadev2", SOON)?;
+        println!("outage after the daemon's death over TIPC: {:?}", pair.outage(killed));
+        assert_eq!(bearers(&pair), [("eth3".to_owned(), true), ("eth4".to_owned(), true)]);
+        pair.never_two_owners()
+    });
+}
+
+#[test]
+fn a_link_over_tipc_and_one_over_udp_stand_in_for_each_other() {
+    story(|| {
+        let plan = without_ip(Plan::pair(), &["eth3"]);
+        let pair = Pair::start_with(plan, &config(MIXED), |pair, node| set_up(pair, node, &["eth3"]))?;
+        let changes = pair.all_role_changes();
+        for (network, link) in [("hb1", "primary"), ("hb2", "secondary")] {
+            pair.lab.pull(network)?;
+            pair.wait_event("hadev2", &format!("link {link} to hadev1 is down"))?;
+            std::thread::sleep(Duration::from_secs(1));
+            assert_eq!(pair.all_role_changes(), changes, "{network}");
+            pair.lab.plug(network)?;
+            pair.wait_alarm("hadev2", &format!("link {link}"), false)?;
+        }
+        pair.never_two_owners()
+    });
+}
+
+#[test]
+fn what_is_set_up_after_the_daemon_is_used() {
+    story(|| {
+        let plan = without_ip(Plan::pair(), &["eth3"]);
+        let pair = Pair::start_with(plan, &config(MIXED), |_, _| Ok(()))?;
+        pair.wait_alarm("hadev2", "link primary", true)?;
+        for node in PAIR {
+            set_up(&pair, node, &["eth3"])?;
+        }
+        pair.wait_event("hadev2", "link primary to hadev1 is up in both directions")?;
+        pair.wait_alarm("hadev2", "link primary", false)?;
+        Ok(())
+    });
+}
