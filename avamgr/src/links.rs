@@ -55,6 +55,7 @@ use etcd::EtcdPath;
 pub use interface::Interface;
 pub use link::Link;
 use sys::Reading;
+pub use tipc::own_address as own_tipc_address;
 use witness::WitnessPath;
 
 /// Datagrams taken from one link in its turn: about a tenth of a millisecond of work, so that a flood on one link delays the

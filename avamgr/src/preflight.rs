@@ -9,6 +9,7 @@ mod judge;
 mod lease;
 mod route;
 mod rules;
+mod tipc;
 mod web;
 
 use serde::Serialize;
@@ -17,6 +18,7 @@ pub use facts::{Facts, Interface, KeyFile, Owner, PeerClock, Program};
 pub use judge::judge;
 pub use route::Route;
 pub use rules::{Directory, Door, Rules};
+pub use tipc::{Tipc, setup as tipc_setup};
 pub use web::Web;
 
 /// How a finding is meant.

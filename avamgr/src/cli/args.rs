@@ -256,6 +256,9 @@ pub struct CheckArgs {
     /// Only the file, not this host
     #[arg(long)]
     pub no_host: bool,
+    /// First set up what the link over TIPC lacks here: network, address, bearers; what is there is left as it is
+    #[arg(long, conflicts_with = "no_host")]
+    pub set_up_tipc: bool,
 }
 
 /// Options of `fence`.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use avamgr_core::config::Config;
 use serde::Serialize;
@@ -12,7 +13,7 @@ use crate::cli::output::{Columns, Styled, plural};
 use crate::cli::seams::{self, Loaded, Rule, Timer};
 use crate::cli::session::Session;
 use crate::exit::Exit;
-use crate::preflight::{Facts, Finding, Level, judge};
+use crate::preflight::{Facts, Finding, Level, judge, tipc_setup};
 
 /// `check --json`.
 #[derive(Debug, Serialize)]
@@ -63,7 +64,32 @@ fn host(session: &Session, args: &CheckArgs, config: &Config) -> Vec<Finding> {
     };
     // A daemon that runs knows more; one that does not is no error of the check.
     let status = session.status().ok();
-    judge(config, me, &Facts::gather(config, me, status.as_ref()))
+    let mut facts = Facts::gather(config, me, status.as_ref());
+    let mut findings = Vec::new();
+    if args.set_up_tipc {
+        findings = tipc_setup(config, me, &facts).iter().map(|command| carry_out(command)).collect();
+        facts = Facts::gather(config, me, status.as_ref());
+    }
+    findings.extend(judge(config, me, &facts));
+    findings
+}
+
+/// Runs one command of ours: words without quotes.
+fn carry_out(command: &str) -> Finding {
+    let mut words = command.split(' ');
+    let output = Command::new(words.next().unwrap_or_default()).args(words).output();
+    let why = match output {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    let (level, text) = match why {
+        None => (Level::Ok, "done".to_owned()),
+        Some(why) => (Level::Error, format!("failed: {why}")),
+    };
+    let hint = (level == Level::Error)
+        .then(|| "run it by hand as root; `tipc` and `ip` are in the package iproute2".to_owned());
+    Finding { level, subject: command.to_owned(), text, hint }
 }
 
 fn text(report: &Report<'_>, loaded: &Loaded) -> String {

@@ -267,12 +267,21 @@ pub(super) fn tipc_address(bytes: [u8; tipc::ADDRESS]) -> SockAddr {
 
 /// The number TIPC has given to a socket.
 pub(super) fn tipc_port(socket: &Socket) -> io::Result<u32> {
+    own_tipc_address(socket).map(|bytes| tipc::port_of(&bytes))
+}
+
+/// The node a socket of TIPC is at; 0 = it has no address yet.
+pub(super) fn tipc_node(socket: &Socket) -> io::Result<u32> {
+    own_tipc_address(socket).map(|bytes| tipc::node_of(&bytes))
+}
+
+fn own_tipc_address(socket: &Socket) -> io::Result<[u8; tipc::ADDRESS]> {
     let address = socket.local_addr()?;
     if address.len() < tipc::ADDRESS as socklen_t {
         return Err(io::ErrorKind::InvalidData.into());
     }
     // SAFETY: the kernel has filled in at least this many bytes; bytes need no alignment.
-    Ok(tipc::port_of(unsafe { &*address.as_ptr().cast::<[u8; tipc::ADDRESS]>() }))
+    Ok(unsafe { address.as_ptr().cast::<[u8; tipc::ADDRESS]>().read_unaligned() })
 }
 
 /// Name of TIPC's link over a bearer to a peer, `1.1.23:eth3-1.1.29:eth3`. It is known still when the link is down.

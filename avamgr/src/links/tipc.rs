@@ -15,8 +15,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use avamgr_core::cluster::{LinkId, NodeId};
-use avamgr_core::config::TipcConfig;
+use avamgr_core::config::{TipcAddress, TipcConfig};
 use avamgr_core::node::Input;
+use socket2::{Domain, Socket, Type};
 use tokio::time::{Sleep, sleep};
 
 use super::sys::{self, Batch, Reading};
@@ -24,6 +25,16 @@ use crate::clock;
 use lanes::Lanes;
 use subscription::{Subscription, Tiding};
 use topology::Topology;
+
+/// The address of this node in TIPC; `None` = it has none yet.
+///
+/// # Errors
+/// The kernel has no TIPC.
+pub fn own_address() -> io::Result<Option<TipcAddress>> {
+    let socket = Socket::new(Domain::from(libc::AF_TIPC), Type::DGRAM.cloexec(), None)?;
+    let bits = sys::tipc_node(&socket)?;
+    Ok((bits != 0).then(|| TipcAddress::from_bits(bits)))
+}
 
 /// Tidings taken in one turn: more than a network of the usual size has.
 const TURN: usize = 64;

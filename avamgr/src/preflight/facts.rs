@@ -18,7 +18,7 @@ use crate::guard::{Support, earliness, support};
 use crate::links::etcd::ask_endpoints;
 use crate::netlink::can_destroy_connections;
 use crate::preflight::route::{self, Route};
-use crate::preflight::{Rules, Web, fencing, rules, web};
+use crate::preflight::{Rules, Tipc, Web, fencing, rules, tipc, web};
 
 /// Everything the judgement needs.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ pub struct Facts {
     pub programs: Vec<Program>,
     /// What keeping rules the same needs; `None` = it is not wanted.
     pub rules: Option<Rules>,
+    /// TIPC; `None` = no link runs over it.
+    pub tipc: Option<Tipc>,
     /// What the page needs; `None` = there is none to be.
     pub web: Option<Web>,
     /// systemd is the init of this host.
@@ -151,6 +153,7 @@ impl Facts {
             key_file: Some(key_file(&config.daemon.key_file)),
             programs: programs(config),
             rules: rules::gather(config, me),
+            tipc: tipc::gather(config),
             web: web::gather(config, status.is_some()),
             systemd: Path::new("/run/systemd/system").is_dir(),
             operators_group: config.daemon.operators.as_deref().map(group_exists),

@@ -5,17 +5,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use avamgr_core::cluster::NodeId;
-use avamgr_core::config::{Config, LinkConfig, LinkKind, ResourceConfig, ResourceKind, VipConfig};
+use avamgr_core::config::{Config, LinkKind, ResourceConfig, ResourceKind, Transport, UdpConfig, VipConfig};
 use avamgr_core::control::words::duration;
 
-use crate::preflight::{Facts, Finding, Interface, KeyFile, Owner, fencing, lease, rules, web};
+use crate::preflight::{Facts, Finding, Interface, KeyFile, Owner, fencing, lease, rules, tipc, web};
 
 /// Every finding, in the order in which one would look.
 pub fn judge(config: &Config, me: NodeId, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(key_file(config, facts));
     for link in &config.links {
-        findings.extend(self::link(link, me, facts));
+        match &link.transport {
+            Transport::Udp(udp) => findings.extend(self::link(&link.name, udp, me, facts)),
+            Transport::Tipc(tipc) => findings.extend(tipc::judge(link, tipc, me, config.timers.dead_time, facts)),
+        }
     }
     findings.extend(arbitrator(config, me, facts));
     findings.extend(lease::judge(config, me, facts));
@@ -99,16 +102,15 @@ pub(super) fn link_by_interface<'a>(config: &'a Config, me: NodeId, interface: &
     Some(&link.name)
 }
 
-fn link(link: &LinkConfig, me: NodeId, facts: &Facts) -> Option<Finding> {
-    let udp = link.udp()?;
+fn link(link: &str, udp: &UdpConfig, me: NodeId, facts: &Facts) -> Option<Finding> {
     let (name, address) = (udp.interfaces.get(me.index())?, udp.addresses.get(me.index())?);
-    let subject = format!("link {}", link.name);
+    let subject = format!("link {link}");
     Some(match usable(facts, name) {
         Err((text, hint)) => Finding::error(subject, text, hint),
         Ok(interface) if !interface.addresses.contains(address) => Finding::error(
             subject,
             format!("interface {name} does not have the address {address}"),
-            format!("give it this address, or correct link.{}.address; it has: {}", link.name, list(interface)),
+            format!("give it this address, or correct link.{link}.address; it has: {}", list(interface)),
         ),
         Ok(interface) if !interface.running => {
             Finding::warning(subject, format!("interface {name} has no carrier"), "check cable, switch port and peer")
@@ -118,7 +120,7 @@ fn link(link: &LinkConfig, me: NodeId, facts: &Facts) -> Option<Finding> {
 }
 
 /// An interface that is there and switched on, or what is wrong and what to do.
-fn usable<'a>(facts: &'a Facts, name: &str) -> Result<&'a Interface, (String, String)> {
+pub(super) fn usable<'a>(facts: &'a Facts, name: &str) -> Result<&'a Interface, (String, String)> {
     match facts.interfaces.get(name) {
         None => {
             let there: Vec<&str> = facts.interfaces.keys().map(String::as_str).collect();

@@ -4,8 +4,9 @@
 // Where the shared fixture looks for the core's modules.
 use avamgr_core::{cluster, config};
 
-#[path = "../../src/control/sentence/fixture.rs"]
+#[path = "../../../src/control/sentence/fixture.rs"]
 mod fixture;
+mod tipc;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -57,6 +58,7 @@ fn well() -> Facts {
             found: Ok(PathBuf::from("/usr/bin/freeDiameterd")),
         }],
         rules: None,
+        tipc: None,
         web: None,
         systemd: true,
         operators_group: None,
