@@ -6,6 +6,7 @@ mod meaning;
 mod random;
 mod replication;
 mod rules;
+mod tipc;
 mod web;
 
 use super::{Config, ConfigErrors, parse, parse_with_warnings};
