@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use avamgr_core::cluster::{CheckId, LinkId, NodeId, ResourceId};
+use avamgr_core::cluster::{BearerId, CheckId, LinkId, NodeId, ResourceId};
 use avamgr_core::config::Config;
 use avamgr_core::control::{Command, ResourceVerb};
 use avamgr_core::node::{Input, Report};
@@ -50,6 +50,7 @@ pub(crate) enum Fault {
     WayToWitness,
     BadWayToWitness,
     FenceDevice,
+    Bearer,
 }
 
 /// What can happen to every cluster.
@@ -139,9 +140,23 @@ pub(crate) fn strike(world: &mut World, random: &mut Random, kinds: &[Fault]) {
             strike_resource(world, random, fault, node)
         }
         Fault::Upgrade => upgrade(world, random, node),
+        Fault::Bearer => bearer(world, random),
         Fault::Switchover | Fault::Offline | Fault::Online | Fault::Maintenance | Fault::ResourceOrder => {
             world.command(node, random_command(&config, random, fault));
         }
+    }
+}
+
+/// What TIPC says of its ways, true or not.
+fn bearer(world: &mut World, random: &mut Random) {
+    let pairs = pairs(&world.config().clone());
+    let (node, peer) = pairs[random.index(pairs.len())];
+    let up = random.chance(400_000);
+    for bearer in (0..2).map(BearerId).filter(|_| random.chance(700_000)).collect::<Vec<_>>() {
+        world.inject(node, Input::Bearer { link: LinkId(0), peer, bearer, up });
+    }
+    if random.chance(200_000) {
+        world.inject(node, Input::Refused { link: LinkId(0), from: peer });
     }
 }
 

@@ -48,6 +48,11 @@ fn random_faults_with_upgrades_break_no_rule_and_end_well() {
     try_seeds("random-upgrade", RUNS_MORE, one_random_run_with_upgrades);
 }
 
+#[test]
+fn random_faults_over_tipc_break_no_rule_and_end_well() {
+    try_seeds("random-tipc", RUNS_MORE, one_random_run_over_tipc);
+}
+
 /// Tries seeds on every processor; the first one that fails is played again with everything written down.
 pub(crate) fn try_seeds(name: &str, runs: u64, run: RunSeed) {
     if let Some(seed) = number("SEED") {
@@ -158,6 +163,14 @@ fn one_random_run_with_upgrades(seed: u64, slot: &mut Option<Checked>, detail: O
     let shape = random_shape(&mut random);
     let plan = plan_of(&Shape { lease, witness: lease, ..shape }, &mut random);
     run_plan(seed, random, plan, &[Fault::Upgrade], slot, detail)
+}
+
+fn one_random_run_over_tipc(seed: u64, slot: &mut Option<Checked>, detail: Option<Detail>) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let lease = random.chance(300_000);
+    let shape = random_shape(&mut random);
+    let plan = plan_of(&Shape { lease, witness: lease, tipc: true, ..shape }, &mut random);
+    run_plan(seed, random, plan, &[Fault::Bearer; 3], slot, detail)
 }
 
 fn run_plan(

@@ -1,12 +1,13 @@
 //! The language of the stories: one order a line.
 //!
 //! ```text
-//! cluster [nodes=3] [interval=10ms] [neutral] [lease] [witness] [etcd] [fenced[=auto]] [switched] [standalone] [ready] [groups=2] [vips=2] [no-service]
+//! cluster [nodes=3] [interval=10ms] [neutral] [tipc] [lease] [witness] [etcd] [fenced[=auto]] [switched] [standalone] [ready] [groups=2] [vips=2] [no-service]
 //!         [service-first] [failback] [failovers=2]
 //! > settle [5s]                      let time pass untold
 //! > run 300ms                        let time pass and tell
 //! > boot n1|all   power-off n1   kill n1   start n1   stop n1   pause n1 400ms   freeze n1 2s
 //! > cut primary [n1->n2]   mend primary [n1->n2]   unplug primary n1   plug primary n1   lossy primary 30
+//! > bearer n1->n2 0 up|down          TIPC tells n1 of its first bearer to n2
 //! > arbitrator n1|all off|on   lan off|on   lan-plug n1 off|on   isolate n1   heal
 //! > witness off|on   way-to-witness n1 off|on|in|out
 //! > lose n1 dre-svc   bring-up n1 dre-vip1   start-of n1 dre-svc fails|hangs|well   stop-of ...
@@ -21,8 +22,9 @@
 
 use std::time::Duration;
 
-use avamgr_core::cluster::{CheckId, GroupId, LinkId, NodeId, ResourceId, Term};
+use avamgr_core::cluster::{BearerId, CheckId, GroupId, LinkId, NodeId, ResourceId, Term};
 use avamgr_core::control::{Command, FenceVerb, ResourceVerb};
+use avamgr_core::node::Input;
 use avamgr_core::sim::{Behaviour, Cable, Conduct, FenceDevice, Plan, Quality};
 
 use crate::checked::Checked;
@@ -48,6 +50,7 @@ pub(crate) fn plan(line: &str) -> Plan {
             ("nodes", count) => shape.nodes = number(count),
             ("interval", time) => shape.interval_ms = u64::try_from(duration(time).as_millis()).expect("a short time"),
             ("neutral", _) => shape.neutral = true,
+            ("tipc", _) => shape.tipc = true,
             ("lease", _) => shape.lease = true,
             ("etcd", _) => shape.etcd = true,
             ("witness", _) => (shape.lease, shape.witness) = (true, true),
@@ -107,6 +110,12 @@ pub(crate) fn order(world: &mut Checked, line: &str) -> Told {
         }
         [verb @ ("cut" | "mend" | "unplug" | "plug" | "lossy"), name, rest @ ..] => {
             wire(world, verb, link(world, name), rest);
+        }
+        ["bearer", way, number, state] => {
+            let (node, peer) =
+                way.split_once("->").map(|(one, two)| (node(world, one), node(world, two))).expect("a way");
+            let bearer = BearerId(number.parse().expect("a number"));
+            world.inject(node, Input::Bearer { link: LinkId(0), peer, bearer, up: *state == "up" });
         }
         ["upgrade", name, rest @ ..] => {
             let node = node(world, name);

@@ -12,6 +12,8 @@ pub(crate) struct Shape {
     pub(crate) interval_ms: u64,
     /// A heartbeat path on the neutral network.
     pub(crate) neutral: bool,
+    /// The first link runs over TIPC, with two bearers.
+    pub(crate) tipc: bool,
     /// A majority of voters decides.
     pub(crate) lease: bool,
     /// One of them is a witness.
@@ -57,6 +59,7 @@ impl Default for Shape {
             nodes: 2,
             interval_ms: 100,
             neutral: false,
+            tipc: false,
             lease: false,
             witness: false,
             fenced: false,
@@ -83,13 +86,32 @@ impl Shape {
         parse(&text, "shape").unwrap_or_else(|errors| panic!("{errors}\n{text}"))
     }
 
+    /// The address of each node in a net.
+    fn addresses(&self, net: &str) -> String {
+        let each = |node: u8| format!("n{node} = \"{net}.{node}\"");
+        (1..=self.nodes).map(each).collect::<Vec<_>>().join(", ")
+    }
+
+    fn links(&self) -> String {
+        let udp = |name: &str, net: &str| {
+            let address = self.addresses(net);
+            format!("[[link]]\nname = \"{name}\"\ninterface = \"{name}\"\naddress = {{ {address} }}\n")
+        };
+        let first = if self.tipc {
+            let address = self.addresses("1.1");
+            let bearers = "[\"primary\", \"primary2\"]";
+            format!(
+                "[[link]]\nname = \"primary\"\ntransport = \"tipc\"\nnode_address = {{ {address} }}\nbearers = {bearers}\n"
+            )
+        } else {
+            udp("primary", "10.0.1")
+        };
+        first + &udp("secondary", "10.0.2")
+    }
+
     /// The file.
     fn text(&self) -> String {
         let names: Vec<String> = (1..=self.nodes).map(|node| format!("\"n{node}\"")).collect();
-        let addresses = |net: &str| {
-            let each = |node: u8| format!("n{node} = \"{net}.{node}\"");
-            (1..=self.nodes).map(each).collect::<Vec<_>>().join(", ")
-        };
         let mut text = format!("[cluster]\nname = \"story\"\nnodes = [{}]\n", names.join(", "));
         if self.lease {
             text += "authority = \"lease\"\n";
@@ -108,15 +130,12 @@ impl Shape {
                 let _ = writeln!(text, "fence_delay = \"{millis}ms\"");
             }
             let _ = writeln!(text, "[limits]\n{}", self.limits);
-            for (name, net) in [("primary", "10.0.1"), ("secondary", "10.0.2")] {
-                let _ = writeln!(text, "[[link]]\nname = \"{name}\"\ninterface = \"{name}\"");
-                let _ = writeln!(text, "address = {{ {} }}", addresses(net));
-            }
+            text += &self.links();
             if self.neutral || !(self.lease || self.etcd) {
                 let _ = writeln!(text, "[arbitrator]\nping = [\"10.0.9.250\"]\ninterface = \"neutral\"");
             }
             if self.neutral {
-                let _ = writeln!(text, "address = {{ {} }}", addresses("10.0.9"));
+                let _ = writeln!(text, "address = {{ {} }}", self.addresses("10.0.9"));
             }
             if self.etcd {
                 let _ = writeln!(text, "[etcd]\nendpoints = \"http://10.0.8.250:2379\"");
