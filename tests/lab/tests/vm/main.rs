@@ -1,6 +1,7 @@
 //! Stories that need a kernel with everything, and a machine that may be reset: `tests/vm/run` boots one for them.
 #![expect(clippy::expect_used, reason = "a story fails by panicking, its helpers too")]
 
+mod figures;
 mod machine;
 #[path = "../stories/pair.rs"]
 #[allow(dead_code, reason = "the stories without a machine of their own use the rest")]

@@ -69,7 +69,12 @@ fn tipc(pair: &Pair, node: &str, arguments: &[&str]) -> Result<String, Box<dyn E
 }
 
 fn both() -> Result<Pair, Box<dyn Error>> {
-    let plan = without_ip(Plan::pair(), &["eth3", "eth4"]);
+    both_in(Plan::pair())
+}
+
+/// A pair with one link over both cables of the plan.
+pub(crate) fn both_in(plan: Plan) -> Result<Pair, Box<dyn Error>> {
+    let plan = without_ip(plan, &["eth3", "eth4"]);
     Pair::start_with(plan, &config(BOTH), set_up)
 }
 
