@@ -86,6 +86,14 @@ fn the_peer_loses_its_power() {
 }
 
 #[test]
+fn tipc_loses_its_last_way() {
+    let lost = ["bearer n2->n1 0 up", "bearer n2->n1 0 down"];
+    let course = Course::play("cluster tipc", N2, &lost);
+    let is_down = |fact: &Fact| matches!(fact, Fact::LinkDown { .. });
+    assert_chain(&course.why(is_down), &["bearer primary of link primary does not reach n1", "primary to n1 is down"]);
+}
+
+#[test]
 fn the_power_is_lost_and_a_lease_is_taken_over() {
     let course = Course::play("cluster lease witness", N2, &["power-off n1"]);
     assert_chain(

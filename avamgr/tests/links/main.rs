@@ -11,4 +11,5 @@ mod carrier;
 mod figures;
 mod hostile;
 mod paths;
+mod tipc;
 mod world;

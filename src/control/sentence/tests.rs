@@ -2,7 +2,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::*;
-use crate::cluster::{CheckId, GroupId, LinkId, ResourceId, Role};
+use crate::cluster::{BearerId, CheckId, GroupId, LinkId, ResourceId, Role};
+use crate::config::{TipcConfig, Transport};
 use crate::control::frame::{MAX_REPLY_BYTES, decode, encode};
 use crate::node::event::{Fencing, Severity, UpgradeStep};
 use crate::time::Instant;
@@ -154,6 +155,23 @@ fn every_cause_of_losing_a_role_has_its_sentence() {
 }
 
 #[test]
+fn bearers_are_named_by_their_interfaces() {
+    let mut config = fixture::pair();
+    config.links[0].transport = Transport::Tipc(TipcConfig {
+        network_id: 1983,
+        node_addresses: Vec::new(),
+        bearers: vec!["eth3".to_owned(), "eth4".to_owned()],
+    });
+    let told = |up| {
+        let fact = Fact::Bearer { link: PRIMARY, peer: PEER, bearer: BearerId(1), up };
+        (fact.severity(), describe(&Event { at: Instant::BOOT, fact }, &config, ME))
+    };
+    let down = "bearer eth4 of link primary does not reach hadev2 any more: check its cable and its switch";
+    assert_eq!(told(false), (Severity::Warning, down.to_owned()));
+    assert_eq!(told(true), (Severity::Info, "bearer eth4 of link primary reaches hadev2 again".to_owned()));
+}
+
+#[test]
 fn links_and_peers_are_named() {
     use LinkDownCause as L;
     let down = |cause| Fact::LinkDown { link: PRIMARY, peer: PEER, cause };
@@ -169,6 +187,7 @@ fn links_and_peers_are_named() {
             "Warning link primary to hadev2 is down: our interface has no carrier, is switched off or missing",
         ),
         (down(L::Refused), "Warning link primary to hadev2 is down: hadev2 answers that no daemon listens there"),
+        (down(L::Unreachable), "Warning link primary to hadev2 is down: no bearer reaches hadev2"),
         (down(L::NotHeard), "Warning link primary to hadev2 is down: hadev2 does not hear us on it"),
         (down(L::Restarted), "Info link primary to hadev2 is down: the daemon of hadev2 was restarted"),
         (down(L::Left), "Info link primary to hadev2 is down: hadev2 said goodbye"),

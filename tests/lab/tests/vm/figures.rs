@@ -1,5 +1,5 @@
 //! Figures for the bench document: what a client sees over TIPC and over UDP, side by side. The processor is emulated, so
-//! only the ratio of two of them says something. `tests/vm/run --ignored figures`.
+//! only the ratio of two of them says something. `tests/vm/run figures`.
 
 use std::error::Error;
 use std::time::Duration;
@@ -53,7 +53,6 @@ fn median(mut all: Vec<Duration>) -> Duration {
 }
 
 #[test]
-#[ignore = "figures, not a test: tests/vm/run --ignored figures"]
 fn figures_of_tipc_beside_udp() {
     story(|| {
         println!(

@@ -110,6 +110,24 @@ fn only_bearers_since(pair: &Pair, begin: &[usize]) -> Outcome {
     Ok(())
 }
 
+/// Each frame came twice and counted once, nothing was refused, and TIPC's own numbers are there.
+fn counted(pair: &Pair) -> Outcome {
+    let status = pair.status("hadev2")?;
+    let counters = &status["driver"]["link_counters"];
+    let number = |name: &str| counters[format!("dedicated {name}")].as_u64().unwrap_or(0);
+    let (received, copies) = (number("received"), number("copies"));
+    assert!(received > 20 && copies > received / 2 && copies <= received, "{counters}");
+    let refused: Vec<&String> =
+        counters.as_object().ok_or("no counters")?.keys().filter(|name| name.contains(" bad_")).collect();
+    assert!(refused.is_empty(), "{counters}");
+    let bearers = status["peers"][0]["links"][0]["bearers"].as_array().ok_or("no bearers")?;
+    for bearer in bearers {
+        assert_eq!((&bearer["tolerance_millis"], &bearer["priority"]), (&1500.into(), &10.into()), "{bearer}");
+        assert!(bearer["counters"]["sent"].as_u64() > Some(0), "{bearer}");
+    }
+    Ok(())
+}
+
 #[test]
 fn each_bearer_may_be_cut_and_the_link_does_not_notice() {
     story(|| {
@@ -125,6 +143,7 @@ fn each_bearer_may_be_cut_and_the_link_does_not_notice() {
             wait_bearers(&pair, [true, true])?;
         }
         only_bearers_since(&pair, &begin)?;
+        counted(&pair)?;
         pair.never_two_owners()
     });
 }
