@@ -70,7 +70,9 @@ fn figures_of_tipc_beside_udp() {
             }
             for (place, name) in ["two over UDP", "TIPC, two bearers"].into_iter().enumerate() {
                 let (cut, power) = (median(cuts[place].clone()), median(all[place].clone()));
-                println!("| {name} | {wiring} | {cut:.0?} | {power:.0?} ({:.0?}) |", all[place]);
+                let each: Vec<String> = all[place].iter().map(|one| one.as_millis().to_string()).collect();
+                let (cut, power) = (cut.as_millis(), power.as_millis());
+                println!("| {name} | {wiring} | {cut} ms | {power} ms ({}) |", each.join(", "));
             }
         }
         Ok(())

@@ -4,9 +4,10 @@
 use std::error::Error;
 use std::time::Duration;
 
-use avamgr_lab::{Plan, mark, story, wait_until};
+use avamgr_lab::{Plan, mark, on_a_steady_machine, story, wait_until};
 
 use crate::pair::{GROUP, Outcome, PAIR, Pair, SLEEPER, SOON, V4_AND_V6, cluster, text, vip};
+use crate::tools::run;
 
 /// The link over both bearers.
 const BOTH: &str = r#"
@@ -54,10 +55,22 @@ fn without_ip(mut plan: Plan, interfaces: &[&str]) -> Plan {
 
 /// What whoever runs the machine does at boot.
 fn set_up(pair: &Pair, node: &str) -> Outcome {
+    for bearer in ["eth3", "eth4"] {
+        no_wormhole(pair, node, bearer)?;
+    }
     let output = pair.avamgr(node, &["check", "--set-up-tipc"])?;
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
+}
+
+/// TIPC finds out when a peer is another namespace of the same kernel, and hands messages over without any bearer from then on.
+/// It knows the peer by a number in the message that announces a node (user 13, word 9), so that is taken out of it.
+fn no_wormhole(pair: &Pair, node: &str, bearer: &str) -> Outcome {
+    run(pair, node, &format!("tc qdisc add dev {bearer} ingress"))?;
+    let announcements = "protocol 0x88ca u32 match u8 0x5a 0xfe at 0";
+    let blank = "action pedit munge offset 36 u32 set 0";
+    run(pair, node, &format!("tc filter add dev {bearer} parent ffff: {announcements} {blank}"))
 }
 
 fn tipc(pair: &Pair, node: &str, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
@@ -123,14 +136,23 @@ fn counted(pair: &Pair) -> Outcome {
     let bearers = status["peers"][0]["links"][0]["bearers"].as_array().ok_or("no bearers")?;
     for bearer in bearers {
         assert_eq!((&bearer["tolerance_millis"], &bearer["priority"]), (&1500.into(), &10.into()), "{bearer}");
-        assert!(bearer["counters"]["sent"].as_u64() > Some(0), "{bearer}");
+        // Some of them were sent before the bearer was cut, which TIPC has forgotten.
+        assert!(bearer["counters"]["sent"].as_u64() > Some(5), "{bearer}");
     }
     Ok(())
 }
 
+/// Between an interval and the time at which a frame is late: on a machine that stands still for longer one is.
+const SPARE: Duration = Duration::from_millis(100);
+
+/// A story of a machine that runs.
+fn steady(body: impl FnMut() -> Outcome) {
+    story(|| on_a_steady_machine(SPARE, body));
+}
+
 #[test]
 fn each_bearer_may_be_cut_and_the_link_does_not_notice() {
-    story(|| {
+    steady(|| {
         let pair = both()?;
         wait_bearers(&pair, [true, true])?;
         let begin = so_far(&pair)?;
@@ -142,6 +164,7 @@ fn each_bearer_may_be_cut_and_the_link_does_not_notice() {
             pair.lab.plug(network)?;
             wait_bearers(&pair, [true, true])?;
         }
+        std::thread::sleep(Duration::from_secs(4));
         only_bearers_since(&pair, &begin)?;
         counted(&pair)?;
         pair.never_two_owners()
@@ -150,7 +173,7 @@ fn each_bearer_may_be_cut_and_the_link_does_not_notice() {
 
 #[test]
 fn a_bearer_that_falls_silent_with_its_carrier_on_loses_no_frame() {
-    story(|| {
+    steady(|| {
         let pair = both()?;
         wait_bearers(&pair, [true, true])?;
         let begin = so_far(&pair)?;
@@ -238,5 +261,27 @@ fn what_is_set_up_after_the_daemon_is_used() {
         pair.wait_event("hadev2", "link primary to hadev1 is up in both directions")?;
         pair.wait_alarm("hadev2", "link primary", false)?;
         Ok(())
+    });
+}
+
+#[test]
+fn an_upgrade_in_place_is_an_announced_absence_and_no_dead_daemon() {
+    steady(|| {
+        let pair = both()?;
+        wait_bearers(&pair, [true, true])?;
+        let begin = so_far(&pair)?;
+        for node in PAIR {
+            let output = pair.avamgr(node, &["upgrade"])?;
+            assert!(output.status.success(), "{node}: {}", String::from_utf8_lossy(&output.stderr));
+            wait_bearers(&pair, [true, true])?;
+        }
+        std::thread::sleep(Duration::from_secs(3));
+        for (node, begin) in PAIR.iter().zip(&begin) {
+            let events = pair.events(node)?;
+            let is_bad = |event: &&String| [" is down", " -> ", "bearer "].iter().any(|word| event.contains(word));
+            let bad: Vec<&String> = events.iter().skip(*begin).filter(is_bad).collect();
+            assert!(bad.is_empty(), "{node}: {bad:?}");
+        }
+        pair.never_two_owners()
     });
 }
