@@ -1,7 +1,9 @@
 //! What the decision rests on: peers, links to them, the arbitrator.
 
-use avamgr_core::control::words::micros;
-use avamgr_core::control::{LinkStatus, PeerGroupStatus, PeerStatus, Status};
+use std::time::Duration;
+
+use avamgr_core::control::words::{duration, micros};
+use avamgr_core::control::{BearerStatus, LinkStatus, PeerGroupStatus, PeerStatus, Status};
 use avamgr_core::time::Instant;
 
 use crate::cli::output::{Columns, Styled, ago, lasting};
@@ -73,7 +75,32 @@ fn links(links: &[LinkStatus], now: Instant) -> String {
             Styled::notable(remarks(link)),
         ]);
     }
-    columns.lines(4)
+    let lines = columns.lines(4);
+    lines.lines().zip(links).map(|(line, link)| format!("{line}\n{}", bearers(&link.bearers, now))).collect()
+}
+
+/// What carries a link over TIPC.
+fn bearers(bearers: &[BearerStatus], now: Instant) -> String {
+    let mut columns = Columns::default();
+    for bearer in bearers {
+        let tolerance = bearer.tolerance_millis.map(|millis| duration(Duration::from_millis(millis.into())));
+        columns.row([
+            format!("bearer {}", bearer.bearer).into(),
+            Styled::state(if bearer.up { "up" } else { "down" }),
+            lasting(now, bearer.since).into(),
+            format!("tolerance {}", figure(tolerance)).into(),
+            format!("priority {}", figure(bearer.priority.map(|priority| priority.to_string()))).into(),
+            Styled::notable(trouble(bearer)),
+        ]);
+    }
+    columns.lines(6)
+}
+
+/// What TIPC has counted that a healthy bearer has none of.
+fn trouble(bearer: &BearerStatus) -> String {
+    const TRAFFIC: [&str; 2] = ["received", "sent"];
+    let odd = bearer.counters.iter().filter(|(name, count)| **count > 0 && !TRAFFIC.contains(&name.as_str()));
+    odd.map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect::<Vec<_>>().join(", ")
 }
 
 fn remarks(link: &LinkStatus) -> String {

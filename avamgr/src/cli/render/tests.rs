@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use avamgr_core::cluster::{SafetyClass, Term};
 use avamgr_core::control::{
-    AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, LinkStatus, PeerGroupStatus, PeerStatus,
+    AlarmStatus, ArbitratorAddressStatus, ArbitratorStatus, BearerStatus, LinkStatus, PeerGroupStatus, PeerStatus,
 };
 use avamgr_core::courier::{self, Watched};
 use avamgr_core::node::event::HoldKind;
@@ -181,6 +181,37 @@ ready check  tomcat  ok  for 1 min 30 s
 daemon 0.1.0, pid 4711, up 2 h 2 min; heartbeats SCHED_RR 10, memory locked; guard address lifetime, within 4 s
 ";
     assert_eq!(plain(&status(&active(), NOW)), expected);
+}
+
+/// As TIPC tells of it; of one without figures it has told nothing but whether it works.
+fn bearer(name: &str, up: bool, figures: Option<[u32; 2]>, counters: &[(&str, u64)]) -> BearerStatus {
+    BearerStatus {
+        bearer: name.to_owned(),
+        up,
+        since: before(if up { 7_260_000 } else { 3_400 }),
+        tolerance_millis: figures.map(|[tolerance, _]| tolerance),
+        priority: figures.map(|[_, priority]| priority),
+        counters: counters.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+    }
+}
+
+#[test]
+fn what_carries_a_link_stands_below_it() {
+    let mut status = active();
+    let counters = [("received", 71), ("sent", 70), ("retransmitted", 2), ("out_of_order", 1), ("congested", 0)];
+    status.peers[0].links[0].bearers =
+        vec![bearer("eth3", true, Some([1_500, 10]), &counters), bearer("heartbeat", false, None, &[])];
+    let expected = "
+    primary    up    for 2 h 1 min  heard 43 ms ago  rtt 0.312 ms  jitter 18 us  loss 0 %
+      bearer eth3       up    for 2 h 1 min  tolerance 1.500 s  priority 10  1 out of order, 2 retransmitted
+      bearer heartbeat  DOWN  for 3.400 s    tolerance -        priority -
+    secondary  DOWN  for 12 s       heard 12 s ago   rtt -         jitter -      loss -    our interface has no carrier
+";
+    let text = super::status(&status, NOW);
+    assert!(plain(&text).contains(expected), "{}", plain(&text));
+    let [good, bad] = [Styled::good("up"), Styled::bad("DOWN")].map(|state| state.to_string());
+    assert!(text.contains(&format!("bearer eth3       {good}")), "{text:?}");
+    assert!(text.contains(&format!("bearer heartbeat  {bad}")), "{text:?}");
 }
 
 #[test]
