@@ -51,7 +51,8 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
         ),
         (r#"(?-u)://[^/\s"'<>@]*(?:@[^/\s"'<>@]*)*@"#, "://[removed]@"),
         (r#"(?i-u)(authorization\s*[:=]\s*["']?(?:(?:bearer|basic|digest)\s+)?)[^\s"'\\]+"#, "$1[removed]"),
-        (r"(?i-u)(bearer\s+)[a-z0-9._~+/=-]{8,}", "$1[removed]"),
+        // A bearer of TIPC is no secret: the name of an interface has at most 15 characters.
+        (r"(?i-u)(bearer\s+)[a-z0-9._~+/=-]{16,}", "$1[removed]"),
         // Tokens of the page, hashes of passwords and tokens, keys.
         (r"(?-u)avamgr_[A-Za-z0-9_-]{43}", REMOVED),
         (r#"(?-u)\$(?:argon2[a-z]*|[1-9y]|2[abxy])\$[^\s"'\\]{8,}"#, REMOVED),
@@ -179,6 +180,8 @@ mod tests {
             ("{\"text\":\"--password=abc\"}", "{\"text\":\"--password=[removed]\"}"),
             ("https://me:a@b@host:1/x@y", "https://[removed]@host:1/x@y"),
             ("curl -H 'Authorization: Bearer abcdefgh' x", "curl -H 'Authorization: Bearer [removed]' x"),
+            ("curl -H \"$HEADER bearer abcdefghijklmnop\"", "curl -H \"$HEADER bearer [removed]\""),
+            ("bearer enp0s31f6.4094x of link dedicated", "bearer enp0s31f6.4094x of link dedicated"),
             ("secrets = \"/etc/avamgr/fence\"", "secrets = \"/etc/avamgr/fence\""),
             ("key_file = \"/etc/avamgr/keys\"", "key_file = \"/etc/avamgr/keys\""),
             ("frames refused: unknown_key 3", "frames refused: unknown_key 3"),
