@@ -1,5 +1,6 @@
 //! One question, one answer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use avamgr_core::cluster::Role;
@@ -175,10 +176,23 @@ fn the_figures_are_what_prometheus_takes() {
         "avamgr_link_loss_ratio{peer=\"hadev2\",link=\"primary\"} 0.03",
         "avamgr_link_frames_refused_total{peer=\"hadev2\",link=\"primary\",cause=\"replayed\"} 4",
         "# TYPE avamgr_link_frames_sent counter",
+        "avamgr_bearer_up{peer=\"hadev2\",link=\"primary\",bearer=\"eth3\"} 1.0",
+        "avamgr_bearer_tolerance_seconds{peer=\"hadev2\",link=\"primary\",bearer=\"eth3\"} 1.5",
+        "avamgr_bearer_priority{peer=\"hadev2\",link=\"primary\",bearer=\"eth3\"} 10.0",
+        "avamgr_bearer_retransmitted_total{peer=\"hadev2\",link=\"primary\",bearer=\"eth3\"} 2",
+        "avamgr_bearer_up{peer=\"hadev2\",link=\"primary\",bearer=\"eth4\"} 0.0",
+        "# HELP avamgr_bearer_retransmitted Packets sent again, because the peer had missed them.",
+        "# TYPE avamgr_bearer_retransmitted counter",
+        "# TYPE avamgr_bearer_up gauge",
     ] {
         assert!(answer.body.lines().any(|it| it == line), "{line}\n{}", answer.body);
     }
     assert!(answer.body.ends_with("# EOF\n"));
+    let unknown = [
+        "avamgr_bearer_congested",
+        "avamgr_bearer_tolerance_seconds{peer=\"hadev2\",link=\"primary\",bearer=\"eth4\"}",
+    ];
+    assert!(unknown.iter().all(|it| !answer.body.contains(it)), "what TIPC has not told has no figure");
     house.lose_daemon();
     house.wait("no more than that it is down", || house.get("/metrics").body.contains("avamgr_up 0.0"));
     assert!(!house.get("/metrics").body.contains("avamgr_group_active{"), "what is not known has no figure");
@@ -265,7 +279,24 @@ fn the_page_comes_whole_and_with_its_protection() {
     );
 }
 
-fn link(now: avamgr_core::time::Instant) -> LinkStatus {
+/// One over TIPC, with a bearer that works and one of which nothing is known but that it does not.
+pub(crate) fn link(now: avamgr_core::time::Instant) -> LinkStatus {
+    let bearer = |bearer: &str, up, since| BearerStatus {
+        bearer: bearer.to_owned(),
+        up,
+        since,
+        tolerance_millis: None,
+        priority: None,
+        counters: BTreeMap::new(),
+    };
+    let known = BearerStatus {
+        tolerance_millis: Some(1_500),
+        priority: Some(10),
+        counters: [("sent", 70), ("retransmitted", 2), ("out_of_order", 0)]
+            .map(|(name, count)| (name.to_owned(), count))
+            .into(),
+        ..bearer("eth3", true, now)
+    };
     LinkStatus {
         link: "primary".to_owned(),
         state: "up".to_owned(),
@@ -274,14 +305,7 @@ fn link(now: avamgr_core::time::Instant) -> LinkStatus {
         heard: Some(now),
         peer_hears_us: true,
         carrier: true,
-        bearers: vec![BearerStatus {
-            bearer: "eth3".to_owned(),
-            up: true,
-            since: now,
-            tolerance_millis: Some(1_500),
-            priority: Some(10),
-            counters: [("retransmitted".to_owned(), 2)].into(),
-        }],
+        bearers: vec![known, bearer("eth4", false, now - Duration::from_secs(200))],
         rtt_micros: Some(120),
         jitter_micros: Some(7),
         loss_percent: Some(3),

@@ -4,7 +4,7 @@ use std::fmt::Result;
 
 use avamgr::clock;
 use avamgr_core::cluster::Role;
-use avamgr_core::control::{LinkStatus, Status};
+use avamgr_core::control::{BearerStatus, LinkStatus, Status};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -31,7 +31,8 @@ impl Collector for Figures {
         node(&mut out, status)?;
         groups(&mut out, status)?;
         peers(&mut out, status)?;
-        links(&mut out, status)
+        links(&mut out, status)?;
+        bearers(&mut out, status)
     }
 }
 
@@ -150,6 +151,39 @@ fn links(out: &mut Out<'_>, status: &Status) -> Result {
         it.refused.iter().map(move |(cause, count)| (labels(cause.as_str()), *count))
     });
     out.counter("link_frames_refused", "Frames that were refused, by cause.", refused.collect())
+}
+
+/// What carries links over TIPC.
+fn bearers(out: &mut Out<'_>, status: &Status) -> Result {
+    let all = || {
+        status.peers.iter().flat_map(|peer| peer.links.iter().map(move |link| (peer, link))).flat_map(|(peer, link)| {
+            let labels = |bearer| vec![("peer", peer.node.as_str()), ("link", link.link.as_str()), ("bearer", bearer)];
+            link.bearers.iter().map(move |it| (labels(it.bearer.as_str()), it))
+        })
+    };
+    let each = |value: &dyn Fn(&BearerStatus) -> Option<f64>| -> Samples<'_, f64> {
+        all().filter_map(|(labels, it)| Some((labels, value(it)?))).collect()
+    };
+    out.gauge("bearer_up", "1 while the bearer reaches the peer.", each(&|it| Some(flag(it.up))))?;
+    let tolerance = |it: &BearerStatus| it.tolerance_millis.map(|time| millis(time.into()));
+    out.gauge("bearer_tolerance_seconds", "Silence after which TIPC gives the bearer up.", each(&tolerance))?;
+    out.gauge(
+        "bearer_priority",
+        "Priority of the bearer: TIPC uses those with the highest.",
+        each(&|it| it.priority.map(f64::from)),
+    )?;
+    for (counter, help) in [
+        ("sent", "Packets sent over the bearer."),
+        ("received", "Packets received over the bearer."),
+        ("retransmitted", "Packets sent again, because the peer had missed them."),
+        ("duplicates", "Packets that came twice."),
+        ("out_of_order", "Packets that came before their turn."),
+        ("congested", "Times the send queue was full."),
+    ] {
+        let counted = all().filter_map(|(labels, it)| Some((labels, *it.counters.get(counter)?)));
+        out.counter(&format!("bearer_{counter}"), help, counted.collect())?;
+    }
+    Ok(())
 }
 
 /// Where figures go.
