@@ -52,6 +52,13 @@ function head(text) {
   return element;
 }
 
+/** A table with its name above it. */
+function captioned(name, ...content) {
+  const element = table(...content);
+  element.prepend(h("caption", name));
+  return element;
+}
+
 const cell = (content) => (typeof content === "number" ? h("td.number", String(content)) : h("td", content));
 
 /** How long ago something was. */
@@ -143,7 +150,30 @@ export function links(status, now) {
         link.carrier ? null : h("span.bad", ", no carrier")),
       micros(link.rtt_micros), micros(link.jitter_micros), link.loss_percent === null ? "–" : `${link.loss_percent} %`,
       chart(`${peer.node}/${link.link}`, `round trip of ${link.link} to ${peer.node}, in milliseconds`),
-    ]))));
+    ])),
+    peer.links.map((link) => bearers(peer, link, now))));
+}
+
+/** What carries a link over TIPC. Of others nothing is told. */
+function bearers(peer, link, now) {
+  const told = link.bearers ?? [];
+  if (told.length === 0) return null;
+  return captioned(`Bearers of ${link.link} to ${peer.node}`, ["Bearer", "State", "Tolerance", "Priority", "Counted"], told.map((it) => [
+    it.bearer,
+    h("span", state(it.up ? "up" : "down"), ` for ${ago(now, it.since)}`),
+    it.tolerance_millis === undefined ? "–" : duration(it.tolerance_millis),
+    it.priority ?? "–",
+    counted(it.counters ?? {}),
+  ]));
+}
+
+/** What TIPC has counted: what came and went, and whatever a healthy bearer has none of. */
+function counted(counters) {
+  const traffic = ["sent", "received"].filter((name) => name in counters);
+  const odd = Object.keys(counters).filter((name) => !traffic.includes(name) && counters[name] > 0);
+  if (traffic.length + odd.length === 0) return "–";
+  const said = (names) => names.map((name) => `${counters[name]} ${name.replaceAll("_", " ")}`).join(", ");
+  return h("span", said(traffic), traffic.length > 0 && odd.length > 0 ? ", " : null, odd.length === 0 ? null : h("span.warn", said(odd)));
 }
 
 export function judges(status, now) {

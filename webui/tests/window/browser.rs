@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use avamgr::clock;
 use avamgr_core::cluster::Role;
-use avamgr_core::control::AlarmStatus;
+use avamgr_core::control::{AlarmStatus, LinkStatus};
 use fantoccini::Locator;
 use fantoccini::key::Key;
 
+use crate::answers::link;
 use crate::chromium::Browser;
 use crate::house::House;
 use crate::rules::watched;
@@ -169,6 +170,8 @@ fn the_page_can_be_used_in_the_dark_on_a_phone_and_without_a_mouse() {
         assert_eq!(browser.barriers().await, [""; 0], "for whoever logs in");
         browser.log_in("alice", "password of alice").await;
         browser.wait("#groups", "Switch over").await;
+        house.tell(|status| status.peers[0].links.push(link(status.now)));
+        browser.wait("#links", "Bearers of primary").await;
         browser.shoot("phone").await;
         assert_eq!(browser.barriers().await, [""; 0], "for whoever looks");
         let ground = "return getComputedStyle(document.body).backgroundColor";
@@ -192,6 +195,43 @@ fn the_page_can_be_used_in_the_dark_on_a_phone_and_without_a_mouse() {
         browser.wait("#order-answer", "Done: moved for alice").await;
         assert!(browser.press(&String::from(char::from(Key::Escape))).await.starts_with("Switch over"), "where he was");
         assert_eq!(browser.count("dialog[open]").await, 0);
+        assert_eq!(browser.complaints().await, [""; 0]);
+    });
+}
+
+#[test]
+fn what_carries_a_link_stands_below_it() {
+    let house = House::start();
+    house.keep_fresh();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let browser = Browser::start().await;
+        browser.client.goto(&format!("http://{}/", house.address())).await.unwrap();
+        browser.mind().await;
+        let plain = |now| LinkStatus { link: "secondary".to_owned(), bearers: Vec::new(), ..link(now) };
+        house.tell(|status| status.peers[0].links.push(plain(status.now)));
+        browser.wait("#links", "secondary").await;
+        assert_eq!(browser.count("#links table").await, 1, "it has none");
+
+        house.tell(|status| {
+            let mut odd = link(status.now);
+            odd.bearers[1].bearer = "<b>eth4</b>".to_owned();
+            status.peers[0].links.extend([plain(status.now), odd]);
+        });
+        browser.wait("#links caption", "Bearers of primary to hadev2").await;
+        assert_eq!(browser.count("#links caption").await, 1, "of the link that has some");
+        let table = "#links table:has(caption)";
+        assert_eq!(browser.count(&format!("{table} th[scope=col]")).await, 5);
+        let [good, bad] = [1, 2].map(|row| format!("{table} tbody tr:nth-child({row})"));
+        let row = browser.text(&good).await;
+        assert!(row.starts_with("eth3 up for ") && row.ends_with(" 1.5 s 10 70 sent, 2 retransmitted"), "{row}");
+        assert_eq!(browser.text(&format!("{good} .good")).await, "up");
+        assert_eq!(browser.text(&format!("{good} .warn")).await, "2 retransmitted");
+        let row = browser.text(&bad).await;
+        assert!(row.starts_with("<b>eth4</b> down for 3 min 2") && row.ends_with(" s – – –"), "{row}");
+        assert_eq!(browser.text(&format!("{bad} .bad")).await, "down");
+        assert_eq!(browser.barriers().await, [""; 0]);
+        browser.shoot("bearers").await;
         assert_eq!(browser.complaints().await, [""; 0]);
     });
 }
