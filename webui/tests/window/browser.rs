@@ -178,6 +178,13 @@ fn the_page_can_be_used_in_the_dark_on_a_phone_and_without_a_mouse() {
         assert_eq!(browser.client.execute(ground, Vec::new()).await.unwrap(), "rgb(13, 17, 23)", "it is dark");
         let wide = "return document.documentElement.scrollWidth > document.documentElement.clientWidth";
         assert_eq!(browser.client.execute(wide, Vec::new()).await.unwrap(), false, "nothing is beside the screen");
+        let seen = "const it = document.querySelector('#links table:has(caption) td:nth-child(3)'); \
+                    return it.getBoundingClientRect().right <= document.documentElement.clientWidth";
+        assert_eq!(
+            browser.client.execute(seen, Vec::new()).await.unwrap(),
+            true,
+            "how a bearer stands is on the screen"
+        );
 
         let (tab, enter) = (String::from(char::from(Key::Tab)), String::from(char::from(Key::Enter)));
         let mut place = String::new();
