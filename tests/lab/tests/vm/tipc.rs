@@ -65,11 +65,11 @@ fn set_up(pair: &Pair, node: &str) -> Outcome {
 }
 
 /// TIPC finds out when a peer is another namespace of the same kernel, and hands messages over without any bearer from then on.
-/// It knows the peer by a number in the message that announces a node (user 13, word 9), so that is taken out of it.
+/// It knows the peer by a number in the message that announces a node (user 13, word 13), so that is taken out of it.
 fn no_wormhole(pair: &Pair, node: &str, bearer: &str) -> Outcome {
     run(pair, node, &format!("tc qdisc add dev {bearer} ingress"))?;
     let announcements = "protocol 0x88ca u32 match u8 0x5a 0xfe at 0";
-    let blank = "action pedit munge offset 36 u32 set 0";
+    let blank = "action pedit munge offset 52 u32 set 0";
     run(pair, node, &format!("tc filter add dev {bearer} parent ffff: {announcements} {blank}"))
 }
 
