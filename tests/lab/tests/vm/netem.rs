@@ -102,7 +102,7 @@ fn is_well(pair: &Pair) -> bool {
 #[test]
 fn a_delay_of_100_ms_give_or_take_50_takes_no_link_down() {
     steady(|| {
-        let seen = endure("delay 100ms 50ms", Duration::from_secs(20))?;
+        let seen = endure("delay 100ms 50ms", Duration::from_secs(15))?;
         assert_eq!(seen.downs, Vec::<String>::new());
         let trips = seen.each("rtt_micros");
         assert!(trips.iter().all(|trip| (150_000..300_000).contains(trip)), "{trips:?}");
@@ -176,7 +176,7 @@ fn dropped_by_checksum(pair: &Pair) -> Result<u64, Box<dyn Error>> {
 fn everything_at_once_moves_nothing() {
     steady(|| {
         let how = "delay 100ms 50ms loss 5% duplicate 5% corrupt 5% reorder 10%";
-        let seen = endure(how, Duration::from_secs(30))?;
+        let seen = endure(how, Duration::from_secs(20))?;
         assert!(seen.refused("primary", "digest") > 0 && seen.refused_on_both("replayed") > 0);
         assert!(seen.each("loss_percent").iter().any(|percent| *percent > 0));
         assert!(seen.each("rtt_micros").iter().all(|trip| *trip > 100_000));
