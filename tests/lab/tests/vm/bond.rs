@@ -10,7 +10,8 @@ use crate::tools::{links, run, told_since, told_so_far};
 /// From the failure of a cable to its bond's use of the other one, in milliseconds, at most.
 const MIIMON: u32 = 50;
 
-/// What of the dead time is left then, and after a heartbeat that was just sent, twice over.
+/// Half of what is left of the dead time after a heartbeat interval and that: a machine that stands still for longer takes a link
+/// down, as it must.
 const SPARE: Duration = Duration::from_millis(75);
 
 /// A bond, its two cables, and its prefixes; the number of the node follows.
