@@ -48,7 +48,7 @@ pub use error::{ConfigError, ConfigErrors, FINDINGS_MAX, Problem, Severity};
 pub use fence::{FenceAction, FenceConfig, FencingConfig, Rejoin, WatchdogConfig};
 pub use hook::{HookConfig, HookStyle};
 pub use keys::{Key, Preset, SECTIONS, Section, Takes};
-pub use replication::{Direction, Replication, RulesConfig, parse_replication};
+pub use replication::{Direction, Replication, RulesConfig, parse_replication, ways as ways_of_rules};
 pub use timers::{Limits, Timers};
 pub use transport::{TipcAddress, TipcConfig, Transport, UdpConfig};
 pub use value::{DurationError, Grammar, command_words, format_duration, parse_duration, split_variable};

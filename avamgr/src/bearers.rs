@@ -10,6 +10,7 @@ use avamgr_core::control::{BearerStatus, Status};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::links::own_tipc_address;
 use crate::netlink::tipc::{TipcLink, look};
 
 /// Between two questions.
@@ -52,6 +53,12 @@ impl Bearers {
 async fn ask(told: watch::Sender<Arc<Vec<TipcLink>>>) {
     let mut well = true;
     loop {
+        // The loop only uses what is there: that the kernel looks for its module is waited for here.
+        let address = tokio::task::spawn_blocking(own_tipc_address).await;
+        if !matches!(address, Ok(Ok(_))) {
+            sleep(PATIENCE).await;
+            continue;
+        }
         let answer = look().await;
         if let (Err(error), true) = (&answer, well) {
             tracing::warn!("TIPC does not tell of its bearers: {error}; their counters are missing in the status");

@@ -55,7 +55,7 @@ use etcd::EtcdPath;
 pub use interface::Interface;
 pub use link::Link;
 use sys::Reading;
-pub use tipc::own_address as own_tipc_address;
+pub use tipc::{is_loaded as has_tipc, own_address as own_tipc_address};
 use witness::WitnessPath;
 
 /// Datagrams taken from one link in its turn: about a tenth of a millisecond of work, so that a flood on one link delays the
@@ -116,7 +116,9 @@ impl Links {
             links.push(Link::open(id, link, node, Arc::clone(keys), own));
         }
         let mut obstacles: Vec<_> = links.iter().filter_map(Link::obstacle).collect();
-        if obstacles.len() == links.len() && !links.is_empty() {
+        // The module of TIPC may be loaded in a moment.
+        let hopeless = |link: &Link| link.obstacle().is_some() && !link.is_over_tipc();
+        if links.iter().all(hopeless) && !links.is_empty() {
             return Err(obstacles.remove(0));
         }
         for obstacle in obstacles {

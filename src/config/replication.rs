@@ -93,13 +93,11 @@ pub fn parse_replication(text: &str, source: &str) -> Result<(Replication, Confi
     judged(found, findings, source)
 }
 
-/// What rules travel over: IP addresses. The neutral path only where every dedicated link is over TIPC.
-fn links(mut all: Vec<LinkConfig>) -> Vec<LinkConfig> {
-    all.retain(|link| link.udp().is_some());
-    if all.iter().any(|link| link.kind == LinkKind::Dedicated) {
-        all.retain(|link| link.kind == LinkKind::Dedicated);
-    }
-    all
+/// What rules travel over: the dedicated links over UDP, or the neutral path where every dedicated link is over TIPC.
+pub fn ways(links: &[LinkConfig]) -> Vec<&LinkConfig> {
+    let over_ip = |kind: LinkKind| links.iter().filter(move |link| link.kind == kind && link.udp().is_some());
+    let dedicated: Vec<&LinkConfig> = over_ip(LinkKind::Dedicated).collect();
+    if dedicated.is_empty() { over_ip(LinkKind::Neutral).collect() } else { dedicated }
 }
 
 /// `None` only where the rules have said that `[rules]` is missing or not used.
@@ -110,7 +108,7 @@ fn replication(file: &File) -> Option<Replication> {
     Some(Replication {
         cluster: config.cluster,
         nodes: config.nodes,
-        links: links(config.links),
+        links: ways(&config.links).into_iter().cloned().collect(),
         rules,
         key_file: config.daemon.key_file,
         socket: config.daemon.socket,

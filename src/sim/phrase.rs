@@ -265,9 +265,7 @@ pub(super) fn input(config: &Config, input: &Input) -> String {
             format!("{}: namesake of {}", config.link_name(*link), config.node_name(*node))
         }
         Input::Carrier { link, up } => format!("{}: carrier {up}", config.link_name(*link)),
-        Input::Bearer { link, bearer, up, .. } => {
-            format!("{}: {}", config.link_name(*link), bearer_state(*bearer, *up))
-        }
+        Input::Bearer { link, peer, bearer, up } => path(config, *link, *peer, &bearer_state(*bearer, *up)),
         Input::Refused { link, .. } => format!("{}: refused", config.link_name(*link)),
         Input::Verdict { ask, answers, .. } => format!("arbitrator #{}: {answers:?}", ask.0),
         Input::VipProbe { probe, owner, error, .. } => format!("probe #{}: {owner:?} {error:?}", probe.0),

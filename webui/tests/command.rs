@@ -14,7 +14,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 fn refused(arguments: &[&str], words: &str) {
-    let output = Command::new(env!("CARGO_BIN_EXE_avamgr-webui")).args(arguments).output().unwrap();
+    // One that is not refused would serve for ever.
+    let bounded = ["20", env!("CARGO_BIN_EXE_avamgr-webui")];
+    let output = Command::new("timeout").args(bounded).args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains(words), "{output:?}");
 }

@@ -257,7 +257,7 @@ pub struct CheckArgs {
     #[arg(long)]
     pub no_host: bool,
     /// First set up what the link over TIPC lacks here: network, address, bearers; what is there is left as it is
-    #[arg(long, conflicts_with = "no_host")]
+    #[arg(long, conflicts_with_all = ["no_host", "node"])]
     pub set_up_tipc: bool,
 }
 

@@ -19,7 +19,7 @@ use super::counters::Counters;
 use super::sys::{Datagram, Source};
 
 /// Datagrams of one peer beyond one in this time are dropped before their digest is computed: 10,000 a second. The fastest
-/// heartbeats and a probe storm with its answers stay below a tenth of it; refusing that many costs less than a hundredth of a core.
+/// heartbeats and a probe storm with its answers stay below a tenth of it, twice that where each comes over two bearers; refusing that many costs less than a hundredth of a core.
 const PEER_PERIOD: Duration = Duration::from_micros(100);
 /// Datagrams of one peer at once: more than a full receive buffer after a stall, so that none of those is lost here.
 const PEER_BURST: u32 = 2_048;

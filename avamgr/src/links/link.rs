@@ -104,6 +104,11 @@ impl Link {
         Some(self.open_error(io::Error::from_raw_os_error(code)))
     }
 
+    /// Whether TIPC carries it.
+    pub fn is_over_tipc(&self) -> bool {
+        self.config.tipc().is_some()
+    }
+
     /// Which link it is.
     pub fn id(&self) -> LinkId {
         self.judge.link

@@ -284,7 +284,7 @@ fn own_tipc_address(socket: &Socket) -> io::Result<[u8; tipc::ADDRESS]> {
     Ok(unsafe { address.as_ptr().cast::<[u8; tipc::ADDRESS]>().read_unaligned() })
 }
 
-/// Name of TIPC's link over a bearer to a peer, `1.1.23:eth3-1.1.29:eth3`. It is known still when the link is down.
+/// Name of TIPC's link over a bearer to a peer, `1001017:eth3-100101d:eth3`. It may be gone when the link is down.
 pub(super) fn tipc_link_name(socket: &Socket, peer: u32, bearer: u32) -> io::Result<String> {
     /// `tipc_sioc_ln_req` of Linux's tipc.h.
     #[repr(C)]

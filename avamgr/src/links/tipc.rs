@@ -26,7 +26,15 @@ use lanes::Lanes;
 use subscription::{Subscription, Tiding};
 use topology::Topology;
 
+/// Whether the kernel has TIPC at the moment.
+pub fn is_loaded() -> bool {
+    let protocols = std::fs::read_to_string("/proc/net/protocols").unwrap_or_default();
+    protocols.lines().any(|line| line.split_whitespace().next() == Some("TIPC"))
+}
+
 /// The address of this node in TIPC; `None` = it has none yet.
+///
+/// The kernel loads its module for that if it has to, which may take its time.
 ///
 /// # Errors
 /// The kernel has no TIPC.
@@ -36,6 +44,8 @@ pub fn own_address() -> io::Result<Option<TipcAddress>> {
     Ok((bits != 0).then(|| TipcAddress::from_bits(bits)))
 }
 
+/// The half of a link's number that is the number of the bearer at our end.
+const BEARER: u32 = 0xffff;
 /// Tidings taken in one turn: more than a network of the usual size has.
 const TURN: usize = 64;
 
@@ -51,6 +61,10 @@ pub(super) struct Tipc {
 impl Tipc {
     /// Opens them. Must be called within a runtime.
     pub(super) fn open(config: &TipcConfig, cluster_id: u64, link: LinkId, node: NodeId) -> io::Result<Self> {
+        // To ask for a socket would make the kernel look for its module, and wait for that.
+        if !is_loaded() {
+            return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
+        }
         let service_type = address::service_type(cluster_id);
         Ok(Self {
             lanes: Lanes::open(service_type, node, &config.node_addresses)?,
@@ -87,16 +101,15 @@ impl Tipc {
     pub(super) fn tell(&mut self, reading: Reading, sink: &mut impl FnMut(Input)) -> io::Result<()> {
         let now = clock::now();
         for _ in 0..TURN {
-            let Some(Tiding { instance, node, up, .. }) = self.daemons.next(reading)? else { break };
-            self.topology.on_name(now, instance, node, up);
+            let Some(Tiding { instance, port, node, up }) = self.daemons.next(reading)? else { break };
+            self.topology.on_name(now, instance, port, node, up);
         }
         for _ in 0..TURN {
-            let Some(Tiding { instance: peer, port, up, .. }) = self.ways.next(reading)? else { break };
-            let Some(node) = self.topology.peer(peer) else { continue };
-            // The lower half is the number of the bearer at our end.
-            let name = sys::tipc_link_name(self.ways.socket(), peer, port & 0xffff);
-            if let Some(bearer) = name.ok().and_then(|name| self.topology.bearer(&name)) {
-                self.topology.on_way(now, node, bearer, up, sink);
+            let Some(Tiding { instance: peer, port: number, up, .. }) = self.ways.next(reading)? else { break };
+            if !up {
+                self.topology.on_way_lost(peer, number, sink);
+            } else if let Ok(name) = sys::tipc_link_name(self.ways.socket(), peer, number & BEARER) {
+                self.topology.on_way(now, peer, number, &name, sink);
             }
         }
         self.topology.judge(now, sink);

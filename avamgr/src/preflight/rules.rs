@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use avamgr_core::cluster::NodeId;
-use avamgr_core::config::{Config, LinkKind, RulesConfig, split_variable};
+use avamgr_core::config::{Config, RulesConfig, split_variable, ways_of_rules};
 use socket2::{Domain, Socket, Type};
 
 use super::Finding;
@@ -99,13 +99,12 @@ fn directory(text: &str, variable: impl Fn(&str) -> Option<OsString>) -> Directo
     }
 }
 
-/// Where the courier listens: on every dedicated link, unless files travel through a remote shell.
+/// Where the courier listens: on every way that rules take, unless files travel through a remote shell.
 fn doors(config: &Config, rules: &RulesConfig, me: NodeId) -> Vec<(SocketAddr, Door)> {
     if rules.ssh.is_some() {
         return Vec::new();
     }
-    let own = config.links.iter().filter(|link| link.kind == LinkKind::Dedicated);
-    let own = own.filter_map(|link| link.address(me));
+    let own = ways_of_rules(&config.links).into_iter().filter_map(|link| link.address(me));
     let name = config.node_name(me);
     let is_ours = || client::status(&rules.socket).is_ok_and(|status| status.node == name);
     own.map(|address| SocketAddr::new(address, rules.port)).map(|at| (at, door(at, is_ours))).collect()

@@ -24,12 +24,14 @@ pub struct Tipc {
 /// Asks the kernel, where the config has a link over TIPC. It may load its module for that.
 pub(super) fn gather(config: &Config) -> Option<Tipc> {
     config.links.iter().find(|link| link.tipc().is_some())?;
+    // This first: it makes the kernel look for its module.
+    let address = own_tipc_address().ok().flatten();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let kernel = match runtime {
         Ok(runtime) => runtime.block_on(look()).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    Some(Tipc { kernel, address: own_tipc_address().ok().flatten() })
+    Some(Tipc { kernel, address })
 }
 
 /// Everything about the link over TIPC.
@@ -66,7 +68,7 @@ fn network(subject: &str, wanted: &TipcConfig, kernel: &Kernel, address: Option<
     let hint = match address {
         None => format!("tipc node set netid {number}"),
         Some(_) => {
-            "it can be set only before the address: switch the bearers off, rmmod tipc (or reboot), set it first"
+            "it can be set only before the address: stop avamgrd, switch the bearers off, rmmod tipc (or reboot), set it first"
                 .to_owned()
         }
     };
@@ -82,7 +84,7 @@ fn address(subject: &str, wanted: &TipcConfig, me: NodeId, found: Option<TipcAdd
         Some(found) => Finding::error(
             subject,
             format!("this node's TIPC address is {found}, not {own}"),
-            "correct `node_address`; or rmmod tipc (or reboot) and set the right one",
+            "correct `node_address`; or stop avamgrd, rmmod tipc (or reboot) and set the right one",
         ),
         None => Finding::error(subject, "this node has no TIPC address yet", format!("tipc node set address {own}")),
     }
@@ -119,19 +121,22 @@ fn strangers(subject: &str, wanted: &TipcConfig, kernel: &Kernel) -> Vec<Finding
     strangers.map(finding).collect()
 }
 
-/// Frames go over every bearer at once only where all have the same priority. Otherwise a cut is noticed after the tolerance.
+/// Frames go over two bearers at once where two have the highest priority. Otherwise a cut is noticed after the tolerance.
 fn uneven(subject: &str, wanted: &TipcConfig, kernel: &Kernel, dead_time: Duration) -> Option<Finding> {
-    let own: Vec<&Bearer> = kernel.bearers.iter().filter(|bearer| wanted.bearers.contains(&bearer.interface)).collect();
-    let (first, rest) = own.split_first()?;
-    let other = rest.iter().find(|other| other.priority != first.priority)?;
-    let tolerance = own.iter().map(|bearer| bearer.tolerance_millis).max()?;
+    let own = || kernel.bearers.iter().filter(|bearer| wanted.bearers.contains(&bearer.interface));
+    let first = own().max_by_key(|bearer| bearer.priority)?;
+    let other = own().find(|other| other.interface != first.interface)?;
+    if own().filter(|bearer| bearer.priority == first.priority).count() > 1 {
+        return None;
+    }
     let text = format!(
         "{} has priority {} and {} has {}: frames go over one of them, and when it is cut they are lost for up to its \
-         tolerance of {tolerance} ms (dead time {})",
+         tolerance of {} ms (dead time {})",
         first.interface,
         first.priority,
         other.interface,
         other.priority,
+        first.tolerance_millis,
         duration(dead_time)
     );
     let hint = format!("tipc bearer set priority {} media eth device {}", first.priority, other.interface);

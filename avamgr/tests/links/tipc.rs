@@ -32,12 +32,8 @@ fn a_kernel_without_tipc_is_said_once_and_harms_no_other_link() {
             return;
         }
         let why = "Address family not supported by protocol (os error 97)";
-        assert_eq!(
-            opened(vec![over_tipc()]),
-            Err(format!(
-                "link dedicated: cannot open a socket of TIPC: {why} (this kernel has no TIPC: `modprobe tipc`, or a kernel that has it)"
-            ))
-        );
+        // It may be loaded in a moment: the daemon does not end for it.
+        assert_eq!(opened(vec![over_tipc()]), Ok(vec![Some(format!("eth3, eth4: {why}"))]));
         let both = opened(vec![over_tipc(), link("lo", ["127.0.0.1", "127.0.0.2"])]);
         assert_eq!(both, Ok(vec![Some(format!("eth3, eth4: {why}")), None]));
     });

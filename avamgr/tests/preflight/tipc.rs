@@ -88,14 +88,14 @@ fn what_is_there_and_wrong_is_said_and_left_alone() {
     assert_eq!(
         fault(&elsewhere),
         "Error link primary: TIPC's network is 4711, not 1983: nodes of another network are not heard -> it can be set only \
-         before the address: switch the bearers off, rmmod tipc (or reboot), set it first"
+         before the address: stop avamgrd, switch the bearers off, rmmod tipc (or reboot), set it first"
     );
     let mut other = facts(|_| {});
     other.tipc.as_mut().unwrap().address = "1.1.24".parse().ok();
     assert_eq!(
         fault(&other),
-        "Error link primary: this node's TIPC address is 1.1.24, not 1.1.23 -> correct `node_address`; or rmmod tipc (or \
-         reboot) and set the right one"
+        "Error link primary: this node's TIPC address is 1.1.24, not 1.1.23 -> correct `node_address`; or stop avamgrd, \
+         rmmod tipc (or reboot) and set the right one"
     );
     assert_eq!([tipc_setup(&config(), ME, &elsewhere), tipc_setup(&config(), ME, &other)], [[""; 0], [""; 0]]);
 }
@@ -107,6 +107,16 @@ fn bearers_that_do_not_share_the_frames_are_a_warning() {
         "Warning link primary: eth3 has priority 10 and eth4 has 9: frames go over one of them, and when it is cut they are \
          lost for up to its tolerance of 1500 ms (dead time 310 ms) -> tipc bearer set priority 10 media eth device eth4"
     );
+}
+
+#[test]
+fn a_third_bearer_is_a_spare() {
+    let mut config = config();
+    let Transport::Tipc(tipc) = &mut config.links[0].transport else { panic!("over TIPC") };
+    tipc.bearers.push("eth0".to_owned());
+    let third = Bearer { priority: 9, ..bearer("eth0") };
+    let findings = judge(&config, ME, &facts(|kernel| kernel.bearers.push(third)));
+    assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:#?}");
 }
 
 #[test]

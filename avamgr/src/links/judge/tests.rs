@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use avamgr_core::config::UdpConfig;
+use avamgr_core::config::{TipcAddress, TipcConfig, UdpConfig};
 use avamgr_core::wire::seal::{Key, Secret};
 
 use super::*;
@@ -155,4 +155,24 @@ fn an_arrival_lies_between_the_last_look_and_now() {
     assert_eq!(arrival(Some(WALL + 1)), NOW, "never in the future");
     assert_eq!(arrival(Some(WALL - 3_600_000_000_000)), clocks.emptied, "the wall clock was set forward by an hour");
     assert_eq!(arrival(Some(0)), clocks.emptied);
+}
+
+#[test]
+fn what_comes_over_a_second_bearer_counts_once() {
+    let node_addresses: Vec<TipcAddress> = ["1.1.23", "1.1.29"].map(|text| text.parse().unwrap()).to_vec();
+    let home = Source::Tipc(node_addresses[1]);
+    let tipc = TipcConfig { network_id: 1983, node_addresses, bearers: vec!["eth3".to_owned(), "eth4".to_owned()] };
+    let mut judge = Judge::new(LINK, NodeId(0), &Transport::Tipc(tipc), ring("test", 1));
+    let mut passes = |incarnation, sequence| {
+        let frame = Heartbeat { incarnation: Incarnation(incarnation), sequence, ..heartbeat(1, 0, LINK) };
+        let mut bytes = Vec::new();
+        ring("test", 1).seal(&frame, &mut bytes).unwrap();
+        let datagram = Datagram { source: Some(home), wall_nanos: None, bytes: &bytes };
+        judge.judge(datagram, clocks(NOW)).is_some()
+    };
+    assert!(passes(7, 1) && !passes(7, 1), "the second copy");
+    assert!(passes(7, 3) && !passes(7, 2), "overtaken by a later one");
+    assert!(passes(8, 1) && !passes(8, 1), "another run counts from the beginning");
+    assert!(passes(7, 4) && passes(8, 2), "frames of an old run hold up none of the new one");
+    assert_eq!(judge.counters.copies, 3);
 }

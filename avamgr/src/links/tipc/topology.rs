@@ -24,9 +24,10 @@ pub(super) struct Topology {
     node: NodeId,
     addresses: Vec<TipcAddress>,
     bearers: Vec<String>,
-    ways: BTreeSet<(NodeId, BearerId)>,
-    /// Nodes whose daemon listens.
-    listening: BTreeSet<NodeId>,
+    /// Links of TIPC that work, by the address of the peer and their number; one is not known by name any more when it has gone.
+    ways: BTreeMap<(u32, u32), (NodeId, BearerId)>,
+    /// Sockets that daemons listen at, each with its node.
+    listening: BTreeSet<(NodeId, u32)>,
     /// Nodes whose daemon does not listen any more, and when that is judged.
     withdrawn: BTreeMap<NodeId, Instant>,
     /// Nodes that are reached at last, and when missing bearers are told.
@@ -40,7 +41,7 @@ impl Topology {
             node,
             addresses: config.node_addresses.clone(),
             bearers: config.bearers.clone(),
-            ways: BTreeSet::new(),
+            ways: BTreeMap::new(),
             listening: BTreeSet::new(),
             withdrawn: BTreeMap::new(),
             unsettled: BTreeMap::new(),
@@ -48,50 +49,47 @@ impl Topology {
     }
 
     /// The peer with this address.
-    pub(super) fn peer(&self, address: u32) -> Option<NodeId> {
+    fn peer(&self, address: u32) -> Option<NodeId> {
         let position = self.addresses.iter().position(|known| known.bits() == address)?;
         Some(NodeId(u8::try_from(position).ok()?)).filter(|peer| *peer != self.node)
     }
 
-    /// The bearer in the name of a link of TIPC, `1.1.23:eth3-1.1.29:eth3`.
-    pub(super) fn bearer(&self, link: &str) -> Option<BearerId> {
-        let is_ours = |bearer: &String| link.contains(&format!(":{bearer}-"));
-        let position = self.bearers.iter().position(is_ours)?;
-        u8::try_from(position).ok().map(BearerId)
+    /// The bearer in the name of a link of TIPC, `1001017:eth3-100101d:eth3`.
+    fn bearer(&self, link: &str) -> Option<BearerId> {
+        // The name of an interface may be the beginning of another's.
+        let is_ours = |(_, bearer): &(usize, &String)| link.contains(&format!(":{bearer}-"));
+        let found = self.bearers.iter().enumerate().filter(is_ours).max_by_key(|(_, bearer)| bearer.len());
+        found.and_then(|(position, _)| u8::try_from(position).ok()).map(BearerId)
     }
 
-    /// A bearer has found or lost its way to a peer.
-    pub(super) fn on_way(
-        &mut self,
-        now: Instant,
-        peer: NodeId,
-        bearer: BearerId,
-        up: bool,
-        sink: &mut impl FnMut(Input),
-    ) {
-        if up {
-            if !self.reaches(peer) {
-                self.unsettled.insert(peer, now + SETTLED);
-            }
-            self.ways.insert((peer, bearer));
-        } else {
-            self.ways.remove(&(peer, bearer));
+    /// A link of TIPC works, and this is its name.
+    pub(super) fn on_way(&mut self, now: Instant, to: u32, number: u32, name: &str, sink: &mut impl FnMut(Input)) {
+        let (Some(peer), Some(bearer)) = (self.peer(to), self.bearer(name)) else { return };
+        if !self.reaches(peer) {
+            self.unsettled.insert(peer, now + SETTLED);
         }
+        self.ways.insert((to, number), (peer, bearer));
+        sink(Input::Bearer { link: self.link, peer, bearer, up: true });
+    }
+
+    /// A link of TIPC works no more.
+    pub(super) fn on_way_lost(&mut self, to: u32, number: u32, sink: &mut impl FnMut(Input)) {
+        let Some((peer, bearer)) = self.ways.remove(&(to, number)) else { return };
         if !self.reaches(peer) {
             self.unsettled.remove(&peer);
             self.withdrawn.remove(&peer);
         }
-        sink(Input::Bearer { link: self.link, peer, bearer, up });
+        sink(Input::Bearer { link: self.link, peer, bearer, up: false });
     }
 
-    /// The daemon of a node has bound its name, or has it no more.
-    pub(super) fn on_name(&mut self, now: Instant, instance: u32, at: u32, up: bool) {
+    /// A daemon has bound the name of a node to a socket, or has it no more.
+    pub(super) fn on_name(&mut self, now: Instant, instance: u32, port: u32, at: u32, up: bool) {
         // A name bound at another node is somebody else's: it says nothing about the peer.
         let Some(peer) = self.peer(at).filter(|peer| u32::from(peer.0) == instance) else { return };
         if up {
-            self.listening.insert(peer);
+            self.listening.insert((peer, port));
             self.withdrawn.remove(&peer);
-        } else if self.listening.remove(&peer) {
+        } else if self.listening.remove(&(peer, port)) && !self.listening.iter().any(|(of, _)| *of == peer) {
             self.withdrawn.insert(peer, now + PATIENCE);
         }
     }
@@ -103,7 +101,7 @@ impl Topology {
         }
         for peer in take_due(&mut self.unsettled, now) {
             for bearer in (0..).map(BearerId).take(self.bearers.len()) {
-                if !self.ways.contains(&(peer, bearer)) {
+                if !self.ways.values().any(|way| *way == (peer, bearer)) {
                     sink(Input::Bearer { link: self.link, peer, bearer, up: false });
                 }
             }
@@ -116,7 +114,7 @@ impl Topology {
     }
 
     fn reaches(&self, peer: NodeId) -> bool {
-        self.ways.iter().any(|(to, _)| *to == peer)
+        self.ways.values().any(|(to, _)| *to == peer)
     }
 }
 

@@ -91,21 +91,26 @@ pub(crate) fn both_in(plan: Plan) -> Result<Pair, Box<dyn Error>> {
     Pair::start_with(plan, &config(BOTH), set_up)
 }
 
-/// Whether each bearer reaches the other node, as `hadev2` tells.
-fn bearers(pair: &Pair) -> Vec<(String, bool)> {
-    let Ok(status) = pair.status("hadev2") else { return Vec::new() };
+/// Whether each bearer reaches the other node, as this one tells.
+fn bearers(pair: &Pair, node: &str) -> Vec<(String, bool)> {
+    let Ok(status) = pair.status(node) else { return Vec::new() };
     let bearers = status["peers"][0]["links"][0]["bearers"].as_array().cloned().unwrap_or_default();
     bearers.iter().map(|bearer| (text(&bearer["bearer"]), bearer["up"] == true)).collect()
 }
 
+/// Waits until both nodes tell so.
 fn wait_bearers(pair: &Pair, states: [bool; 2]) -> Outcome {
     let expected = vec![("eth3".to_owned(), states[0]), ("eth4".to_owned(), states[1])];
-    let waited = wait_until(SOON, format!("bearers to be {states:?}"), || bearers(pair) == expected);
-    if waited.is_err() {
-        pair.tell();
-        println!("{:?}\n{}", bearers(pair), tipc(pair, "hadev2", &["link", "list"])?);
+    for node in PAIR {
+        let told = || bearers(pair, node) == expected;
+        let waited = wait_until(SOON, format!("bearers at {node} to be {states:?}"), told);
+        if waited.is_err() {
+            pair.tell();
+            println!("{:?}\n{}", bearers(pair, node), tipc(pair, node, &["link", "list"])?);
+        }
+        waited?;
     }
-    Ok(waited?)
+    Ok(())
 }
 
 /// How much has happened on each node.
@@ -182,7 +187,7 @@ fn a_bearer_that_falls_silent_with_its_carrier_on_loses_no_frame() {
             pair.lab.silence(network)?;
             // TIPC takes its tolerance of 1.5 s to notice, which is longer than the dead time.
             std::thread::sleep(Duration::from_secs(4));
-            assert_eq!(bearers(&pair).iter().filter(|(_, up)| *up).count(), 1, "{network}: {:?}", bearers(&pair));
+            wait_bearers(&pair, if network == "hb1" { [false, true] } else { [true, false] })?;
             pair.lab.heal(network)?;
             wait_bearers(&pair, [true, true])?;
         }
@@ -198,7 +203,13 @@ fn both_bearers_cut_and_an_isolated_node_end_in_a_takeover() {
         wait_bearers(&pair, [true, true])?;
         let changes = pair.all_role_changes();
         pair.lab.pull_all(&["hb1", "hb2"])?;
-        pair.wait_event("hadev2", "link dedicated to hadev1 is down: ")?;
+        for (node, other) in [("hadev1", "hadev2"), ("hadev2", "hadev1")] {
+            pair.wait_event(node, &format!("link dedicated to {other} is down: "))?;
+        }
+        let blamed = PAIR.iter().filter(|node| {
+            pair.events(node).is_ok_and(|events| events.iter().any(|event| event.contains("no daemon listens")))
+        });
+        assert_eq!(blamed.count(), 0, "cables are no dead daemon");
         std::thread::sleep(Duration::from_secs(3));
         assert_eq!(pair.all_role_changes(), changes, "the address answers, and the arbitrator");
         let cut = mark();
@@ -227,7 +238,7 @@ fn a_daemon_that_dies_is_missed_at_once() {
         pair.wait_role("hadev2", "active")?;
         pair.probe.wait_for_answer(vip(), "hadev2", SOON)?;
         println!("outage after the daemon's death over TIPC: {:?}", pair.outage(killed));
-        assert_eq!(bearers(&pair), [("eth3".to_owned(), true), ("eth4".to_owned(), true)]);
+        assert_eq!(bearers(&pair, "hadev2"), [("eth3".to_owned(), true), ("eth4".to_owned(), true)]);
         pair.never_two_owners()
     });
 }
@@ -285,4 +296,30 @@ fn an_upgrade_in_place_is_an_announced_absence_and_no_dead_daemon() {
         }
         pair.never_two_owners()
     });
+}
+
+#[test]
+fn a_bearer_that_is_switched_off_by_hand_is_told_on_both_nodes() {
+    story(|| {
+        let pair = both()?;
+        wait_bearers(&pair, [true, true])?;
+        tipc(&pair, "hadev1", &["bearer", "disable", "media", "eth", "device", "eth3"])?;
+        wait_bearers(&pair, [false, true])?;
+        for node in PAIR {
+            pair.wait_alarm(node, "bearer eth3 of link dedicated does not reach", true)?;
+        }
+        set_up_again(&pair)?;
+        wait_bearers(&pair, [true, true])?;
+        pair.never_two_owners()
+    });
+}
+
+/// What an operator does: the check says what is missing, and this does it.
+fn set_up_again(pair: &Pair) -> Outcome {
+    let check = pair.avamgr("hadev1", &["check"])?;
+    let told = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(!check.status.success() && told.contains("tipc bearer enable media eth device eth3"), "{told}");
+    let output = pair.avamgr("hadev1", &["check", "--set-up-tipc"])?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    Ok(())
 }
