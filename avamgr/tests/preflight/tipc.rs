@@ -113,8 +113,8 @@ fn bearers_that_do_not_share_the_frames_are_a_warning() {
 fn a_third_bearer_is_a_spare() {
     let mut config = config();
     let Transport::Tipc(tipc) = &mut config.links[0].transport else { panic!("over TIPC") };
-    tipc.bearers.push("eth0".to_owned());
-    let third = Bearer { priority: 9, ..bearer("eth0") };
+    tipc.bearers.push("eth1".to_owned());
+    let third = Bearer { priority: 9, ..bearer("eth1") };
     let findings = judge(&config, ME, &facts(|kernel| kernel.bearers.push(third)));
     assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:#?}");
 }
